@@ -1,0 +1,109 @@
+"""Embedded semantic search with encoders tuned to your own corpus.
+
+    import simsearch
+    with simsearch.SearchIndex.create("indexes/support") as index:
+        index.add([simsearch.Document(id="1", text="My card was swallowed by the machine.")])
+        hits = index.search("cash machine kept my card", k=5)
+
+The names below are loaded when first used, so that importing simsearch costs nothing.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from simsearch.encoder import Encoder, EncodingCounts
+    from simsearch.errors import (
+        AlreadyExists,
+        CorruptIndex,
+        DuplicateId,
+        EncoderError,
+        EncoderMismatch,
+        IncompatibleIndex,
+        IndexLocked,
+        InvalidData,
+        InvalidInput,
+        NotFound,
+        SimsearchError,
+        SystemFailure,
+    )
+    from simsearch.formats import ReadOptions, read_beir, read_corpus, read_examples
+    from simsearch.records import Document, Hit, LabelledPair, Pair, ScoredPair, Triplet
+    from simsearch.search_index import SearchIndex, WriteReport, evaluate_retrieval, evaluate_sts
+    from simsearch.training import FinetuneResult, TrainingConfig, TrainingData, Verdict, finetune
+
+__version__ = "0.1.0"
+
+_MODULES = {
+    "encoder": ("Encoder", "EncodingCounts"),
+    "errors": (
+        "AlreadyExists",
+        "CorruptIndex",
+        "DuplicateId",
+        "EncoderError",
+        "EncoderMismatch",
+        "IncompatibleIndex",
+        "IndexLocked",
+        "InvalidData",
+        "InvalidInput",
+        "NotFound",
+        "SimsearchError",
+        "SystemFailure",
+    ),
+    "formats": ("ReadOptions", "read_beir", "read_corpus", "read_examples"),
+    "records": ("Document", "Hit", "LabelledPair", "Pair", "ScoredPair", "Triplet"),
+    "search_index": ("SearchIndex", "WriteReport", "evaluate_retrieval", "evaluate_sts"),
+    "training": ("FinetuneResult", "TrainingConfig", "TrainingData", "Verdict", "finetune"),
+}
+_HOME = {name: module for module, names in _MODULES.items() for name in names}
+
+__all__ = [
+    "AlreadyExists",
+    "CorruptIndex",
+    "Document",
+    "DuplicateId",
+    "Encoder",
+    "EncoderError",
+    "EncoderMismatch",
+    "EncodingCounts",
+    "FinetuneResult",
+    "Hit",
+    "IncompatibleIndex",
+    "IndexLocked",
+    "InvalidData",
+    "InvalidInput",
+    "LabelledPair",
+    "NotFound",
+    "Pair",
+    "ReadOptions",
+    "ScoredPair",
+    "SearchIndex",
+    "SimsearchError",
+    "SystemFailure",
+    "TrainingConfig",
+    "TrainingData",
+    "Triplet",
+    "Verdict",
+    "WriteReport",
+    "__version__",
+    "evaluate_retrieval",
+    "evaluate_sts",
+    "finetune",
+    "read_beir",
+    "read_corpus",
+    "read_examples",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,0 +1,53 @@
+"""The user's cache: results of slow checks, remembered for as long as the files stay the same."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from simsearch.files import replace_text
+
+
+def cache_directory() -> Path:
+    """Return `$SIMSEARCH_CACHE`, or `~/.cache/simsearch`. It may not exist yet."""
+    named = os.environ.get("SIMSEARCH_CACHE")
+    return Path(named) if named else Path("~/.cache/simsearch").expanduser()
+
+
+def remembered(kind: str, files: Iterable[Path], compute: Callable[[], str]) -> str:
+    """Return `compute()`, or what it returned when `files` were last in this very state.
+
+    The state of a file is its device, inode, size and modification time. A cache that cannot be
+    read or written costs time, never correctness.
+    """
+    entry = cache_directory() / kind / _state(files)
+    with contextlib.suppress(OSError, UnicodeDecodeError):
+        if text := entry.read_text(encoding="utf-8"):
+            return text
+    result = compute()
+    with contextlib.suppress(OSError):
+        entry.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        replace_text(entry, result)
+    return result
+
+
+def file_sha256(path: Path) -> str:
+    """Return the SHA-256 of a file's bytes in hex, remembered per file state."""
+
+    def compute() -> str:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+
+    return remembered("sha256", [path], compute)
+
+
+def _state(files: Iterable[Path]) -> str:
+    state = hashlib.sha256()
+    for path in files:
+        status = path.stat()
+        numbers = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
+        state.update(repr((path.name, *numbers)).encode())
+    return state.hexdigest()

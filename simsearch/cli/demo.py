@@ -1,0 +1,129 @@
+"""demo: the whole loop on the corpus that every Python has."""
+
+import json
+import shlex
+import shutil
+import time
+from collections.abc import Iterable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from simsearch.cli.finetune import contract, print_result, stages
+from simsearch.cli.options import bundled
+from simsearch.cli.output import Output
+from simsearch.cli.query import hit_fields, print_hits
+
+# Docstrings are cut here, as most of what they say stands in the first lines.
+MAX_LENGTH = 100
+QUICK_PAIRS = 600
+QUICK_DOCUMENTS = 2000
+
+
+@bundled
+def demo(
+    output: Output,
+    quick: Annotated[bool, typer.Option("--quick", help="A part of the corpus; 90 seconds.")] = False,
+    out: Annotated[Path, typer.Option("--out", help="Where models/ and indexes/ are made.")] = Path(),
+) -> int:
+    """Fine-tune, index and query the docstrings of this Python's standard library."""
+    from simsearch.demo import (
+        QUESTIONS,
+        demo_documents,
+        demo_pairs,
+        sample,
+        standard_library,
+    )
+    from simsearch.encoder import Encoder
+    from simsearch.search_index import SearchIndex, write_corpus
+    from simsearch.training import TrainingConfig, TrainingData, Verdict, finetune
+
+    started = time.monotonic()
+    model_dir, index_dir, data_dir = (out / name / "demo" for name in ("models", "indexes", "data"))
+    definitions = standard_library()
+    pairs = demo_pairs(definitions)
+    documents = demo_documents(definitions)
+    output.say(f"the standard library has {len(documents):,} docstrings; {len(pairs):,} make a pair")
+    if quick:
+        pairs, documents = sample(pairs, QUICK_PAIRS, seed=0), sample(documents, QUICK_DOCUMENTS, seed=0)
+    data_dir.mkdir(parents=True, exist_ok=True)
+    _write_jsonl(data_dir / "pairs.jsonl", (asdict(pair) for pair in pairs))
+    _write_jsonl(
+        data_dir / "corpus.jsonl",
+        ({"id": d.id, "title": d.title, "text": d.text, **d.metadata} for d in documents),
+    )
+
+    with stages(output) as progress:
+        result = finetune(
+            TrainingData(pairs),
+            model_dir,
+            config=TrainingConfig(max_length=MAX_LENGTH, epochs=1 if quick else 2),
+            replace_existing=True,
+            say=output.say,
+            progress=progress,
+        )
+        if not output.json_only:
+            print_result(output, result)
+        kept = result.verdict is Verdict.KEEP
+        encoder = Encoder.load(model_dir) if kept else Encoder.load(max_length=MAX_LENGTH)
+        with SearchIndex.create(index_dir, encoder=encoder, overwrite=True) as index:
+            write_corpus(
+                index.upsert,
+                documents,
+                total=len(documents),
+                progress=lambda done: progress("indexing", done, len(documents)),
+            )
+            answers = index.search_many(QUESTIONS, k=3)
+
+    report = out / "report.md"
+    shutil.copyfile(model_dir / "run" / "curves.png", out / "report.png")
+    text = (model_dir / "run" / "report.md").read_text(encoding="utf-8")
+    report.write_text(text.replace("curves.png", "report.png"), encoding="utf-8")
+    seconds = round(time.monotonic() - started, 1)
+    if output.json_only:
+        output.result(
+            {
+                **contract(result),
+                "index": str(index_dir),
+                "documents": len(documents),
+                "report": str(report),
+                "answers": [
+                    {"query": question, "hits": [hit_fields(hit) for hit in hits]}
+                    for question, hits in zip(QUESTIONS, answers, strict=True)
+                ],
+                "seconds": seconds,
+            }
+        )
+        return 0 if kept else 1
+    for question, hits in zip(QUESTIONS, answers, strict=True):
+        output.text(f"\n# {question}")
+        print_hits(output, hits)
+    output.text("")
+    for what, path in (
+        ("encoder", model_dir),
+        ("index", index_dir),
+        ("report", report),
+        ("data", data_dir),
+    ):
+        output.text(f"{what:8} {path}")
+    output.say(f"{seconds:.0f} seconds. Try next:")
+    for command in _next_commands(data_dir, model_dir if kept else None, out):
+        output.say(f"  {shlex.join(command)}")
+    return 0 if kept else 1
+
+
+def _next_commands(data_dir: Path, model_dir: Path | None, out: Path) -> list[list[str]]:
+    mine = str(out / "indexes" / "mine")
+    encoder = ["--encoder", str(model_dir)] if model_dir else []
+    return [
+        ["simsearch", "query", "make a temporary directory", "-i", str(out / "indexes" / "demo")],
+        ["simsearch", "index", str(data_dir / "corpus.jsonl"), "-i", mine, *encoder],
+        ["simsearch", "finetune", str(data_dir / "pairs.jsonl"), "-o", str(out / "models" / "mine")],
+    ]
+
+
+def _write_jsonl(path: Path, rows: Iterable[dict[str, Any]]) -> None:
+    with path.open("w", encoding="utf-8") as file:
+        file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)

@@ -1,0 +1,88 @@
+"""encode and similarity: the encoder by itself."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from simsearch.cli.input import report_counts, spooled
+from simsearch.cli.options import EncoderName, bundled
+from simsearch.cli.output import Output
+from simsearch.errors import InvalidData, InvalidInput
+
+
+@bundled
+def similarity(
+    text_a: Annotated[str, typer.Argument(metavar="TEXT_A")],
+    text_b: Annotated[str, typer.Argument(metavar="TEXT_B")],
+    output: Output,
+    encoder: EncoderName = None,
+) -> None:
+    """Print the cosine similarity of two texts."""
+    from simsearch.encoder import Encoder
+    from simsearch.search_index import check_query
+
+    for text in (text_a, text_b):
+        check_query(text)
+    first, second = Encoder.load(encoder).encode([text_a, text_b])
+    score = float(first @ second)
+    if output.json_only:
+        output.result({"text_a": text_a, "text_b": text_b, "score": score})
+    else:
+        output.text(f"{score:.4f}")
+
+
+@bundled
+def encode(
+    output: Output,
+    texts: Annotated[list[str] | None, typer.Argument(metavar="TEXT...")] = None,
+    file: Annotated[
+        Path | None, typer.Option("--texts", help="A file with one text per line, or -.")
+    ] = None,
+    encoder: EncoderName = None,
+    target: Annotated[
+        Path | None, typer.Option("-o", "--output", help="Write .npy, float32 (n, dim).")
+    ] = None,
+) -> None:
+    """Print the embedding of each TEXT as a JSON object, or write them all to a file."""
+    import numpy as np
+
+    from simsearch.encoder import Encoder, EncodingCounts
+    from simsearch.files import replace_file
+    from simsearch.search_index import check_query
+
+    for text in texts or []:
+        check_query(text)
+    given = [*(texts or []), *(_read_texts(file) if file is not None else [])]
+    if not given:
+        raise InvalidInput("give a text, or a file of them with --texts")
+    counts = EncodingCounts()
+    with output.progress() as begin:
+        advance = begin("encoding")
+        loaded = Encoder.load(encoder)
+        embeddings = loaded.encode(
+            given, counts=counts, progress=lambda done: advance(done, len(given))
+        )
+    report_counts(output, counts)
+    if target is None:
+        for text, row in zip(given, embeddings.tolist(), strict=True):
+            output.result({"text": text, "embedding": row})
+        return
+    with replace_file(target) as stream:
+        np.save(stream, embeddings)
+    facts = {"texts": len(given), "dim": loaded.dim, "encoder": loaded.name, "output": str(target)}
+    if output.json_only:
+        output.result(facts)
+    else:
+        output.text(f"wrote {len(given):,} embeddings of dim {loaded.dim} to {target}")
+
+
+def _read_texts(path: Path) -> list[str]:
+    from simsearch.formats import read_lines
+
+    with spooled([path], beside=Path.cwd() / "texts") as (file,):
+        lines = [line for _, line in read_lines(file)]
+    blank = next((number for number, line in enumerate(lines, start=1) if not line.strip()), None)
+    if blank is not None:
+        raise InvalidData(f"{path}:{blank}: the text is empty")
+    return lines

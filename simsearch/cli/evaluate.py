@@ -1,0 +1,87 @@
+"""evaluate: how good an encoder or an index is on data with known answers."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from simsearch.cli.input import report_counts
+from simsearch.cli.options import EncoderName, bundled
+from simsearch.cli.output import Output
+from simsearch.errors import InvalidData, InvalidInput
+
+if TYPE_CHECKING:
+    from simsearch.evaluation import RetrievalScores
+    from simsearch.formats import ReadOptions
+
+app = typer.Typer(no_args_is_help=True, help="Score an encoder or an index on known answers.")
+
+
+@app.command("retrieval")
+@bundled
+def retrieval(
+    folder: Annotated[Path, typer.Argument(metavar="BEIR_DIR", help="A folder in BEIR layout.")],
+    output: Output,
+    split: Annotated[str, typer.Option("--split", help="The judgements, qrels/SPLIT.tsv.")] = "test",
+    encoder: EncoderName = None,
+    index_dir: Annotated[
+        Path | None, typer.Option("-i", "--index", help="Search this index as it is.")
+    ] = None,
+) -> None:
+    """Search with the queries of a BEIR folder and score against its judgements.
+
+    nDCG has linear gain, as in trec_eval. Queries without a relevant document are left out.
+    """
+    from simsearch.formats import read_beir
+
+    if encoder is not None and index_dir is not None:
+        raise InvalidInput("give --encoder or --index, not both (an index has its own encoder)")
+    beir = read_beir(folder, split)
+    if beir.blank_documents:
+        output.say(f"{beir.blank_documents:,} blank documents skipped")
+    if index_dir is None:
+        from simsearch.encoder import Encoder, EncodingCounts
+        from simsearch.search_index import RetrievalTask, evaluate_retrieval
+
+        counts = EncodingCounts()
+        task = RetrievalTask(beir.queries, beir.corpus, beir.qrels)
+        scores: "RetrievalScores" = evaluate_retrieval(Encoder.load(encoder), task, counts=counts)
+        report_counts(output, counts)
+    else:
+        from simsearch.search_index import SearchIndex, evaluate_index
+
+        with SearchIndex.open(index_dir) as index:
+            scores = evaluate_index(index, beir.queries, beir.qrels)
+    _print(output, "retrieval", scores.means(), len(scores.query_ids))
+
+
+@app.command("sts")
+@bundled
+def sts(
+    pairs: Annotated[
+        Path, typer.Argument(metavar="PAIRS", help="A file with sentence1, sentence2, score.")
+    ],
+    output: Output,
+    options: "ReadOptions",
+    encoder: EncoderName = None,
+) -> None:
+    """Correlate cosine similarity with the scores of pairs."""
+    from simsearch.encoder import Encoder
+    from simsearch.formats import read_examples
+    from simsearch.records import ScoredPair
+    from simsearch.search_index import evaluate_sts
+
+    examples = list(read_examples(pairs, options))
+    scored = [example for example in examples if isinstance(example, ScoredPair)]
+    if len(scored) < len(examples):
+        raise InvalidData(f"{pairs}: expected scored pairs (sentence1, sentence2, score)")
+    _print(output, "sts", evaluate_sts(Encoder.load(encoder), scored), len(scored))
+
+
+def _print(output: Output, task: str, metrics: Mapping[str, float], n: int) -> None:
+    if output.json_only:
+        output.result({"task": task, "metrics": dict(metrics), "n": n})
+        return
+    output.table(("metric", "value"), [(name, f"{value:.4f}") for name, value in metrics.items()])
+    output.say(f"n = {n:,}")

@@ -1,0 +1,183 @@
+"""index, add, upsert, delete, get, info: what is in an index."""
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from simsearch.cli.input import Rejects, spooled_corpus
+from simsearch.cli.options import (
+    Corpus,
+    Embeddings,
+    EncoderName,
+    IndexDir,
+    OnError,
+    bundled,
+)
+from simsearch.cli.output import Output, clean
+
+if TYPE_CHECKING:
+    from simsearch.formats import ReadOptions
+    from simsearch.search_index import WriteReport
+
+Skip = Annotated[
+    OnError,
+    typer.Option("--on-error", help="A bad row: stop, or skip it into INDEX.rejects.jsonl."),
+]
+
+
+@bundled
+def index(
+    corpus: Corpus,
+    index_dir: IndexDir,
+    output: Output,
+    options: "ReadOptions",
+    encoder: EncoderName = None,
+    replace: Annotated[
+        bool, typer.Option("--replace", help="Replace an index that is there, in one step.")
+    ] = False,
+    embeddings: Embeddings = None,
+    on_error: Skip = OnError.STOP,
+) -> int:
+    """Build an index from CORPUS. A run that was cut short is taken up where it stopped."""
+    from simsearch.encoder import Encoder
+    from simsearch.search_index import check_build, open_for_build
+
+    check_build(index_dir, replace=replace)
+    with spooled_corpus(corpus, options, index_dir, on_error, output) as source:
+        source.validate()
+        loaded = Encoder.load(encoder)
+        vectors = source.vectors(embeddings, dim=loaded.dim)
+        with open_for_build(index_dir, encoder=loaded, replace=replace) as target:
+            report = source.write(target.upsert, vectors)
+            target.mark_finished()
+            return _report(output, "indexed", report, index_dir, target.count(), source.rejects)
+
+
+@bundled
+def add(
+    corpus: Corpus,
+    index_dir: IndexDir,
+    output: Output,
+    options: "ReadOptions",
+    embeddings: Embeddings = None,
+    on_error: Skip = OnError.STOP,
+) -> int:
+    """Add the documents of CORPUS; an id that is in the index already is an error."""
+    from simsearch.search_index import SearchIndex, refuse_known_ids
+
+    with (
+        SearchIndex.open(index_dir) as target,
+        spooled_corpus(corpus, options, index_dir, on_error, output) as source,
+    ):
+        source.validate()
+        refuse_known_ids(target, source.documents())
+        vectors = source.vectors(embeddings, dim=target.dim)
+        report = source.write(target.add, vectors)
+        return _report(output, "added", report, index_dir, target.count(), source.rejects)
+
+
+@bundled
+def upsert(
+    corpus: Corpus,
+    index_dir: IndexDir,
+    output: Output,
+    options: "ReadOptions",
+    embeddings: Embeddings = None,
+    on_error: Skip = OnError.STOP,
+) -> int:
+    """Add the documents of CORPUS, replacing those whose id is in the index."""
+    from simsearch.search_index import SearchIndex
+
+    with (
+        SearchIndex.open(index_dir) as target,
+        spooled_corpus(corpus, options, index_dir, on_error, output) as source,
+    ):
+        source.validate()
+        vectors = source.vectors(embeddings, dim=target.dim)
+        report = source.write(target.upsert, vectors)
+        return _report(output, "upserted", report, index_dir, target.count(), source.rejects)
+
+
+@bundled
+def delete(
+    ids: Annotated[list[str], typer.Argument(metavar="ID...", help="Ids of documents.")],
+    index_dir: IndexDir,
+    output: Output,
+) -> None:
+    """Delete documents by id; unknown ids are counted, not an error."""
+    from simsearch.search_index import SearchIndex
+
+    with SearchIndex.open(index_dir) as target:
+        deleted = target.delete(ids)
+        unknown = len(set(ids)) - deleted
+        if output.json_only:
+            output.result({"deleted": deleted, "unknown": unknown, "documents": target.count()})
+        else:
+            output.text(f"deleted {deleted:,}, unknown {unknown:,}; {target.count():,} documents")
+
+
+@bundled
+def get(
+    ids: Annotated[list[str], typer.Argument(metavar="ID...", help="Ids of documents.")],
+    index_dir: IndexDir,
+    output: Output,
+) -> int:
+    """Print documents by id; exit 1 if one of them is not in the index."""
+    from simsearch.search_index import SearchIndex
+
+    missing = 0
+    with SearchIndex.open(index_dir) as target:
+        for document_id in ids:
+            document = target.get(document_id)
+            if document is None:
+                missing += 1
+                output.say(f"no document {document_id!r}")
+            elif output.json_only:
+                output.result(asdict(document))
+            else:
+                title = f"{clean(document.title)}\n" if document.title else ""
+                output.text(f"{clean(document.id)}\n{title}{clean(document.text)}")
+                for name, value in document.metadata.items():
+                    output.text(f"  {clean(name)}: {clean(str(value))}")
+    return 1 if missing else 0
+
+
+@bundled
+def info(
+    index_dir: Annotated[Path, typer.Argument(metavar="INDEX_DIR", help="The index directory.")],
+    output: Output,
+) -> None:
+    """Print what an index is and holds."""
+    from simsearch.search_index import SearchIndex
+
+    with SearchIndex.open(index_dir) as target:
+        facts: dict[str, Any] = asdict(target.info())
+    if output.json_only:
+        output.result(facts)
+        return
+    for name, value in facts.items():
+        shown = f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else value
+        output.text(f"{name.replace('_', ' '):15} {clean(str(shown))}")
+
+
+def _report(
+    output: Output,
+    verb: str,
+    report: "WriteReport",
+    index_dir: Path,
+    documents: int,
+    rejects: Rejects,
+) -> int:
+    facts = {**asdict(report), "rejected": rejects.count, "documents": documents}
+    if output.json_only:
+        output.result({**facts, "index": str(index_dir)})
+    else:
+        output.text(
+            f"{verb} into {index_dir}: {report.added:,} added, {report.replaced:,} replaced, "
+            f"{report.unchanged:,} unchanged; {documents:,} documents"
+        )
+    return rejects.exit_code(output)
+
+

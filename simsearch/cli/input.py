@@ -1,0 +1,173 @@
+"""The corpus of a command: spooled, validated whole, then written batch by batch."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from simsearch.cli.options import OnError
+from simsearch.cli.output import Output
+from simsearch.errors import InvalidData, InvalidInput
+
+if TYPE_CHECKING:
+    from simsearch.encoder import EncodingCounts
+    from simsearch.formats import DocumentCounts, ReadOptions
+    from simsearch.records import Document
+    from simsearch.search_index import WriteReport
+
+STDIN = Path("-")
+# Above this share of unknown tokens the encoder was made for another language.
+UNKNOWN_SHARE = 0.3
+
+
+class Rejects:
+    """Rows that were skipped, with their reasons, in a file beside the result."""
+
+    def __init__(self, beside: Path) -> None:
+        self.path = beside.with_name(f"{beside.name}.rejects.jsonl")
+        self.count = 0
+
+    def __call__(self, error: InvalidData) -> None:
+        """Write one reason; the first one of a run replaces the file of an earlier run."""
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with self.path.open("a" if self.count else "w", encoding="utf-8") as file:
+            file.write(json.dumps({"error": str(error)}, ensure_ascii=False) + "\n")
+        self.count += 1
+
+    def exit_code(self, output: Output) -> int:
+        """Return 1 if rows were skipped, and say where their reasons are."""
+        if not self.count:
+            return 0
+        output.warn(f"{self.count:,} rows were skipped; the reasons are in {self.path}")
+        return 1
+
+
+class CorpusSource:
+    """The documents of a command, which can be read any number of times."""
+
+    def __init__(
+        self, paths: Sequence[Path], options: ReadOptions, rejects: Rejects | None, output: Output
+    ) -> None:
+        self._paths = paths
+        self._options = options
+        self._on_error = rejects
+        self.rejects = rejects or Rejects(Path("none"))
+        self._output = output
+        self._total = 0
+
+    def documents(
+        self,
+        *,
+        on_reject: Callable[[InvalidData], None] | None = None,
+        counts: DocumentCounts | None = None,
+    ) -> Iterator[Document]:
+        """Read the documents once more; rows that were rejected before are passed over."""
+        from simsearch.formats import is_beir, read_beir_corpus, read_corpus
+
+        if self._on_error is not None and on_reject is None:
+            on_reject = _ignore
+        folders = [path for path in self._paths if path.is_dir() and is_beir(path)]
+        if not folders:
+            return read_corpus(self._paths, self._options, on_reject=on_reject, counts=counts)
+        if len(self._paths) > 1:
+            raise InvalidInput("give either corpus files or one BEIR folder")
+        return read_beir_corpus(folders[0], self._options, counts=counts)
+
+    def validate(self) -> None:
+        """Read everything once, so that an input error changes nothing."""
+        from simsearch.formats import DocumentCounts
+
+        counts = DocumentCounts()
+        self._total = sum(1 for _ in self.documents(on_reject=self._on_error, counts=counts))
+        if not self._total:
+            raise InvalidData(f"{self._paths[0]}: no row is left, nothing added")
+        if counts.generated_ids:
+            self._output.say(f"{counts.generated_ids:,} documents have no id; a hash of the text is used")
+        if counts.blank and self._on_error is None:
+            self._output.say(f"{counts.blank:,} blank documents skipped")
+
+    def vectors(self, path: Path | None, *, dim: int) -> Any:
+        """Read and check ready vectors for the documents, before anything is written."""
+        if path is None:
+            return None
+        if self._on_error is not None:
+            raise InvalidInput("--embeddings goes by the order of rows: not with --on-error skip")
+        from simsearch.formats import check_vectors, read_vectors
+
+        return check_vectors(read_vectors(path), rows=self._total, dim=dim)
+
+    def write(self, write: Callable[..., WriteReport], vectors: Any) -> WriteReport:
+        """Write the documents in batches, with progress, and report what was noticed."""
+        from simsearch.encoder import EncodingCounts
+        from simsearch.search_index import write_corpus
+
+        counts = EncodingCounts()
+        with self._output.progress() as begin:
+            advance = begin("indexing")
+            report = write_corpus(
+                write,
+                self.documents(),
+                total=self._total,
+                embeddings=vectors,
+                counts=counts,
+                progress=lambda done: advance(done, self._total),
+            )
+        report_counts(self._output, counts)
+        return report
+
+
+@contextlib.contextmanager
+def spooled_corpus(
+    paths: Sequence[Path],
+    options: ReadOptions,
+    target: Path,
+    on_error: OnError,
+    output: Output,
+) -> Iterator[CorpusSource]:
+    """Make a corpus readable several times: stdin is copied to a file beside the target."""
+    rejects = Rejects(target) if on_error is OnError.SKIP else None
+    with spooled(paths, beside=target) as files:
+        yield CorpusSource(files, options, rejects, output)
+
+
+@contextlib.contextmanager
+def spooled(paths: Sequence[Path], *, beside: Path) -> Iterator[list[Path]]:
+    """Put a file in the place of stdin; it is named `stdin` in messages and removed at the end."""
+    if STDIN not in paths:
+        yield list(paths)
+        return
+    if sys.stdin is None or sys.stdin.closed:
+        raise InvalidData("stdin is closed")
+    beside.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".simsearch-", dir=beside.parent) as folder:
+        copy = Path(folder) / "stdin"
+        with copy.open("wb") as file:
+            shutil.copyfileobj(sys.stdin.buffer, file)
+        yield [copy if path == STDIN else path for path in paths]
+
+
+def report_counts(output: Output, counts: EncodingCounts) -> None:
+    """Say what encoding lost: texts over the window, tokens that the encoder does not know."""
+    if counts.truncated:
+        output.say(
+            f"{counts.truncated:,} of {counts.texts:,} texts are longer than the encoder's window "
+            "and were cut"
+        )
+    if counts.all_unknown:
+        output.warn(f"{counts.all_unknown:,} of {counts.texts:,} texts hold no token the encoder knows")
+    if counts.unknown_share > UNKNOWN_SHARE:
+        output.warn(
+            f"{counts.unknown_share:.0%} of the tokens are unknown to this encoder; "
+            "name one that was made for this language (--encoder)"
+        )
+
+
+def _ignore(_: InvalidData) -> None:
+    pass
+

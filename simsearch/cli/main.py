@@ -1,0 +1,101 @@
+"""The application: its commands, and how every error becomes one line and an exit code."""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+from typing import Annotated
+
+import typer
+
+from simsearch import __version__
+from simsearch.cli import demo, encode, evaluate, finetune, index, query
+from simsearch.cli.output import clean
+from simsearch.errors import EncoderError, SimsearchError, SystemFailure
+
+app = typer.Typer(
+    name="simsearch",
+    help="Embedded semantic search with encoders tuned to your own corpus.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command("demo")(demo.demo)
+app.command("finetune")(finetune.finetune)
+app.command("index")(index.index)
+app.command("add")(index.add)
+app.command("upsert")(index.upsert)
+app.command("delete")(index.delete)
+app.command("get")(index.get)
+app.command("info")(index.info)
+app.command("query")(query.query)
+app.command("similarity")(encode.similarity)
+app.command("encode")(encode.encode)
+app.add_typer(evaluate.app, name="evaluate")
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        print(f"simsearch {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _app(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version."),
+    ] = False,
+) -> None:
+    pass
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code; see simsearch.errors for the codes."""
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    _prepare_process()
+    try:
+        code = app(args=arguments, prog_name="simsearch", standalone_mode=False)
+        sys.stdout.flush()
+        return int(code or 0)
+    except BrokenPipeError:
+        # The reader (head, less) has seen enough. What is left in the buffer must not raise again.
+        sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 - lives until exit
+        return 0
+    except typer.TyperException as error:
+        return _fail(error.format_message(), 2, arguments)
+    except SimsearchError as error:
+        return _fail(str(error), error.exit_code, arguments)
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        return _fail(f"{where}{error.strerror or error}", SystemFailure.exit_code, arguments)
+    except MemoryError:
+        return _fail("out of memory", EncoderError.exit_code, arguments)
+    except (KeyboardInterrupt, typer.Abort):
+        return _fail("interrupted", 130, arguments)
+
+
+def entry_point() -> None:
+    """Run the command line of this process."""
+    sys.exit(main())
+
+
+def _fail(message: str, code: int, arguments: Sequence[str]) -> int:
+    if "--debug" in arguments:
+        traceback.print_exc()
+    print(f"simsearch: error: {clean(message)}", file=sys.stderr)
+    return code
+
+
+def _prepare_process() -> None:
+    """Settings that must stand before any library with a thread pool or a hub client is imported."""
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    for stream in (sys.stdout, sys.stderr):
+        # Results are UTF-8 in every locale; what cannot be encoded (a stray byte from the command
+        # line in an error message) is shown escaped instead of raising.
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(encoding="utf-8", errors="backslashreplace")

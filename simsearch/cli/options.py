@@ -1,0 +1,151 @@
+"""Options that many commands share, bundled: a command asks for the bundle by its type."""
+
+import functools
+import inspect
+import os
+from collections.abc import Callable
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from simsearch.cli.output import Output, route_warnings
+
+MAX_K = 10_000
+
+
+class OnError(StrEnum):
+    """What happens with a bad row."""
+
+    STOP = "stop"
+    SKIP = "skip"
+
+
+class DuplicateIds(StrEnum):
+    """What happens with an id that stands in the input twice."""
+
+    ERROR = "error"
+    LAST = "last"
+
+
+def parse_k(text: str) -> int:
+    """Return a number of hits, 1 to 10,000."""
+    try:
+        k = int(text)
+    except ValueError:
+        k = 0
+    if not 1 <= k <= MAX_K:
+        raise typer.BadParameter(f"k must be 1..{MAX_K}, got {text}")
+    return k
+
+
+IndexDir = Annotated[Path, typer.Option("-i", "--index", help="The index directory.")]
+EncoderName = Annotated[
+    str | None,
+    typer.Option(
+        "--encoder", help="A model directory or hub name; default: all-MiniLM-L6-v2, packaged."
+    ),
+]
+K = Annotated[int, typer.Option("-k", parser=parse_k, metavar="K", help="Hits per query.")]
+Corpus = Annotated[
+    list[Path],
+    typer.Argument(metavar="CORPUS...", help="JSONL, CSV, TSV (.gz too), a BEIR folder, or -."),
+]
+Embeddings = Annotated[
+    Path | None,
+    typer.Option("--embeddings", help="Ready vectors, .npy (n, dim), in the order of CORPUS."),
+]
+
+
+def make_output(
+    *,
+    json_only: Annotated[
+        bool, typer.Option("--json", help="Print JSON only, one object a line.")
+    ] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", help="Print no talk and no progress.")] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", help="Print more talk.")] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
+    threads: Annotated[
+        int | None, typer.Option("--threads", min=1, help="Threads of every pool.")
+    ] = None,
+) -> Output:
+    """Make the output of a command; `debug` is read by `main`, which sees the errors."""
+    if threads is not None:
+        _set_threads(threads)
+    output = Output(json_only=json_only, quiet=quiet)
+    route_warnings(output, verbose=verbose)
+    return output
+
+
+def make_read_options(
+    *,
+    id_field: Annotated[str | None, typer.Option(help="Field with the id; default id or _id.")] = None,
+    text_field: Annotated[str | None, typer.Option(help="Field with the text.")] = None,
+    title_field: Annotated[str | None, typer.Option(help="Field with the title.")] = None,
+    encoding: Annotated[str, typer.Option(help="Encoding of the files.")] = "utf-8",
+    delimiter: Annotated[str | None, typer.Option(help="Delimiter of CSV files; tab for TSV.")] = None,
+    duplicates: Annotated[
+        DuplicateIds, typer.Option(help="An id that stands twice: an error, or the last wins.")
+    ] = DuplicateIds.ERROR,
+    replace_invalid: Annotated[
+        bool, typer.Option("--replace-invalid", help="Put U+FFFD in the place of NUL.")
+    ] = False,
+    max_record: Annotated[
+        int, typer.Option(help="Longest line or CSV field, in characters.")
+    ] = 1 << 20,
+    max_expansion: Annotated[int, typer.Option(help="Most that gzip may expand, as a ratio.")] = 100,
+) -> Any:
+    """Make the ReadOptions of a command."""
+    from simsearch.formats import Duplicates, ReadOptions
+
+    return ReadOptions(
+        encoding=encoding,
+        delimiter=delimiter,
+        id_field=id_field,
+        text_field=text_field,
+        title_field=title_field,
+        max_record=max_record,
+        max_expansion=max_expansion,
+        replace_invalid=replace_invalid,
+        duplicates=Duplicates(duplicates),
+    )
+
+
+# The name of a command's parameter, and what makes its value out of the options.
+_BUNDLES: dict[str, Callable[..., Any]] = {"output": make_output, "options": make_read_options}
+
+
+def bundled(command: Callable[..., int | None]) -> Callable[..., int | None]:
+    """Replace the parameters `output` and `options` of a command by the options they stand for.
+
+    Typer reads annotations, so the modules of commands do not postpone them; only the type of
+    `options` is quoted, because importing it imports numpy.
+    """
+    signature = inspect.signature(command)
+    makers = {name: make for name, make in _BUNDLES.items() if name in signature.parameters}
+    own = [
+        parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY)
+        for name, parameter in signature.parameters.items()
+        if name not in makers
+    ]
+    shared = {name: inspect.signature(make).parameters for name, make in makers.items()}
+
+    @functools.wraps(command)
+    def run(**values: Any) -> int | None:
+        made = {
+            name: makers[name](**{option: values.pop(option) for option in shared[name]})
+            for name in makers
+        }
+        return command(**values, **made)
+
+    parameters = [*own, *(option for options in shared.values() for option in options.values())]
+    run.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]  # read by typer
+    run.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+    return run
+
+
+def _set_threads(count: int) -> None:
+    # Pools read these when their library is first imported, which no command has done yet.
+    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "RAYON_NUM_THREADS"):
+        os.environ[name] = str(count)

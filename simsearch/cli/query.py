@@ -1,0 +1,74 @@
+"""query: the documents nearest to a text."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from simsearch.cli.input import spooled
+from simsearch.cli.options import K, IndexDir, bundled
+from simsearch.cli.output import Output, clean, shorten
+from simsearch.errors import InvalidInput
+
+if TYPE_CHECKING:
+    from simsearch.records import Hit
+
+
+@bundled
+def query(
+    index_dir: IndexDir,
+    output: Output,
+    texts: Annotated[
+        list[str] | None, typer.Argument(metavar="TEXT...", help="The query, or several.")
+    ] = None,
+    queries: Annotated[
+        Path | None, typer.Option("--queries", help="A file with one query per line, or -.")
+    ] = None,
+    k: K = 10,
+) -> None:
+    """Print the documents nearest to each TEXT, best first."""
+    from simsearch.search_index import SearchIndex
+
+    asked = list(texts or [])
+    if queries is not None:
+        asked += _read_queries(queries, index_dir)
+    if not asked:
+        raise InvalidInput("give a query, or a file of them with --queries")
+    with SearchIndex.open(index_dir) as index:
+        found = index.search_many(asked, k=k)
+        if not index.count():
+            output.say("the index is empty")
+    for text, hits in zip(asked, found, strict=True):
+        if output.json_only:
+            output.result({"query": text, "hits": [hit_fields(hit) for hit in hits]})
+            continue
+        if len(asked) > 1:
+            output.text(f"# {clean(text)}")
+        print_hits(output, hits)
+
+
+def print_hits(output: Output, hits: "list[Hit]") -> None:
+    """Print hits for a person."""
+    for rank, hit in enumerate(hits, start=1):
+        title = f"{shorten(hit.title, 80)}: " if hit.title else ""
+        output.text(f"{rank:3}  {hit.score:.4f}  {clean(hit.id)}")
+        output.text(f"             {title}{shorten(hit.text)}")
+
+
+def hit_fields(hit: "Hit") -> dict[str, Any]:
+    """Return a hit as the JSON object of the command-line contract."""
+    return {
+        "id": hit.id,
+        "score": hit.score,
+        "probability": hit.probability,
+        "text": hit.text,
+        **({"title": hit.title} if hit.title else {}),
+        "metadata": dict(hit.metadata),
+    }
+
+
+def _read_queries(path: Path, index_dir: Path) -> list[str]:
+    from simsearch.formats import read_lines
+
+    with spooled([path], beside=index_dir) as (file,):
+        return [line for _, line in read_lines(file) if line.strip()]

@@ -1,0 +1,21 @@
+"""Text to vectors: finding, trusting, running and exporting encoders."""
+
+from simsearch.encoder.encoder import (
+    EncodedTokens,
+    Encoder,
+    EncodingCounts,
+    UnencodableText,
+    read_model_file,
+    write_model_file,
+)
+from simsearch.encoder.locate import DEFAULT_ENCODER
+
+__all__ = [
+    "DEFAULT_ENCODER",
+    "EncodedTokens",
+    "Encoder",
+    "EncodingCounts",
+    "UnencodableText",
+    "read_model_file",
+    "write_model_file",
+]

@@ -1,0 +1,94 @@
+"""The identity of an encoder: one hash over all that decides its embeddings."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from simsearch.cache import remembered
+from simsearch.encoder.layout import Layout
+from simsearch.errors import EncoderError
+
+_HEADER_LIMIT = 100_000_000  # the limit of the safetensors format
+_CHUNK = 1 << 20
+
+
+def fingerprint(layout: Layout) -> str:
+    """Return the SHA-256 (hex) of an encoder's weights, tokenizer and settings.
+
+    Covered are the tensors' names, shapes, types and bytes, the tokenizer without its truncation
+    and padding (which we set ourselves), pooling, window, prompts and lower-casing. The part that
+    has to read the weights is remembered for as long as no file changes.
+    """
+    settings = {
+        "model_type": layout.config["model_type"],
+        "pooling": layout.pooling,
+        "max_length": layout.max_length,
+        "lower_case": layout.lower_case,
+        "query_prompt": layout.query_prompt,
+        "document_prompt": layout.document_prompt,
+        "files": remembered("fingerprint", layout.files, lambda: _hash_files(layout)),
+    }
+    return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
+
+
+def _hash_files(layout: Layout) -> str:
+    digest = hashlib.sha256()
+    for path in layout.weights:
+        for chunk in _tensors(path):
+            digest.update(chunk)
+    digest.update(json.dumps(_tokenizer(layout.tokenizer), sort_keys=True).encode())
+    return digest.hexdigest()
+
+
+def _tokenizer(path: Path) -> Any:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise EncoderError(f"{path}: {error}") from error
+    return {key: content[key] for key in content if key not in {"truncation", "padding"}}
+
+
+def _tensors(path: Path) -> Iterator[bytes]:
+    """Yield the header and the bytes of each tensor of a safetensors file, by name.
+
+    Read here and not through the library because a bfloat16 tensor has no numpy type, and
+    because the file is streamed: a fingerprint needs no memory for the weights.
+    """
+    with path.open("rb") as file:
+        entries, start = _header(file, path)
+        for name in sorted(entries):
+            # position_ids is 0, 1, 2, ...: old checkpoints store it, a re-saved one does not.
+            if name.endswith("position_ids"):
+                continue
+            entry = entries[name]
+            first, last = entry["data_offsets"]
+            yield json.dumps([name, entry["dtype"], entry["shape"]]).encode()
+            file.seek(start + first)
+            left = last - first
+            while left:
+                chunk = file.read(min(left, _CHUNK))
+                if not chunk:
+                    raise EncoderError(f"{path} ends inside tensor {name!r}: it is truncated")
+                left -= len(chunk)
+                yield chunk
+
+
+def _header(file: BinaryIO, path: Path) -> tuple[dict[str, Any], int]:
+    size = int.from_bytes(file.read(8), "little")
+    if size > _HEADER_LIMIT:
+        raise EncoderError(f"{path} is not a safetensors file: its header claims {size} bytes")
+    try:
+        entries = json.loads(file.read(size))
+        entries.pop("__metadata__", None)
+        for entry in entries.values():
+            first, last = entry["data_offsets"]
+            if not 0 <= first <= last or not math.isfinite(math.prod(entry["shape"])):
+                raise ValueError(f"offsets {first}..{last}")
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise EncoderError(f"{path} is not a safetensors file: {error}") from error
+    return entries, 8 + size

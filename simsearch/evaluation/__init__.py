@@ -1,0 +1,58 @@
+"""How good is it, and is the difference real? Pure: scores and labels in, numbers out.
+
+retrieval        qrels and a run -> ndcg@k, mrr@k, recall@k, hit_rate@k, map, one score per query
+correlation      two series -> Spearman, Pearson
+classification   pairs labelled 0 or 1 and their scores -> average precision, best F1
+significance     scores of two systems on the same units -> difference, interval, p
+"""
+
+from __future__ import annotations
+
+from simsearch.evaluation.classification import (
+    ThresholdScore,
+    average_precision_score,
+    best_f1,
+)
+from simsearch.evaluation.correlation import pearson, spearman
+from simsearch.evaluation.retrieval import (
+    DEFAULT_METRICS,
+    Qrels,
+    RetrievalScores,
+    Run,
+    average_precision,
+    hit_rate,
+    ndcg,
+    rank,
+    recall,
+    reciprocal_rank,
+    score_run,
+)
+from simsearch.evaluation.significance import (
+    Difference,
+    SwapScale,
+    bootstrap_statistic,
+    paired_bootstrap,
+)
+
+__all__ = [
+    "DEFAULT_METRICS",
+    "Difference",
+    "Qrels",
+    "RetrievalScores",
+    "Run",
+    "SwapScale",
+    "ThresholdScore",
+    "average_precision",
+    "average_precision_score",
+    "best_f1",
+    "bootstrap_statistic",
+    "hit_rate",
+    "ndcg",
+    "paired_bootstrap",
+    "pearson",
+    "rank",
+    "recall",
+    "reciprocal_rank",
+    "score_run",
+    "spearman",
+]

@@ -1,0 +1,142 @@
+"""Durable file operations: written beside, flushed, renamed; a reader never sees a half."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import errno
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+from simsearch.errors import AlreadyExists, SystemFailure
+
+_AT_FDCWD = -100
+_RENAME_EXCHANGE = 2
+
+
+@contextlib.contextmanager
+def translated_os_errors(path: Path) -> Iterator[None]:
+    """Turn an OSError into a SystemFailure that names the path and the reason."""
+    try:
+        yield
+    except OSError as error:
+        where = error.filename or path
+        raise SystemFailure(f"{where}: {error.strerror or error}") from error
+
+
+def sync_directory(path: Path) -> None:
+    """Make renames and creations inside `path` survive a power loss."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def sync_file(path: Path) -> None:
+    """Flush the bytes of `path` to the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def sync_tree(root: Path) -> None:
+    """Flush every file and directory below `root`, and `root` itself."""
+    for folder, _, names in os.walk(root):
+        for name in names:
+            sync_file(Path(folder) / name)
+        sync_directory(Path(folder))
+
+
+@contextlib.contextmanager
+def replace_file(path: Path) -> Iterator[BinaryIO]:
+    """Write to `path` so that a reader sees the old file or the new one, never a half."""
+    draft = draft_beside(path)
+    try:
+        with draft.open("wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(draft, path)
+    finally:
+        draft.unlink(missing_ok=True)
+    sync_directory(path.parent)
+
+
+def replace_text(path: Path, text: str) -> None:
+    """Write `text` to `path` in UTF-8, as `replace_file`."""
+    with replace_file(path) as file:
+        file.write(text.encode("utf-8"))
+
+
+def draft_beside(path: Path) -> Path:
+    """Return a name next to `path` (the same device, so that renaming is atomic)."""
+    return path.with_name(f".{path.name}.draft-{os.getpid()}")
+
+
+@contextlib.contextmanager
+def new_directory(path: Path, *, replace: bool = False) -> Iterator[Path]:
+    """Fill a draft directory; when the block ends well it becomes `path`, whole or not at all.
+
+    With `replace` an existing `path` is swapped for the draft in one step and then deleted.
+    On an exception the draft is removed and `path` is what it was.
+
+    Raises:
+        AlreadyExists: `path` is there (and not an empty directory) and `replace` is false.
+    """
+    if not replace and occupied(path):
+        raise AlreadyExists(f"{path} exists already (choose another name, or pass --replace)")
+    draft = draft_beside(path)
+    with translated_os_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        shutil.rmtree(draft, ignore_errors=True)
+        draft.mkdir(mode=0o700)
+    try:
+        yield draft
+        with translated_os_errors(path):
+            sync_tree(draft)
+            _install(draft, path, replace=replace)
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+
+
+def occupied(path: Path) -> bool:
+    """Whether something other than an empty directory stands at `path`."""
+    if path.is_dir() and not path.is_symlink():
+        return any(path.iterdir())
+    return os.path.lexists(path)
+
+
+def _install(draft: Path, path: Path, *, replace: bool) -> None:
+    try:
+        os.rename(draft, path)  # also takes the place of an empty directory
+    except OSError as error:
+        if error.errno not in (errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR):
+            raise
+        if not replace:
+            raise AlreadyExists(f"{path} was created meanwhile by somebody else") from error
+        _exchange(draft, path)  # the old content is now the draft, which the caller removes
+    sync_directory(path.parent)
+
+
+def _exchange(first: Path, second: Path) -> None:
+    """Swap two directory entries in one step (renameat2, Linux 3.15)."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    if hasattr(libc, "renameat2"):
+        names = (os.fsencode(first), os.fsencode(second))
+        if libc.renameat2(_AT_FDCWD, names[0], _AT_FDCWD, names[1], _RENAME_EXCHANGE) == 0:
+            return
+        code = ctypes.get_errno()
+        if code not in (errno.EINVAL, errno.ENOSYS):
+            raise OSError(code, os.strerror(code), str(second))
+    # Elsewhere there is a moment between two renames. The old directory is never deleted
+    # before the new one stands, so a crash leaves both, one of them under a draft name.
+    aside = second.with_name(f".{second.name}.old-{os.getpid()}")
+    os.rename(second, aside)
+    os.rename(first, second)
+    os.rename(aside, first)

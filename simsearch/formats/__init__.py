@@ -1,0 +1,46 @@
+"""Files become records: everything that simsearch reads comes in through here, checked."""
+
+from __future__ import annotations
+
+from simsearch.formats.beir import BeirSet, is_beir, read_beir, read_beir_corpus
+from simsearch.formats.checks import checked_id, checked_text
+from simsearch.formats.documents import (
+    BlankDocument,
+    DocumentCounts,
+    check_document,
+    content_id,
+    read_corpus,
+    read_documents,
+)
+from simsearch.formats.lines import Source, read_lines
+from simsearch.formats.options import Duplicates, ReadOptions
+from simsearch.formats.pairs import Example, read_examples
+from simsearch.formats.row import OnReject, Row
+from simsearch.formats.rows import read_rows
+from simsearch.formats.vectors import check_vectors, read_vectors
+
+__all__ = [
+    "BeirSet",
+    "BlankDocument",
+    "DocumentCounts",
+    "Duplicates",
+    "Example",
+    "OnReject",
+    "ReadOptions",
+    "Row",
+    "Source",
+    "check_document",
+    "check_vectors",
+    "checked_id",
+    "checked_text",
+    "content_id",
+    "is_beir",
+    "read_beir",
+    "read_beir_corpus",
+    "read_corpus",
+    "read_documents",
+    "read_examples",
+    "read_lines",
+    "read_rows",
+    "read_vectors",
+]

@@ -1,0 +1,41 @@
+"""What a user holds: the index directory, and how well it or an encoder retrieves."""
+
+from simsearch.search_index.bulk import (
+    check_build,
+    open_for_build,
+    refuse_known_ids,
+    write_corpus,
+)
+from simsearch.search_index.evaluate import (
+    RetrievalTask,
+    evaluate_index,
+    evaluate_retrieval,
+    evaluate_sts,
+    pair_similarities,
+)
+from simsearch.search_index.index import (
+    IndexInfo,
+    SearchIndex,
+    TextEncoder,
+    WriteReport,
+    check_k,
+    check_query,
+)
+
+__all__ = [
+    "IndexInfo",
+    "RetrievalTask",
+    "SearchIndex",
+    "TextEncoder",
+    "WriteReport",
+    "check_build",
+    "check_k",
+    "check_query",
+    "evaluate_index",
+    "evaluate_retrieval",
+    "evaluate_sts",
+    "open_for_build",
+    "pair_similarities",
+    "refuse_known_ids",
+    "write_corpus",
+]

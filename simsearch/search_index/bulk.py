@@ -1,0 +1,104 @@
+"""Corpora into an index: batch by batch, each one commit, resumable after a kill."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from simsearch.encoder import EncodingCounts
+from simsearch.errors import AlreadyExists, DuplicateId, InvalidData
+from simsearch.files import occupied
+from simsearch.records import Document
+from simsearch.search_index.index import SearchIndex, TextEncoder, WriteReport
+
+FloatArray = npt.NDArray[np.float32]
+Progress = Callable[[int], None]
+
+# Documents of one commit: at 100 documents a second, 10 s of work to lose to a kill.
+BATCH = 1024
+
+
+def check_build(path: Path, *, replace: bool) -> None:
+    """Refuse to build where something finished stands, before any work is done.
+
+    Raises:
+        AlreadyExists: a finished index, or something else, is there and `replace` is false.
+    """
+    if replace or not occupied(path):
+        return
+    if not (path / "FORMAT").is_file():
+        raise AlreadyExists(f"{path} exists and is no index (choose another name, or --replace)")
+    with SearchIndex.open(path) as index:
+        if index.finished:
+            raise AlreadyExists(
+                f"{path} is a finished index (use add or upsert to extend it, reindex for another "
+                "encoder, or --replace to build it anew)"
+            )
+
+
+def open_for_build(path: Path, *, encoder: TextEncoder, replace: bool) -> SearchIndex:
+    """Create an index to be filled and marked finished, or open one whose filling was cut short.
+
+    Raises:
+        AlreadyExists: as `check_build`.
+        EncoderMismatch: the unfinished index was begun with another encoder.
+    """
+    check_build(path, replace=replace)
+    if not replace and occupied(path):
+        return SearchIndex.open(path, encoder=encoder)
+    return SearchIndex.create(path, encoder=encoder, overwrite=replace, finished=False)
+
+
+def write_corpus(
+    write: Callable[..., WriteReport],
+    documents: Iterable[Document],
+    *,
+    total: int,
+    embeddings: FloatArray | None = None,
+    counts: EncodingCounts | None = None,
+    progress: Progress | None = None,
+) -> WriteReport:
+    """Write documents by `index.add` or `index.upsert`, batch by batch.
+
+    Upsert takes up an interrupted run: what is committed already is not encoded again.
+    `embeddings`, if given, is (total, dim).
+
+    Raises:
+        InvalidData: the corpus does not have `total` documents; earlier batches stay committed.
+    """
+    report, done = WriteReport(), 0
+    for batch in _batches(documents):
+        vectors = None if embeddings is None else embeddings[done : done + len(batch)]
+        done += len(batch)
+        if done > total:
+            break
+        report += write(batch, vectors, counts=counts)
+        if progress is not None:
+            progress(done)
+    if done != total:
+        raise InvalidData(f"the corpus changed while it was read: {done} documents, {total} before")
+    return report
+
+
+def refuse_known_ids(index: SearchIndex, documents: Iterable[Document]) -> None:
+    """Refuse a corpus of which an id is in the index, before anything is written.
+
+    Raises:
+        DuplicateId: naming the first of them in the order of the corpus.
+    """
+    for batch in _batches(documents):
+        known = index.known_ids([document.id for document in batch])
+        for document in batch:
+            if document.id in known:
+                raise DuplicateId(
+                    f"id {document.id!r} is in the index already (use upsert to replace)"
+                )
+
+
+def _batches(documents: Iterable[Document]) -> Iterator[list[Document]]:
+    iterator = iter(documents)
+    return iter(lambda: list(itertools.islice(iterator, BATCH)), [])

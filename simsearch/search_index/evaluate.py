@@ -1,0 +1,99 @@
+"""How good an encoder or an index is on queries with known answers, or on scored pairs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+from simsearch.ann import VectorIndex
+from simsearch.encoder import EncodingCounts
+from simsearch.evaluation import Qrels, RetrievalScores, pearson, score_run, spearman
+from simsearch.records import Document, ScoredPair
+from simsearch.search_index.index import SearchIndex, TextEncoder
+
+FloatArray = npt.NDArray[np.float32]
+Run = dict[str, dict[str, float]]
+
+DEPTH = 1000  # hits per query that the metrics look at
+_QUERIES = 256  # searched at once, so that memory does not grow with the number of queries
+
+
+@dataclass(frozen=True, slots=True)
+class RetrievalTask:
+    """Queries, a corpus, and which document answers which query (qrels: query -> id -> gain)."""
+
+    queries: Mapping[str, str]
+    corpus: Sequence[Document]
+    qrels: Qrels
+    name: str = field(default="retrieval")
+
+
+def evaluate_retrieval(
+    encoder: TextEncoder, task: RetrievalTask, *, counts: EncodingCounts | None = None
+) -> RetrievalScores:
+    """Encode the corpus and the queries, search exactly, and score against the qrels."""
+    texts = [document.content for document in task.corpus]
+    vectors = VectorIndex(encoder.dim)
+    vectors.add(np.arange(len(texts)), encoder.encode_documents(texts, counts=counts))
+    query_ids = list(task.queries)
+    queries = encoder.encode_queries([task.queries[query_id] for query_id in query_ids])
+    run: Run = {}
+    for start in range(0, len(query_ids), _QUERIES):
+        chunk = query_ids[start : start + _QUERIES]
+        rows, scores = vectors.search(queries[start : start + _QUERIES], DEPTH + 1)
+        for query_id, row_list, score_list in zip(chunk, rows, scores, strict=True):
+            found = ((task.corpus[row], float(score)) for row, score in zip(row_list, score_list, strict=True))
+            run[query_id] = {
+                document.id: score
+                for document, score in found
+                if not _is_query_itself(query_id, task.queries[query_id], document.id, document.text)
+            }
+    return score_run(task.qrels, run)
+
+
+def evaluate_index(index: SearchIndex, queries: Mapping[str, str], qrels: Qrels) -> RetrievalScores:
+    """Search an index as it is, and score against qrels over its document ids."""
+    run: Run = {}
+    query_ids = list(queries)
+    for start in range(0, len(query_ids), _QUERIES):
+        chunk = query_ids[start : start + _QUERIES]
+        found = index.search_many([queries[query_id] for query_id in chunk], k=DEPTH + 1)
+        for query_id, hits in zip(chunk, found, strict=True):
+            run[query_id] = {
+                hit.id: hit.score
+                for hit in hits
+                if not _is_query_itself(query_id, queries[query_id], hit.id, hit.text)
+            }
+    return score_run(qrels, run)
+
+
+def pair_similarities(
+    encoder: TextEncoder, first: Sequence[str], second: Sequence[str]
+) -> npt.NDArray[np.float64]:
+    """Return the cosine similarity of each pair of texts, (n,); each distinct text is encoded once."""
+    distinct = list(dict.fromkeys([*first, *second]))
+    position = {text: row for row, text in enumerate(distinct)}
+    embeddings = encoder.encode_documents(distinct).astype(np.float64)
+    left = embeddings[[position[text] for text in first]]
+    right = embeddings[[position[text] for text in second]]
+    similarities: npt.NDArray[np.float64] = np.einsum("nd,nd->n", left, right)
+    return similarities
+
+
+def evaluate_sts(encoder: TextEncoder, pairs: Sequence[ScoredPair]) -> dict[str, float]:
+    """Return the correlation of cosine similarity with the given scores."""
+    similarities = pair_similarities(
+        encoder, [pair.sentence1 for pair in pairs], [pair.sentence2 for pair in pairs]
+    )
+    gold = [pair.score for pair in pairs]
+    return {"spearman": spearman(gold, similarities), "pearson": pearson(gold, similarities)}
+
+
+def _is_query_itself(query_id: str, query: str, document_id: str, text: str) -> bool:
+    """Whether the document is the query: in Quora-like sets the queries stand in the corpus."""
+    return query_id == document_id and query == text
+
+

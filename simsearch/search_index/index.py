@@ -1,0 +1,436 @@
+"""SearchIndex: what a user holds. A directory that keeps documents, vectors and encoder together."""
+
+from __future__ import annotations
+
+import os
+import threading
+import unicodedata
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from simsearch.ann import VectorIndex
+from simsearch.encoder import Encoder, EncodingCounts, UnencodableText
+from simsearch.errors import DuplicateId, EncoderError, EncoderMismatch, InvalidInput
+from simsearch.files import new_directory
+from simsearch.formats import check_document, check_vectors
+from simsearch.records import Document, Hit
+from simsearch.search_index.directory import FORMAT_VERSION, check_format, write_format
+from simsearch.storage import DocumentStore
+
+FloatArray = npt.NDArray[np.float32]
+
+MAX_K = 10_000
+MAX_QUERY_LENGTH = 64 * 1024
+_PAGE = 1000  # documents read at a time by iterate()
+
+
+class TextEncoder(Protocol):
+    """What an index needs of an encoder; `Encoder` is one."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def dim(self) -> int: ...
+    @property
+    def fingerprint(self) -> str: ...
+    def encode_queries(self, texts: Sequence[str]) -> FloatArray: ...
+    def encode_documents(
+        self, texts: Sequence[str], *, counts: EncodingCounts | None = None
+    ) -> FloatArray: ...
+    def save_export(self, directory: Path) -> None:
+        """Write what `SearchIndex.open` needs to answer queries without the model."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class WriteReport:
+    """What a write did, in documents."""
+
+    added: int = 0
+    replaced: int = 0
+    unchanged: int = 0
+
+    def __add__(self, other: WriteReport) -> WriteReport:
+        return WriteReport(
+            self.added + other.added,
+            self.replaced + other.replaced,
+            self.unchanged + other.unchanged,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class IndexInfo:
+    """What an index is."""
+
+    path: str
+    format: int
+    finished: bool
+    documents: int
+    deleted: int
+    dim: int
+    encoder: str
+    fingerprint: str
+    commit_number: int
+    created_by: str
+    bytes_on_disk: int
+
+
+class SearchIndex:
+    """An index directory, open for reading and writing. Made by `create` or `open`.
+
+    A call that writes is visible whole or not at all, and when it returns it survives kill -9.
+    A search sees one commit, the latest, also when another process wrote it. One handle may be
+    shared by threads.
+    """
+
+    def __init__(self, path: Path, store: DocumentStore, encoder: TextEncoder | None) -> None:
+        self._path = path
+        self._store = store
+        self._encoder = encoder
+        self._mutex = threading.RLock()
+        self._vectors = VectorIndex(store.dim)
+        self._commit_number = -1  # of what is in _vectors
+        self._next_row = 0
+
+    @classmethod
+    def create(
+        cls,
+        path: str | os.PathLike[str],
+        *,
+        encoder: TextEncoder | None = None,
+        overwrite: bool = False,
+        finished: bool = True,
+    ) -> SearchIndex:
+        """Create an empty index for the vectors of `encoder` (default: the packaged one).
+
+        `overwrite` swaps an existing index for the new one in one step. `finished` is false while
+        a corpus is still being loaded, so that the load can be taken up again.
+
+        Raises:
+            AlreadyExists: something is at `path` and `overwrite` is false.
+        """
+        path = Path(path).absolute()
+        encoder = encoder if encoder is not None else Encoder.load()
+        from simsearch import __version__
+
+        created_by = f"simsearch/{__version__}"
+        with new_directory(path, replace=overwrite) as draft:
+            settings = {
+                "encoder": encoder.name,
+                "fingerprint": encoder.fingerprint,
+                "created_by": created_by,
+                "finished": _yes_no(finished),
+            }
+            DocumentStore.create(draft, dim=encoder.dim, settings=settings)
+            encoder.save_export(draft / "encoder")
+            write_format(draft, created_by=created_by)
+        return cls(path, DocumentStore.open(path), encoder)
+
+    @classmethod
+    def open(
+        cls, path: str | os.PathLike[str], *, encoder: TextEncoder | None = None
+    ) -> SearchIndex:
+        """Open an index; texts are encoded by its own copy of the encoder, or the given one.
+
+        Raises:
+            NotFound: there is no index at `path`.
+            EncoderMismatch: `encoder` is not the one that built the index.
+            CorruptIndex, IncompatibleIndex, SystemFailure: it cannot be read.
+        """
+        path = Path(path).absolute()
+        check_format(path)
+        store = DocumentStore.open(path)
+        try:
+            if encoder is not None:
+                _refuse_other_encoder(store, encoder)
+        except BaseException:
+            store.close()
+            raise
+        return cls(path, store, encoder)
+
+    def close(self) -> None:
+        """Close the index; a second call does nothing."""
+        self._store.close()
+
+    def __enter__(self) -> SearchIndex:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    @property
+    def path(self) -> Path:
+        """The directory."""
+        return self._path
+
+    @property
+    def dim(self) -> int:
+        """Width of the vectors."""
+        return self._store.dim
+
+    @property
+    def encoder(self) -> TextEncoder:
+        """The encoder of the index, loaded when first needed."""
+        with self._mutex:
+            if self._encoder is None:
+                encoder = Encoder.load(self._path / "encoder")
+                _refuse_other_encoder(self._store, encoder)
+                self._encoder = encoder
+            return self._encoder
+
+    def add(
+        self,
+        documents: Iterable[Document],
+        embeddings: FloatArray | None = None,
+        *,
+        counts: EncodingCounts | None = None,
+    ) -> WriteReport:
+        """Add new documents in one commit, with their vectors if `embeddings` (n, dim) is given.
+
+        Raises:
+            DuplicateId: an id stands twice in `documents`, or is in the index.
+            InvalidData: a document or a vector cannot be indexed; nothing was added.
+        """
+        batch = _checked(documents)
+        known = self._store.known_ids([document.id for document in batch])
+        _refuse_known(known)
+        vectors = self._vectors_of(batch, embeddings, counts)
+        with self._store.transaction():
+            # Again, under the lock: somebody may have written while we encoded.
+            _refuse_known(self._store.known_ids([document.id for document in batch]))
+            self._store.insert(batch, vectors, supplied=embeddings is not None)
+        return WriteReport(added=len(batch))
+
+    def upsert(
+        self,
+        documents: Iterable[Document],
+        embeddings: FloatArray | None = None,
+        *,
+        counts: EncodingCounts | None = None,
+    ) -> WriteReport:
+        """Add documents in one commit, replacing those whose id is in the index.
+
+        A document that is there already, equal in every field, is left as it is and counted
+        as unchanged, unless `embeddings` brings a vector for it.
+
+        Raises:
+            DuplicateId: an id stands twice in `documents`.
+            InvalidData: a document or a vector cannot be indexed; nothing was changed.
+        """
+        batch = _checked(documents)
+        given = len(batch)
+        if embeddings is None:
+            stored = self._store.fetch_ids([document.id for document in batch])
+            batch = [document for document in batch if stored.get(document.id) != document]
+        if not batch:
+            return WriteReport(unchanged=given)
+        vectors = self._vectors_of(batch, embeddings, counts)
+        with self._store.transaction():
+            replaced = self._store.remove([document.id for document in batch])
+            self._store.insert(batch, vectors, supplied=embeddings is not None)
+        return WriteReport(len(batch) - replaced, replaced, given - len(batch))
+
+    def delete(self, ids: Iterable[str]) -> int:
+        """Delete documents in one commit and return how many there were; unknown ids are no error.
+
+        Raises:
+            InvalidInput: `ids` is one string instead of several.
+        """
+        if isinstance(ids, str):
+            raise InvalidInput("delete takes several ids, got one string (pass [id])")
+        with self._store.transaction():
+            return self._store.remove(ids)
+
+    def get(self, document_id: str) -> Document | None:
+        """Return a document, None if there is none of that id."""
+        return self._store.fetch_ids([document_id]).get(document_id)
+
+    def iterate(self) -> Iterator[Document]:
+        """Yield every document, in the order in which they were written."""
+        last = -1
+        while page := self._store.documents_after(last, _PAGE):
+            yield from (document for _, document in page)
+            last = page[-1][0]
+
+    def known_ids(self, ids: Sequence[str]) -> set[str]:
+        """Return those of `ids` that are in the index."""
+        return self._store.known_ids(ids)
+
+    def count(self) -> int:
+        """Return the number of documents."""
+        return self._store.count()
+
+    def __len__(self) -> int:
+        return self.count()
+
+    def search(self, query: str, k: int = 10) -> list[Hit]:
+        """Return the `k` documents nearest to `query`, best first; fewer if there are fewer.
+
+        Raises:
+            InvalidInput: the query is empty, too long or not printable text; k is not 1..10000.
+        """
+        return self.search_many([query], k=k)[0]
+
+    def search_many(self, queries: Sequence[str], k: int = 10) -> list[list[Hit]]:
+        """Return the hits of each query, in order; errors as `search`."""
+        check_k(k)
+        for query in queries:
+            check_query(query)
+        if not queries:
+            return []
+        return self._search(self.encoder.encode_queries(queries), k)
+
+    def search_vectors(self, vectors: FloatArray, k: int = 10) -> list[list[Hit]]:
+        """Return the hits of each row of `vectors` (n, dim), which need not be normalised.
+
+        Raises:
+            InvalidData: a row is not finite, zero, or of another dimension.
+        """
+        check_k(k)
+        return self._search(check_vectors(vectors, rows=None, dim=self._store.dim), k)
+
+    def _search(self, vectors: FloatArray, k: int) -> list[list[Hit]]:
+        with self._mutex, self._store.snapshot():
+            self._refresh()
+            rows, similarities = self._vectors.search(vectors, k)
+            documents = self._store.fetch_rows(np.unique(rows).tolist())
+        return [
+            [
+                _hit(documents[row], score)
+                for row, score in zip(row_list, score_list, strict=True)
+            ]
+            for row_list, score_list in zip(rows.tolist(), similarities.tolist(), strict=True)
+        ]
+
+    def _refresh(self) -> None:
+        """Bring the vectors in memory to the commit of the current snapshot."""
+        changes = self._store.changes_since(self._commit_number, next_row=self._next_row)
+        if changes is None:
+            return
+        self._vectors.remove(changes.removed)
+        self._vectors.add(changes.rows, changes.vectors)
+        self._commit_number = changes.commit_number
+        self._next_row = int(self._store.read_setting("next_row"))
+
+    def _vectors_of(
+        self,
+        documents: Sequence[Document],
+        embeddings: FloatArray | None,
+        counts: EncodingCounts | None,
+    ) -> FloatArray:
+        if embeddings is not None:
+            return check_vectors(embeddings, rows=len(documents), dim=self._store.dim)
+        texts = [document.content for document in documents]
+        try:
+            return self.encoder.encode_documents(texts, counts=counts)
+        except UnencodableText as error:
+            bad = documents[error.position].id
+            raise EncoderError(f"document {bad!r}: the encoder gives no finite vector") from error
+
+    @property
+    def finished(self) -> bool:
+        """False while a corpus is still being loaded."""
+        return self._store.read_setting("finished") == _yes_no(True)
+
+    def mark_finished(self) -> None:
+        """Say that the corpus is loaded."""
+        with self._store.transaction():
+            self._store.write_setting("finished", _yes_no(True))
+
+    def info(self) -> IndexInfo:
+        """Return what the index is and holds."""
+        with self._store.snapshot():
+            setting = self._store.read_setting
+            documents = self._store.count()
+            return IndexInfo(
+                path=str(self._path),
+                format=FORMAT_VERSION,
+                finished=self.finished,
+                documents=documents,
+                deleted=int(setting("next_row")) - documents,
+                dim=self._store.dim,
+                encoder=setting("encoder"),
+                fingerprint=setting("fingerprint"),
+                commit_number=int(setting("commit_number")),
+                created_by=setting("created_by"),
+                bytes_on_disk=sum(
+                    file.stat().st_size for file in self._path.rglob("*") if file.is_file()
+                ),
+            )
+
+
+def check_k(k: int) -> None:
+    """Refuse a `k` that is not a whole number of 1 to 10,000."""
+    if isinstance(k, bool) or not isinstance(k, int) or not 1 <= k <= MAX_K:
+        raise InvalidInput(f"k must be 1..{MAX_K}, got {k!r}")
+
+
+def check_query(query: str) -> None:
+    """Refuse a query that is no text: empty, over 64 KiB, or with control characters."""
+    if not isinstance(query, str):
+        raise InvalidInput(f"a query must be a string, got {type(query).__name__}")
+    if not query.strip():
+        raise InvalidInput("query is empty")
+    if len(query) > MAX_QUERY_LENGTH:
+        raise InvalidInput(
+            f"query has {len(query)} characters, at most {MAX_QUERY_LENGTH} are accepted"
+        )
+    for position, character in enumerate(query):
+        if unicodedata.category(character) in {"Cc", "Cs"} and character not in "\t\n\r":
+            raise InvalidInput(
+                f"query has the control or invalid character U+{ord(character):04X} "
+                f"at position {position}"
+            )
+
+
+def _checked(documents: Iterable[Document]) -> list[Document]:
+    batch = list(documents)
+    seen: set[str] = set()
+    for position, document in enumerate(batch):
+        check_document(document, where=f"document {position}")
+        if document.id in seen:
+            raise DuplicateId(f"document {position}: id {document.id!r} stands twice in this call")
+        seen.add(document.id)
+    return batch
+
+
+def _refuse_known(known: set[str]) -> None:
+    if known:
+        first = min(known)
+        more = f" and {len(known) - 1} more" if len(known) > 1 else ""
+        raise DuplicateId(f"id {first!r}{more} is in the index already (use upsert to replace)")
+
+
+def _refuse_other_encoder(store: DocumentStore, encoder: TextEncoder) -> None:
+    stored, given = store.read_setting("fingerprint"), encoder.fingerprint
+    if stored != given:
+        raise EncoderMismatch(
+            f"the index was built with encoder {store.read_setting('encoder')} "
+            f"({stored[:12]}, dim {store.dim}), got {encoder.name} ({given[:12]}, "
+            f"dim {encoder.dim}); use the original encoder, or index the corpus again"
+        )
+
+
+def _hit(document: Document, score: float) -> Hit:
+    return Hit(
+        id=document.id,
+        score=score,
+        text=document.text,
+        title=document.title,
+        metadata=document.metadata,
+    )
+
+
+def _yes_no(value: bool) -> str:
+    return "yes" if value else "no"

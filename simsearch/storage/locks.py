@@ -1,0 +1,60 @@
+"""The writer lock: one process writes to an index, and says who it is."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import socket
+import time
+from collections.abc import Iterator
+from datetime import datetime
+from pathlib import Path
+
+from simsearch.errors import IndexLocked
+from simsearch.files import translated_os_errors
+
+LOCK_BUDGET = 5.0  # seconds a second writer waits
+_POLL = 0.05
+
+
+@contextlib.contextmanager
+def writer_lock(path: Path, *, budget: float = LOCK_BUDGET) -> Iterator[None]:
+    """Hold the lock file of an index while the block runs.
+
+    The lock is the kernel's (flock), so a killed holder frees it; the text in the file only says
+    who holds it.
+
+    Raises:
+        IndexLocked: another process, or another handle in this one, kept it for `budget` seconds.
+    """
+    with translated_os_errors(path):
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        _acquire(descriptor, path, budget)
+        with translated_os_errors(path):
+            holder = f"pid {os.getpid()} on {socket.gethostname()} since {_now()}"
+            os.ftruncate(descriptor, 0)
+            os.pwrite(descriptor, holder.encode(), 0)
+        yield
+    finally:
+        os.close(descriptor)  # frees the lock
+
+
+def _acquire(descriptor: int, path: Path, budget: float) -> None:
+    deadline = time.monotonic() + budget
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        except BlockingIOError:
+            if time.monotonic() >= deadline:
+                holder = os.pread(descriptor, 200, 0).decode(errors="replace") or "somebody"
+                raise IndexLocked(
+                    f"{path.parent} is locked by {holder} (wait for it to finish, then try again)"
+                ) from None
+        time.sleep(_POLL)
+
+
+def _now() -> str:
+    return datetime.now().astimezone().isoformat(timespec="seconds")

@@ -1,0 +1,178 @@
+"""Training examples: reading them from files and folders, folding texts, splitting without leaks."""
+
+from __future__ import annotations
+
+import random
+import re
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from simsearch.errors import InvalidData, InvalidInput
+from simsearch.formats import ReadOptions, is_beir, read_beir, read_examples
+from simsearch.records import LabelledPair, Pair, ScoredPair, Triplet
+from simsearch.search_index import RetrievalTask
+
+Example = Pair | Triplet | LabelledPair | ScoredPair
+
+_NOT_WORD = re.compile(r"[\W_]+")
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingData:
+    """Examples of one kind, and texts that held-out queries are searched among beside the answers."""
+
+    examples: Sequence[Example]
+    distractors: Sequence[str] = field(default=())
+
+    @property
+    def kind(self) -> type[Example]:
+        """The record class of the examples.
+
+        Raises:
+            InvalidData: there are none, or of several kinds.
+        """
+        kinds = {type(example) for example in self.examples}
+        if len(kinds) != 1:
+            names = ", ".join(sorted(kind.__name__ for kind in kinds)) or "none"
+            raise InvalidData(f"the training data must be examples of one kind, got {names}")
+        return kinds.pop()
+
+
+def load_training_data(
+    paths: Sequence[Path],
+    *,
+    split: str = "train",
+    options: ReadOptions | None = None,
+    on_reject: Callable[[InvalidData], None] | None = None,
+) -> TrainingData:
+    """Read example files, or one BEIR folder whose judged pairs of `split` become examples."""
+    folders = [path for path in paths if path.is_dir()]
+    if folders:
+        if len(paths) > 1:
+            raise InvalidInput("give either example files or one BEIR folder")
+        if not is_beir(folders[0]):
+            raise InvalidInput(
+                f"{folders[0]} is a directory but not a BEIR folder "
+                "(corpus.jsonl, queries.jsonl, qrels/)"
+            )
+        return _from_beir(folders[0], split)
+    examples: list[Example] = []
+    for path in paths:
+        examples.extend(read_examples(path, options or ReadOptions(), on_reject=on_reject))
+    return TrainingData(examples)
+
+
+def _from_beir(path: Path, split: str) -> TrainingData:
+    beir = read_beir(path, split)
+    contents = {document.id: document.content for document in beir.corpus}
+    pairs = [
+        Pair(anchor=beir.queries[query_id], positive=contents[document_id])
+        for query_id, judged in beir.qrels.items()
+        for document_id, gain in judged.items()
+        if gain > 0 and document_id in contents and query_id in beir.queries
+    ]
+    return TrainingData(pairs, distractors=list(contents.values()))
+
+
+def load_evaluation_data(
+    path: Path, *, split: str = "test", options: ReadOptions | None = None
+) -> Sequence[Example] | RetrievalTask:
+    """Read held-out data: a BEIR folder, or a file of examples."""
+    if path.is_dir():
+        beir = read_beir(path, split)
+        return RetrievalTask(beir.queries, beir.corpus, beir.qrels, name=f"{path.name}/{split}")
+    return list(read_examples(path, options or ReadOptions()))
+
+
+def texts_of(example: Example) -> tuple[str, ...]:
+    """Return the texts of an example, in column order."""
+    if isinstance(example, Triplet):
+        return (example.anchor, example.positive, example.negative)
+    if isinstance(example, Pair):
+        return (example.anchor, example.positive)
+    return (example.sentence1, example.sentence2)
+
+
+def fold(text: str) -> str:
+    """Return a text without what does not make it another text: case, space, punctuation.
+
+    A text of nothing else is returned as it is.
+    """
+    return _NOT_WORD.sub(" ", text.casefold()).strip() or text
+
+
+def split_examples(
+    examples: Sequence[Example], *, share: float, limit: int, seed: int
+) -> tuple[list[Example], list[Example]]:
+    """Split into a training and a held-out side that have no text in common, folded.
+
+    Examples that share a text, directly or through others, form a component, and a component
+    goes to one side whole. Components are drawn at random until the held-out side has
+    `share` of the examples, at most `limit`; one that does not fit any more stays in training.
+
+    Raises:
+        InvalidData: no component fits; everything is connected.
+    """
+    wanted = max(1, min(limit, round(len(examples) * share)))
+    components = connected_components(examples)
+    random.Random(seed).shuffle(components)
+    held_out: set[int] = set()
+    for component in components:
+        if len(held_out) + len(component) <= wanted:
+            held_out.update(component)
+    if not held_out or len(held_out) == len(examples):
+        largest = max(map(len, components))
+        raise InvalidData(
+            f"cannot hold out {wanted} of {len(examples)} examples: {largest} of them are "
+            "connected by shared texts (give evaluation data of its own with --eval)"
+        )
+    training = [example for row, example in enumerate(examples) if row not in held_out]
+    return training, [examples[row] for row in sorted(held_out)]
+
+
+def connected_components(examples: Sequence[Example]) -> list[list[int]]:
+    """Return the positions of examples that share texts, in groups, in order of first appearance."""
+    parent = list(range(len(examples)))
+
+    def root(row: int) -> int:
+        while parent[row] != row:
+            parent[row] = parent[parent[row]]
+            row = parent[row]
+        return row
+
+    first_with: dict[str, int] = {}
+    for row, example in enumerate(examples):
+        for text in texts_of(example):
+            other = first_with.setdefault(fold(text), row)
+            parent[root(row)] = root(other)
+    groups: defaultdict[int, list[int]] = defaultdict(list)
+    for row in range(len(examples)):
+        groups[root(row)].append(row)
+    return list(groups.values())
+
+
+def without_leaks(
+    examples: Iterable[Example], held_out: Sequence[Example] | RetrievalTask
+) -> tuple[list[Example], int]:
+    """Drop training examples that the evaluation data asks about; return the rest and how many.
+
+    Of a retrieval task the queries may not be trained on (its corpus may: searching it is the
+    task); of held-out examples no text may stand on both sides.
+    """
+    if isinstance(held_out, RetrievalTask):
+        seen = {fold(query) for query in held_out.queries.values()}
+    else:
+        seen = {fold(text) for example in held_out for text in texts_of(example)}
+    examples = list(examples)
+    clean = [row for row in examples if seen.isdisjoint(fold(text) for text in texts_of(row))]
+    return clean, len(examples) - len(clean)
+
+
+def without_duplicates(examples: Sequence[Example]) -> tuple[list[Example], int]:
+    """Drop examples that are equal to an earlier one; return the rest and how many were dropped."""
+    distinct = list(dict.fromkeys(examples))
+    return distinct, len(examples) - len(distinct)
+
+

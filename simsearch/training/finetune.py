@@ -1,0 +1,320 @@
+"""Fine-tuning from end to end: split, score, train, score again, compare, keep or reject."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import json
+import platform
+import shutil
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+from simsearch.encoder import Encoder, write_model_file
+from simsearch.encoder.layout import read_layout
+from simsearch.encoder.locate import locate_encoder
+from simsearch.errors import AlreadyExists, InvalidData
+from simsearch.evaluation import Difference
+from simsearch.files import new_directory, occupied
+from simsearch.search_index import RetrievalTask
+from simsearch.training.config import TrainingConfig
+from simsearch.training.examples import (
+    Example,
+    TrainingData,
+    split_examples,
+    texts_of,
+    without_duplicates,
+    without_leaks,
+)
+from simsearch.training.held_out import (
+    HeldOut,
+    HeldOutRetrieval,
+    Scores,
+    check_metric,
+    make_held_out,
+)
+from simsearch.training.objectives import Objective, choose_objective
+from simsearch.training.report import (
+    RUN,
+    before_after_table,
+    report_text,
+    write_run_folder,
+)
+from simsearch.training.trainer import load_trainable, resolve, save_model, steps_of, train
+
+# Called with the stage, and how much of it is done: ("train", 3, 57).
+Progress = Callable[[str, int, int], None]
+Say = Callable[[str], None]
+
+
+class Verdict(StrEnum):
+    """Whether the tuned encoder is better than the base on data that it has not seen."""
+
+    KEEP = "keep"
+    REJECT = "reject"
+
+
+@dataclass(frozen=True, slots=True)
+class FinetuneResult:
+    """What a run found; `difference` is after - before, by metric."""
+
+    before: Mapping[str, float]
+    after: Mapping[str, float]
+    difference: Mapping[str, Difference]
+    verdict: Verdict
+    reason: str
+    model: str
+    objective: str
+    examples: int
+    held_out: str
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """What a run is going to do, settled before any weight moves."""
+
+    training: Sequence[Example]
+    held_out: HeldOut
+    objective: Objective
+    facts: dict[str, str]
+
+
+def finetune(
+    data: TrainingData,
+    output: Path,
+    *,
+    encoder: str | None = None,
+    evaluation: Sequence[Example] | RetrievalTask | None = None,
+    config: TrainingConfig | None = None,
+    replace_existing: bool = False,
+    force: bool = False,
+    say: Say = lambda line: None,
+    progress: Progress = lambda stage, done, total: None,
+) -> FinetuneResult:
+    """Adapt an encoder to `data`, prove it on held-out data, and write a model directory.
+
+    The base encoder is scored first, then the tuned one as it was exported, both on the same
+    held-out data: `evaluation`, or a leakage-free split of `data`. The verdict is `keep` when the
+    95% interval of the deciding metric's difference lies above 0. On `reject` only the run folder
+    is left in `output`, unless `force`.
+
+    `say` is told in plain lines what was found and decided; `progress` follows the slow stages.
+
+    Raises:
+        AlreadyExists: `output` is there and `replace_existing` is false.
+        InvalidData: the data does not fit the objective, or nothing can be held out.
+        EncoderError: the encoder cannot be loaded, or the loss is not finite any more.
+    """
+    started = time.monotonic()
+    config = config or TrainingConfig()
+    if not replace_existing and occupied(output):
+        raise AlreadyExists(f"{output} exists already (choose another name, or pass --replace)")
+    plan = _plan(data, evaluation, config, say)
+
+    base = Encoder.load(encoder, max_length=config.max_length)
+    progress("score before", 0, 1)
+    before = plan.held_out.score(base)
+    progress("score before", 1, 1)
+    metric = check_metric(plan.held_out, before, config.metric)
+    say(f"before: {metric} {before.metrics[metric]:.4f} ({plan.held_out.description})")
+
+    with new_directory(output, replace=replace_existing) as draft:
+        log = _train(base, draft, plan, config, progress)
+        tuned = Encoder.load(draft)
+        progress("score after", 0, 1)
+        after = plan.held_out.score(tuned)
+        progress("score after", 1, 1)
+        difference = plan.held_out.compare(before, after)
+        verdict, reason = judge(metric, difference[metric])
+        result = FinetuneResult(
+            before=before.metrics,
+            after=after.metrics,
+            difference=difference,
+            verdict=verdict,
+            reason=reason,
+            model=str(output),
+            objective=plan.objective.name,
+            examples=len(plan.training),
+            held_out=plan.held_out.description,
+            seconds=round(time.monotonic() - started, 1),
+        )
+        _document(draft, base, tuned, plan, config, result, log)
+        if verdict is Verdict.REJECT and not force:
+            _keep_only_run_folder(draft)
+    say(f"verdict: {verdict} ({reason})")
+    return result
+
+
+def judge(metric: str, difference: Difference) -> tuple[Verdict, str]:
+    """Return the verdict on a difference and its reason in words."""
+    interval = f"{difference.low:+.4f} .. {difference.high:+.4f}"
+    if difference.low > 0:
+        return Verdict.KEEP, f"{metric} rose by {difference.value:.4f}, 95% interval {interval}"
+    return (
+        Verdict.REJECT,
+        f"{metric} changed by {difference.value:+.4f}, and its 95% interval {interval} "
+        "does not lie above 0",
+    )
+
+
+def _plan(
+    data: TrainingData,
+    evaluation: Sequence[Example] | RetrievalTask | None,
+    config: TrainingConfig,
+    say: Say,
+) -> _Plan:
+    objective = choose_objective(config.objective, data.kind)
+    examples, duplicates = without_duplicates(data.examples)
+    if evaluation is None:
+        training, held = split_examples(
+            examples, share=config.held_out, limit=config.held_out_limit, seed=config.seed
+        )
+        leaks = 0
+    else:
+        training, leaks = without_leaks(examples, evaluation)
+        held = []
+    if not training:
+        raise InvalidData("no training examples are left beside the held-out ones")
+    held_out: HeldOut
+    if isinstance(evaluation, RetrievalTask):
+        held_out = HeldOutRetrieval(evaluation)
+    else:
+        held_out = make_held_out(
+            evaluation or held,
+            training=training,
+            distractors=data.distractors,
+            distractor_limit=config.distractors,
+            seed=config.seed,
+        )
+    numbers = resolve(config, objective)
+    facts = {
+        "examples": f"{len(data.examples):,} {data.kind.__name__} ({duplicates:,} equal ones dropped)",
+        "training side": f"{len(training):,} ({leaks:,} dropped because held-out data has them)",
+        "held-out data": held_out.description,
+        "objective": f"{objective.name}: {objective.formula} [{objective.source}]",
+        "epochs": str(numbers.epochs),
+        "batch size": str(numbers.batch_size),
+        "learning rate": f"{numbers.learning_rate:g}",
+        "steps": str(steps_of(len(training), numbers)),
+        "seed": str(config.seed),
+    }
+    say(f"{len(training):,} training examples, held out: {held_out.description}")
+    say(
+        f"objective {objective.name} ({'chosen for' if config.objective == 'auto' else 'takes'} "
+        f"{data.kind.__name__} examples), {facts['steps']} steps"
+    )
+    if duplicates or leaks:
+        say(f"dropped {duplicates:,} duplicate examples and {leaks:,} that the held-out data asks for")
+    return _Plan(training, held_out, objective, facts)
+
+
+def _train(
+    base: Encoder, draft: Path, plan: _Plan, config: TrainingConfig, progress: Progress
+) -> list[dict[str, float]]:
+    """Train into `draft` and return the log."""
+    if base.directory is None:
+        raise InvalidData(f"{base.name} is an index's copy of an encoder, which cannot be trained")
+    layout = replace(read_layout(base.directory), max_length=base.max_length)
+    model = load_trainable(layout)
+    log = train(
+        model,
+        layout,
+        plan.training,
+        objective=plan.objective,
+        config=config,
+        progress=lambda done, total: progress("train", done, total),
+    )
+    save_model(model, draft)
+    return log
+
+
+def _document(
+    draft: Path,
+    base: Encoder,
+    tuned: Encoder,
+    plan: _Plan,
+    config: TrainingConfig,
+    result: FinetuneResult,
+    log: Sequence[Mapping[str, float]],
+) -> None:
+    """Write the run folder, the model card and simsearch.json."""
+    table = before_after_table(result.before, result.after, result.difference)
+    facts = {"base encoder": base.name, **plan.facts, "seconds": f"{result.seconds:g}"}
+    numbers = asdict(resolve(config, plan.objective))
+    settings = {
+        **asdict(config),
+        **numbers,
+        "objective": plan.objective.name,
+        "encoder": base.name,
+        "base_fingerprint": base.fingerprint,
+        "examples_sha256": _hash_examples(plan.training),
+        "versions": _versions(),
+    }
+    report = report_text(
+        title=f"Fine-tuning {base.name}",
+        verdict=result.verdict,
+        reason=result.reason,
+        facts=facts,
+        table=table,
+    )
+    write_run_folder(draft / RUN, config=settings, log=log, result=asdict(result), report=report)
+    card = _MODEL_CARD.format(base=base.name, report=report.replace("curves.png", "run/curves.png"))
+    (draft / "README.md").write_text(card, encoding="utf-8")
+    verdict = {
+        "verdict": result.verdict,
+        "reason": result.reason,
+        "before": dict(result.before),
+        "after": dict(result.after),
+    }
+    write_model_file(
+        draft,
+        {
+            "fingerprint": tuned.fingerprint,
+            "base": base.name,
+            "base_fingerprint": base.fingerprint,
+            "objective": plan.objective.name,
+            "verdict": verdict,
+        },
+    )
+
+
+_MODEL_CARD = """---
+library_name: sentence-transformers
+base_model: {base}
+tags: [sentence-transformers, feature-extraction, sentence-similarity, simsearch]
+---
+
+A text encoder, adapted with simsearch. It loads with `simsearch.Encoder.load(path)` and with
+`SentenceTransformer(path)`.
+
+{report}"""
+
+
+def _keep_only_run_folder(draft: Path) -> None:
+    for entry in draft.iterdir():
+        if entry.name == RUN:
+            continue
+        if entry.is_dir():
+            shutil.rmtree(entry)
+        else:
+            entry.unlink()
+
+
+def _hash_examples(examples: Sequence[Example]) -> str:
+    digest = hashlib.sha256()
+    for example in examples:
+        digest.update(json.dumps(texts_of(example)).encode())
+    return digest.hexdigest()
+
+
+def _versions() -> dict[str, str]:
+    names = ("simsearch", "torch", "transformers", "sentence-transformers", "numpy")
+    found = {name: importlib.metadata.version(name) for name in names}
+    return {"python": platform.python_version(), **found}
+
+

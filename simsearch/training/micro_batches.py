@@ -1,0 +1,80 @@
+"""How a loss obtains its embeddings: each distinct text once, in short batches of like length.
+
+A step of the library pads every text of a column to the longest and embeds all of them at once.
+On a CPU most of that is padding, and products too large for the cache: embedding the batch in
+length-sorted micro-batches gives the same gradients in a third of the time (docs/log.md,
+2026-11-22). The graph of all micro-batches is kept, so that any loss over the batch works.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from simsearch.encoder.batching import token_budget_batches
+from simsearch.errors import EncoderError
+
+
+class MicroBatchedLoss(nn.Module):
+    """A loss of the library, with embeddings obtained in micro-batches of `budget` tokens."""
+
+    def __init__(self, model: nn.Module, loss: nn.Module, *, budget: int, pad_id: int) -> None:
+        super().__init__()
+        self.model = model
+        self.loss = loss
+        self.budget = budget
+        self.pad_id = pad_id
+
+    def forward(self, sentence_features: Iterable[Mapping[str, Any]], labels: Tensor) -> Tensor:
+        """Return the loss of one batch; the features are those of the library's collator."""
+        columns = list(sentence_features)
+        embeddings = embed_columns(self.model, columns, budget=self.budget, pad_id=self.pad_id)
+        value: Tensor = self.loss.compute_loss_from_embeddings(embeddings, labels)  # type: ignore[operator]  # nn.Module attributes are untyped
+        if not torch.isfinite(value):
+            raise EncoderError("the loss is not finite; training stopped (lower --learning-rate)")
+        return value
+
+
+def embed_columns(
+    model: nn.Module, columns: list[Mapping[str, Any]], *, budget: int, pad_id: int
+) -> list[Tensor]:
+    """Return one tensor of sentence embeddings (b, dim) per column of padded features.
+
+    Equal rows, in one column or several, are embedded once.
+    """
+    distinct: dict[bytes, int] = {}
+    texts: list[Tensor] = []
+    positions: list[list[int]] = []
+    for column in columns:
+        rows = _unpadded(column)
+        keys = [row.numpy(force=True).tobytes() for row in rows]
+        for key, row in zip(keys, rows, strict=True):
+            if key not in distinct:
+                distinct[key] = len(texts)
+                texts.append(row)
+        positions.append([distinct[key] for key in keys])
+    embeddings = _embed(model, texts, budget, pad_id)  # (distinct, dim)
+    return [embeddings[column] for column in positions]
+
+
+def _unpadded(column: Mapping[str, Any]) -> list[Tensor]:
+    ids, mask = column["input_ids"], column["attention_mask"].bool()  # (b, t)
+    return [row[keep] for row, keep in zip(ids, mask, strict=True)]
+
+
+def _embed(model: nn.Module, texts: list[Tensor], budget: int, pad_id: int) -> Tensor:
+    order: list[int] = []
+    parts: list[Tensor] = []
+    for batch in token_budget_batches([len(text) for text in texts], budget):
+        rows = [texts[position] for position in batch]
+        ids = nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=pad_id)  # (b, t)
+        mask = nn.utils.rnn.pad_sequence([torch.ones_like(row) for row in rows], batch_first=True)
+        features = {"input_ids": ids, "attention_mask": mask, "modality": "text"}
+        parts.append(model(features)["sentence_embedding"])  # (b, dim)
+        order.extend(batch.tolist())
+    inverse = torch.empty(len(order), dtype=torch.int64)
+    inverse[torch.tensor(order)] = torch.arange(len(order))
+    return torch.cat(parts)[inverse.to(parts[0].device)]

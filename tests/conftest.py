@@ -1,0 +1,151 @@
+"""What all tests share: no network, a cache of their own, a tiny encoder, a hashing encoder."""
+
+from __future__ import annotations
+
+import json
+import os
+import zlib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+# Before any hub client is imported: an ordinary test never reaches for the network.
+os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ["HF_DATASETS_OFFLINE"] = "1"
+os.environ["TOKENIZERS_PARALLELISM"] = "false"
+
+WORDS = (
+    "a the my card was swallowed by machine cash bank money refund order parcel late lost where "
+    "is how do i it not arrived broken phone screen cat dog sat on mat bird sings red blue green "
+    "pay bill account open close password forgot reset email sent never came back please help"
+).split()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def private_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Keep exports and digests of this test run away from the user's cache."""
+    with pytest.MonkeyPatch.context() as patch:
+        cache = tmp_path_factory.mktemp("cache")
+        patch.setenv("SIMSEARCH_CACHE", str(cache))
+        yield cache
+
+
+@pytest.fixture(scope="session")
+def data_dir() -> Path:
+    """Return the folder of real data sets, or skip where there is none."""
+    named = os.environ.get("SIMSEARCH_TEST_DATA")
+    folder = Path(named) if named else Path(__file__).parents[2] / "shared" / "data"
+    if not folder.is_dir():
+        pytest.skip(f"real data is not at {folder} (set SIMSEARCH_TEST_DATA)")
+    return folder
+
+
+class HashEncoder:
+    """Bag of hashed words, unit length: texts that share words are similar. Needs no model."""
+
+    name = "hash"
+    dim = 64
+    fingerprint = "hash-1"
+
+    def __init__(self) -> None:
+        self.encoded: list[str] = []  # everything that was asked for
+
+    def encode_documents(self, texts: Sequence[str], *, counts: object = None) -> np.ndarray:
+        self.encoded += texts
+        rows = np.zeros((len(texts), self.dim), dtype=np.float32)
+        for row, text in zip(rows, texts, strict=True):
+            for word in text.lower().split():
+                row[zlib.crc32(word.encode()) % self.dim] += 1
+        return rows / np.linalg.norm(rows, axis=1, keepdims=True)
+
+    def encode_queries(self, texts: Sequence[str]) -> np.ndarray:
+        return self.encode_documents(texts)
+
+    def save_export(self, directory: Path) -> None:
+        directory.mkdir()
+
+
+@pytest.fixture
+def hash_encoder() -> HashEncoder:
+    return HashEncoder()
+
+
+def write_tokenizer(path: Path, *, window: int = 128) -> None:
+    """Write a word-level tokenizer over WORDS, with fixed padding and truncation set wrongly.
+
+    The packaged default encoder has the same trap in its file.
+    """
+    from tokenizers import Tokenizer, normalizers, pre_tokenizers, processors
+    from tokenizers.models import WordLevel
+
+    special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+    vocabulary = {word: number for number, word in enumerate([*special, *dict.fromkeys(WORDS)])}
+    tokenizer = Tokenizer(WordLevel(vocabulary, unk_token="[UNK]"))
+    tokenizer.add_special_tokens(special)
+    tokenizer.normalizer = normalizers.Lowercase()
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]",
+        pair="[CLS] $A [SEP] $B:1 [SEP]:1",
+        special_tokens=[("[CLS]", vocabulary["[CLS]"]), ("[SEP]", vocabulary["[SEP]"])],
+    )
+    tokenizer.enable_truncation(5)
+    tokenizer.enable_padding(length=9, pad_id=0, pad_token="[PAD]")
+    tokenizer.save(str(path / "tokenizer.json"))
+    settings = {
+        "tokenizer_class": "PreTrainedTokenizerFast",
+        "model_max_length": window,
+        "pad_token": "[PAD]",
+        "unk_token": "[UNK]",
+        "cls_token": "[CLS]",
+        "sep_token": "[SEP]",
+        "mask_token": "[MASK]",
+    }
+    (path / "tokenizer_config.json").write_text(json.dumps(settings), encoding="utf-8")
+
+
+def write_tiny_encoder(path: Path, *, seed: int = 0, window: int = 32) -> Path:
+    """Write a random two-layer BERT as a sentence-transformers directory."""
+    import torch
+    from transformers import BertConfig, BertModel
+
+    path.mkdir(parents=True)
+    write_tokenizer(path)
+    torch.manual_seed(seed)
+    config = BertConfig(
+        vocab_size=len(set(WORDS)) + 5,
+        hidden_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=64,
+        max_position_embeddings=64,
+    )
+    BertModel(config).save_pretrained(path)
+    modules = [
+        ("", "sentence_transformers.models.Transformer"),
+        ("1_Pooling", "sentence_transformers.models.Pooling"),
+        ("2_Normalize", "sentence_transformers.models.Normalize"),  # a folder that is not there
+    ]
+    listing = [
+        {"idx": number, "name": str(number), "path": folder, "type": kind}
+        for number, (folder, kind) in enumerate(modules)
+    ]
+    (path / "modules.json").write_text(json.dumps(listing), encoding="utf-8")
+    (path / "1_Pooling").mkdir()
+    pooling = {"word_embedding_dimension": 32, "pooling_mode_mean_tokens": True}
+    (path / "1_Pooling" / "config.json").write_text(json.dumps(pooling), encoding="utf-8")
+    limits = {"max_seq_length": window, "do_lower_case": False}
+    (path / "sentence_bert_config.json").write_text(json.dumps(limits), encoding="utf-8")
+    return path
+
+
+@pytest.fixture(scope="session")
+def tiny_encoder_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a model directory with a random two-layer BERT, dim 32, window 32, exported once."""
+    from simsearch.encoder import Encoder
+
+    directory = write_tiny_encoder(tmp_path_factory.mktemp("models") / "tiny")
+    Encoder.load(directory)
+    return directory
