@@ -46,7 +46,7 @@ class HashEncoder:
     """Bag of hashed words, unit length: texts that share words are similar. Needs no model."""
 
     name = "hash"
-    dim = 64
+    dim = 256
     fingerprint = "hash-1"
 
     def __init__(self) -> None:

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from simsearch.cli.input import report_counts, spooled
+from simsearch.cli.input import report_counts
 from simsearch.cli.options import EncoderName, bundled
 from simsearch.cli.output import Output
 from simsearch.errors import InvalidData, InvalidInput
@@ -23,7 +23,7 @@ def similarity(
     from simsearch.search_index import check_query
 
     for text in (text_a, text_b):
-        check_query(text)
+        check_query(text, name="text")
     first, second = Encoder.load(encoder).encode([text_a, text_b])
     score = float(first @ second)
     if output.json_only:
@@ -52,7 +52,7 @@ def encode(
     from simsearch.search_index import check_query
 
     for text in texts or []:
-        check_query(text)
+        check_query(text, name="text")
     given = [*(texts or []), *(_read_texts(file) if file is not None else [])]
     if not given:
         raise InvalidInput("give a text, or a file of them with --texts")
@@ -78,11 +78,11 @@ def encode(
 
 
 def _read_texts(path: Path) -> list[str]:
-    from simsearch.formats import read_lines
+    from simsearch.formats import read_lines, source_name
 
-    with spooled([path], beside=Path.cwd() / "texts") as (file,):
-        lines = [line for _, line in read_lines(file)]
-    blank = next((number for number, line in enumerate(lines, start=1) if not line.strip()), None)
-    if blank is not None:
-        raise InvalidData(f"{path}:{blank}: the text is empty")
+    lines = []
+    for number, line in read_lines(path):
+        if not line.strip():
+            raise InvalidData(f"{source_name(path)}:{number}: the text is empty")
+        lines.append(line)
     return lines

@@ -76,6 +76,8 @@ def sts(
     scored = [example for example in examples if isinstance(example, ScoredPair)]
     if len(scored) < len(examples):
         raise InvalidData(f"{pairs}: expected scored pairs (sentence1, sentence2, score)")
+    if len({pair.score for pair in scored}) < 2:
+        raise InvalidData(f"{pairs}: a correlation needs scores that differ, got one value only")
     _print(output, "sts", evaluate_sts(Encoder.load(encoder), scored), len(scored))
 
 

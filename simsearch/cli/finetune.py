@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from simsearch.cli.input import Rejects, spooled
+from simsearch.cli.input import Rejects
 from simsearch.cli.options import EncoderName, OnError, bundled
 from simsearch.cli.output import Advance, Output
 
@@ -84,8 +84,7 @@ def finetune(
         seed=seed,
     )
     rejects = Rejects(model_dir) if on_error is OnError.SKIP else None
-    with spooled(data, beside=model_dir) as paths:
-        examples = load_training_data(paths, split=split, options=options, on_reject=rejects)
+    examples = load_training_data(data, split=split, options=options, on_reject=rejects)
     held_out = None
     if evaluation is not None:
         held_out = load_evaluation_data(evaluation, split=eval_split, options=options)

@@ -30,7 +30,8 @@ class Rejects:
     """Rows that were skipped, with their reasons, in a file beside the result."""
 
     def __init__(self, beside: Path) -> None:
-        self.path = beside.with_name(f"{beside.name}.rejects.jsonl")
+        named = beside if beside.name else beside.absolute()  # `.` has no name to add to
+        self.path = named.with_name(f"{named.name}.rejects.jsonl")
         self.count = 0
 
     def __call__(self, error: InvalidData) -> None:
@@ -68,28 +69,34 @@ class CorpusSource:
         counts: DocumentCounts | None = None,
     ) -> Iterator[Document]:
         """Read the documents once more; rows that were rejected before are passed over."""
-        from simsearch.formats import is_beir, read_beir_corpus, read_corpus
+        from simsearch.formats import read_beir_corpus, read_corpus
 
         if self._on_error is not None and on_reject is None:
             on_reject = _ignore
-        folders = [path for path in self._paths if path.is_dir() and is_beir(path)]
-        if not folders:
+        folder = self._beir_folder()
+        if folder is None:
             return read_corpus(self._paths, self._options, on_reject=on_reject, counts=counts)
-        if len(self._paths) > 1:
+        return read_beir_corpus(folder, self._options, on_reject=on_reject, counts=counts)
+
+    def _beir_folder(self) -> Path | None:
+        from simsearch.formats import is_beir
+
+        folders = [path for path in self._paths if path.is_dir() and is_beir(path)]
+        if folders and len(self._paths) > 1:
             raise InvalidInput("give either corpus files or one BEIR folder")
-        return read_beir_corpus(folders[0], self._options, counts=counts)
+        return folders[0] if folders else None
 
     def validate(self) -> None:
         """Read everything once, so that an input error changes nothing."""
-        from simsearch.formats import DocumentCounts
+        from simsearch.formats import DocumentCounts, source_name
 
         counts = DocumentCounts()
         self._total = sum(1 for _ in self.documents(on_reject=self._on_error, counts=counts))
         if not self._total:
-            raise InvalidData(f"{self._paths[0]}: no row is left, nothing added")
+            raise InvalidData(f"{source_name(self._paths[0])}: no row is left, nothing added")
         if counts.generated_ids:
             self._output.say(f"{counts.generated_ids:,} documents have no id; a hash of the text is used")
-        if counts.blank and self._on_error is None:
+        if counts.blank and self._beir_folder() is not None:
             self._output.say(f"{counts.blank:,} blank documents skipped")
 
     def vectors(self, path: Path | None, *, dim: int) -> Any:
@@ -100,7 +107,7 @@ class CorpusSource:
             raise InvalidInput("--embeddings goes by the order of rows: not with --on-error skip")
         from simsearch.formats import check_vectors, read_vectors
 
-        return check_vectors(read_vectors(path), rows=self._total, dim=dim)
+        return check_vectors(read_vectors(path), rows=self._total, dim=dim, name=str(path))
 
     def write(self, write: Callable[..., WriteReport], vectors: Any) -> WriteReport:
         """Write the documents in batches, with progress, and report what was noticed."""
@@ -142,11 +149,13 @@ def spooled(paths: Sequence[Path], *, beside: Path) -> Iterator[list[Path]]:
     if STDIN not in paths:
         yield list(paths)
         return
+    from simsearch.formats import StdinCopy
+
     if sys.stdin is None or sys.stdin.closed:
-        raise InvalidData("stdin is closed")
+        raise InvalidData("stdin is closed (pipe data into it, or name a file)")
     beside.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".simsearch-", dir=beside.parent) as folder:
-        copy = Path(folder) / "stdin"
+        copy = StdinCopy(folder) / "stdin"
         with copy.open("wb") as file:
             shutil.copyfileobj(sys.stdin.buffer, file)
         yield [copy if path == STDIN else path for path in paths]

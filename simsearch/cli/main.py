@@ -15,6 +15,8 @@ from simsearch.cli import demo, encode, evaluate, finetune, index, query
 from simsearch.cli.output import clean
 from simsearch.errors import EncoderError, SimsearchError, SystemFailure
 
+_INTERRUPTED = 130
+
 app = typer.Typer(
     name="simsearch",
     help="Embedded semantic search with encoders tuned to your own corpus.",
@@ -58,14 +60,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     _prepare_process()
     try:
         code = app(args=arguments, prog_name="simsearch", standalone_mode=False)
+        if code == _INTERRUPTED:
+            raise KeyboardInterrupt  # typer has caught it and returns its exit code
         sys.stdout.flush()
         return int(code or 0)
     except BrokenPipeError:
-        # The reader (head, less) has seen enough. What is left in the buffer must not raise again.
-        sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 - lives until exit
-        return 0
+        return _reader_left()
+    except SystemExit as leaving:
+        # Typer, too, catches a broken pipe, and exits with 1.
+        if isinstance(leaving.__context__, BrokenPipeError):
+            return _reader_left()
+        raise
     except typer.TyperException as error:
-        return _fail(error.format_message(), 2, arguments)
+        # Without a command typer has printed the help, and its error has no message.
+        message = error.format_message()
+        return _fail(message, 2, arguments) if message else 2
     except SimsearchError as error:
         return _fail(str(error), error.exit_code, arguments)
     except OSError as error:
@@ -74,12 +83,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except MemoryError:
         return _fail("out of memory", EncoderError.exit_code, arguments)
     except (KeyboardInterrupt, typer.Abort):
-        return _fail("interrupted", 130, arguments)
+        return _fail("interrupted", _INTERRUPTED, arguments)
 
 
 def entry_point() -> None:
     """Run the command line of this process."""
     sys.exit(main())
+
+
+def _reader_left() -> int:
+    """Go quietly: the reader (head, less) has seen enough."""
+    # What is left in the buffer must not raise again.
+    sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 - lives until exit
+    return 0
 
 
 def _fail(message: str, code: int, arguments: Sequence[str]) -> int:

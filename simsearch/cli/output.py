@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
+import re
 import sys
 import unicodedata
 from collections.abc import Callable, Iterator, Sequence
@@ -13,6 +14,9 @@ from typing import Any
 # Control characters, which a document could use to drive the terminal. Bidirectional controls
 # reorder what is around them.
 _BIDI = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069\u200e\u200f")
+# What JSON may hold as it is, but ends a line for many readers (U+0085, U+2028, U+2029) or drives
+# a terminal: as escapes they are the same to a parser.
+_UNSAFE_IN_JSON = re.compile("[\x7f-\x9f\u2028\u2029\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 _SHOWN = 300  # characters of a text that are shown to a person
 
 # Called with how much of a stage is done, and how much there is.
@@ -28,7 +32,8 @@ class Output:
 
     def result(self, value: Any) -> None:
         """Print one JSON object on one line; with --json."""
-        print(json.dumps(value, ensure_ascii=False, allow_nan=False, default=str))
+        line = json.dumps(value, ensure_ascii=False, allow_nan=False, default=str)
+        print(_UNSAFE_IN_JSON.sub(lambda found: f"\\u{ord(found[0]):04x}", line))
 
     def text(self, line: str) -> None:
         """Print a line of the result for a person; without --json."""
@@ -86,12 +91,15 @@ class Output:
 
 
 def clean(text: str) -> str:
-    """Return a text that can be printed on a terminal in one line and does nothing there."""
+    """Return a text that can be printed on a terminal in one line and does nothing there.
+
+    A lone surrogate (a stray byte of a file name) is left: the stream shows it escaped.
+    """
     return "".join(
         " "
-        if character in "\t\n\r"
+        if character in "\t\n\r\u2028\u2029"
         else ""
-        if character in _BIDI or unicodedata.category(character) in {"Cc", "Cs"}
+        if character in _BIDI or unicodedata.category(character) == "Cc"
         else character
         for character in text
     )

@@ -5,7 +5,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from simsearch.cli.input import spooled
 from simsearch.cli.options import K, IndexDir, bundled
 from simsearch.cli.output import Output, clean, shorten
 from simsearch.errors import InvalidInput
@@ -31,7 +30,7 @@ def query(
 
     asked = list(texts or [])
     if queries is not None:
-        asked += _read_queries(queries, index_dir)
+        asked += _read_queries(queries)
     if not asked:
         raise InvalidInput("give a query, or a file of them with --queries")
     with SearchIndex.open(index_dir) as index:
@@ -67,8 +66,13 @@ def hit_fields(hit: "Hit") -> dict[str, Any]:
     }
 
 
-def _read_queries(path: Path, index_dir: Path) -> list[str]:
-    from simsearch.formats import read_lines
+def _read_queries(path: Path) -> list[str]:
+    from simsearch.formats import read_lines, source_name
+    from simsearch.search_index import check_query
 
-    with spooled([path], beside=index_dir) as (file,):
-        return [line for _, line in read_lines(file) if line.strip()]
+    queries = []
+    for number, line in read_lines(path):
+        if line.strip():
+            check_query(line, name=f"{source_name(path)}:{number}: query")
+            queries.append(line)
+    return queries

@@ -9,6 +9,7 @@ from simsearch.encoder.encoder import (
     write_model_file,
 )
 from simsearch.encoder.locate import DEFAULT_ENCODER
+from simsearch.encoder.threads import set_threads
 
 __all__ = [
     "DEFAULT_ENCODER",
@@ -17,5 +18,6 @@ __all__ = [
     "EncodingCounts",
     "UnencodableText",
     "read_model_file",
+    "set_threads",
     "write_model_file",
 ]

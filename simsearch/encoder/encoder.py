@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import os
@@ -169,8 +170,6 @@ class Encoder:
     @classmethod
     def _open_export(cls, directory: Path) -> Encoder:
         spec = _read_export(directory)
-        if spec is None:
-            raise EncoderError(f"{directory} holds an export of another format version")
         tokenizer = TextTokenizer(
             directory / "tokenizer.json", max_length=spec.max_length, lower_case=spec.lower_case
         )
@@ -402,9 +401,10 @@ def _describe(name: str, layout: Layout) -> EncoderSpec:
 
 def _find_or_make_export(files: EncoderFiles, layout: Layout, spec: EncoderSpec) -> Path:
     directory = files.export_directory(spec.fingerprint)
-    found = _read_export(directory) if directory.is_dir() else None
-    if found is not None and found.fingerprint == spec.fingerprint:
-        return directory
+    # A damaged export is made anew: it is derived, and the model is at hand.
+    with contextlib.suppress(EncoderError):
+        if _read_export(directory).fingerprint == spec.fingerprint:
+            return directory
     from simsearch.encoder.export import export_encoder  # imports torch
 
     logger.info("exporting %s for torch-free use (once)", spec.name)
@@ -412,20 +412,21 @@ def _find_or_make_export(files: EncoderFiles, layout: Layout, spec: EncoderSpec)
     return directory
 
 
-def _read_export(directory: Path) -> EncoderSpec | None:
-    """Read and verify an export; None when it is of another format version."""
+def _read_export(directory: Path) -> EncoderSpec:
+    """Read and verify an export."""
     path = directory / "encoder.json"
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-        if content.get("format") != EXPORT_FORMAT:
-            return None
+        if content["format"] != EXPORT_FORMAT:
+            raise EncoderError(f"{directory} holds an export of format {content['format']}")
         spec = EncoderSpec(**{field.name: content[field.name] for field in fields(EncoderSpec)})
-        if file_sha256(directory / "encoder.onnx") != content["graph_sha256"]:
-            raise EncoderError(f"{directory / 'encoder.onnx'} is damaged: its SHA-256 is not the recorded one")
+        intact = file_sha256(directory / "encoder.onnx") == content["graph_sha256"]
     except FileNotFoundError as error:
         raise EncoderError(f"{error.filename} is missing") from error
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise EncoderError(f"{path}: {error!r}") from error
+    if not intact:
+        raise EncoderError(f"{directory / 'encoder.onnx'} is damaged: its SHA-256 has changed")
     return spec
 
 

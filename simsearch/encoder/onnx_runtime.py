@@ -2,24 +2,16 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import numpy as np
 import onnxruntime
 
 from simsearch.encoder.runtime import FloatArray, TokenBatch
+from simsearch.encoder.threads import thread_count
 from simsearch.errors import EncoderError
 
-_threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
 onnxruntime.set_default_logger_severity(3)  # errors only: warnings are about graph rewriting
-
-
-def set_threads(count: int) -> None:
-    """Set the number of threads of every session opened from now on."""
-    global _threads
-    _threads = count
 
 
 class OnnxRuntime:
@@ -29,7 +21,7 @@ class OnnxRuntime:
 
     def __init__(self, graph: Path) -> None:
         options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = _threads
+        options.intra_op_num_threads = thread_count()
         try:
             self._session = onnxruntime.InferenceSession(
                 str(graph), options, providers=["CPUExecutionProvider"]

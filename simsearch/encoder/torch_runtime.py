@@ -24,11 +24,6 @@ from simsearch.errors import EncoderError
 OUTPUTS = (SENTENCE_EMBEDDING, TOKEN_EMBEDDINGS, HIDDEN_STATES)
 
 
-def set_threads(count: int) -> None:
-    """Set the number of threads of torch's pool."""
-    torch.set_num_threads(count)
-
-
 def pool(token_embeddings: Tensor, mask: Tensor, pooling: Pooling) -> Tensor:
     """Return one unit vector per text.
 

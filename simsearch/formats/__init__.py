@@ -12,7 +12,7 @@ from simsearch.formats.documents import (
     read_corpus,
     read_documents,
 )
-from simsearch.formats.lines import Source, read_lines
+from simsearch.formats.lines import Source, StdinCopy, read_lines, source_name
 from simsearch.formats.options import Duplicates, ReadOptions
 from simsearch.formats.pairs import Example, read_examples
 from simsearch.formats.row import OnReject, Row
@@ -29,6 +29,7 @@ __all__ = [
     "ReadOptions",
     "Row",
     "Source",
+    "StdinCopy",
     "check_document",
     "check_vectors",
     "checked_id",
@@ -43,4 +44,5 @@ __all__ = [
     "read_lines",
     "read_rows",
     "read_vectors",
+    "source_name",
 ]

@@ -13,7 +13,7 @@ from simsearch.errors import DuplicateId, InvalidData, NotFound, SystemFailure
 from simsearch.formats.checks import checked_id, checked_text, listed, missing_field, quoted
 from simsearch.formats.documents import BlankDocument, DocumentCounts, read_documents
 from simsearch.formats.options import DEFAULT_OPTIONS, ReadOptions
-from simsearch.formats.row import Row
+from simsearch.formats.row import OnReject, Row
 from simsearch.formats.rows import read_rows
 from simsearch.records import Document
 
@@ -87,21 +87,27 @@ def read_beir_corpus(
     path: Path,
     options: ReadOptions = DEFAULT_OPTIONS,
     *,
+    on_reject: OnReject | None = None,
     counts: DocumentCounts | None = None,
 ) -> Iterator[Document]:
     """Yield the documents of a BEIR folder; blank ones are counted and left out.
+
+    With `on_reject` a bad row is reported to it and left out.
 
     Raises:
         NotFound: `path` is not a BEIR folder.
         InvalidData, SystemFailure: see `read_documents`.
     """
     corpus = _required(path, "corpus")
-    return read_documents(corpus, options, on_reject=_skip_blank, counts=counts)
 
+    def skip_blank(error: InvalidData) -> None:
+        if isinstance(error, BlankDocument):
+            return
+        if on_reject is None:
+            raise error
+        on_reject(error)
 
-def _skip_blank(error: InvalidData) -> None:
-    if not isinstance(error, BlankDocument):
-        raise error
+    return read_documents(corpus, options, on_reject=skip_blank, counts=counts)
 
 
 def _data_file(path: Path, name: str) -> Path | None:

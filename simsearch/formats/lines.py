@@ -11,6 +11,7 @@ import stat
 import sys
 import zlib
 from collections.abc import Iterable, Iterator
+from pathlib import PosixPath
 from typing import BinaryIO, Final, TypeAlias
 
 from simsearch.errors import InvalidData, InvalidInput, NotFound, SystemFailure
@@ -50,6 +51,10 @@ _SPECIAL_FILES: Final = (
     (stat.S_ISBLK, "a device"),
     (stat.S_ISSOCK, "a socket"),
 )
+
+
+class StdinCopy(PosixPath):
+    """A file that stdin was copied to, so that it can be read again; messages call it stdin."""
 
 
 class _UndecodableError(Exception):
@@ -114,7 +119,7 @@ def raw_lines(path: Source, options: ReadOptions) -> Iterator[tuple[int, str]]:
 
 def source_name(path: Source) -> str:
     """Return what messages call `path`."""
-    return "stdin" if is_stdin(path) else os.fspath(path)
+    return "stdin" if is_stdin(path) or isinstance(path, StdinCopy) else os.fspath(path)
 
 
 def is_stdin(path: Source) -> bool:

@@ -61,32 +61,33 @@ def read_vectors(path: Source) -> npt.NDArray[np.float32]:
 
 
 def check_vectors(
-    vectors: npt.NDArray[Any], *, rows: int | None, dim: int
+    vectors: npt.NDArray[Any], *, rows: int | None, dim: int, name: str = "vectors"
 ) -> npt.NDArray[np.float32]:
     """Return `vectors`, (n, dim), each scaled to unit length.
 
-    `rows` is the number of documents they belong to, None if nobody knows.
+    `rows` is the number of documents they belong to, None if nobody knows; `name` is what
+    messages call the vectors.
 
     Raises:
         InvalidData: the shape is not (rows, dim), or a row is zero or holds NaN or infinity.
     """
-    _check_kind(vectors, "vectors")
+    _check_kind(vectors, name)
     if rows is not None and len(vectors) != rows:
-        raise InvalidData(f"{len(vectors)} vectors for {rows} documents")
+        raise InvalidData(f"{name}: {len(vectors)} vectors for {rows} documents")
     if vectors.shape[1] != dim:
-        raise InvalidData(f"vectors: expected dim {dim}, got {vectors.shape[1]}")
+        raise InvalidData(f"{name}: expected dim {dim}, got {vectors.shape[1]}")
     unit = np.empty(vectors.shape, dtype=np.float32)
     for start in range(0, len(vectors), _BLOCK_ROWS):
-        unit[start : start + _BLOCK_ROWS] = _unit(vectors[start : start + _BLOCK_ROWS], start)
+        unit[start : start + _BLOCK_ROWS] = _unit(vectors[start : start + _BLOCK_ROWS], start, name)
     return unit
 
 
-def _unit(block: npt.NDArray[Any], start: int) -> npt.NDArray[np.float64]:
+def _unit(block: npt.NDArray[Any], start: int, name: str) -> npt.NDArray[np.float64]:
     wide = block.astype(np.float64)  # (b, dim)
-    _refuse_rows(np.isnan(wide), start, "vectors: ", "holds NaN")
-    _refuse_rows(np.isinf(wide), start, "vectors: ", "holds infinity")
+    _refuse_rows(np.isnan(wide), start, f"{name}: ", "holds NaN")
+    _refuse_rows(np.isinf(wide), start, f"{name}: ", "holds infinity")
     peaks = np.abs(wide).max(axis=1, keepdims=True)  # (b, 1)
-    _refuse_rows(peaks == 0, start, "vectors: ", "is zero and has no direction")
+    _refuse_rows(peaks == 0, start, f"{name}: ", "is zero and has no direction")
     # Scaled by the largest value first: the square of 1e200 is infinite, that of 1e-200 zero.
     wide /= peaks
     scaled: npt.NDArray[np.float64] = wide / np.linalg.norm(wide, axis=1, keepdims=True)

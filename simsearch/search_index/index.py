@@ -250,11 +250,11 @@ class SearchIndex:
         if isinstance(ids, str):
             raise InvalidInput("delete takes several ids, got one string (pass [id])")
         with self._store.transaction():
-            return self._store.remove(ids)
+            return self._store.remove(_askable(ids))
 
     def get(self, document_id: str) -> Document | None:
         """Return a document, None if there is none of that id."""
-        return self._store.fetch_ids([document_id]).get(document_id)
+        return self._store.fetch_ids(_askable([document_id])).get(document_id)
 
     def iterate(self) -> Iterator[Document]:
         """Yield every document, in the order in which they were written."""
@@ -265,7 +265,7 @@ class SearchIndex:
 
     def known_ids(self, ids: Sequence[str]) -> set[str]:
         """Return those of `ids` that are in the index."""
-        return self._store.known_ids(ids)
+        return self._store.known_ids(_askable(ids))
 
     def count(self) -> int:
         """Return the number of documents."""
@@ -376,20 +376,20 @@ def check_k(k: int) -> None:
         raise InvalidInput(f"k must be 1..{MAX_K}, got {k!r}")
 
 
-def check_query(query: str) -> None:
+def check_query(query: str, *, name: str = "query") -> None:
     """Refuse a query that is no text: empty, over 64 KiB, or with control characters."""
     if not isinstance(query, str):
-        raise InvalidInput(f"a query must be a string, got {type(query).__name__}")
+        raise InvalidInput(f"{name} must be a string, got {type(query).__name__}")
     if not query.strip():
-        raise InvalidInput("query is empty")
+        raise InvalidInput(f"{name} is empty")
     if len(query) > MAX_QUERY_LENGTH:
         raise InvalidInput(
-            f"query has {len(query)} characters, at most {MAX_QUERY_LENGTH} are accepted"
+            f"{name} has {len(query)} characters, at most {MAX_QUERY_LENGTH} are accepted"
         )
     for position, character in enumerate(query):
         if unicodedata.category(character) in {"Cc", "Cs"} and character not in "\t\n\r":
             raise InvalidInput(
-                f"query has the control or invalid character U+{ord(character):04X} "
+                f"{name} has the control or invalid character U+{ord(character):04X} "
                 f"at position {position}"
             )
 
@@ -403,6 +403,15 @@ def _checked(documents: Iterable[Document]) -> list[Document]:
             raise DuplicateId(f"document {position}: id {document.id!r} stands twice in this call")
         seen.add(document.id)
     return batch
+
+
+def _askable(ids: Iterable[str]) -> list[str]:
+    """Return those of `ids` that a document can have; SQLite takes no lone surrogate at all."""
+    given = list(ids)
+    for document_id in given:
+        if not isinstance(document_id, str):
+            raise InvalidInput(f"an id must be a string, got {type(document_id).__name__}")
+    return [document_id for document_id in given if document_id.isprintable()]
 
 
 def _refuse_known(known: set[str]) -> None:

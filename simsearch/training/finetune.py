@@ -71,6 +71,7 @@ class FinetuneResult:
     objective: str
     examples: int
     held_out: str
+    training_seconds: float
     seconds: float
 
 
@@ -124,7 +125,9 @@ def finetune(
     say(f"before: {metric} {before.metrics[metric]:.4f} ({plan.held_out.description})")
 
     with new_directory(output, replace=replace_existing) as draft:
+        training_started = time.monotonic()
         log = _train(base, draft, plan, config, progress)
+        training_seconds = round(time.monotonic() - training_started, 1)
         tuned = Encoder.load(draft)
         progress("score after", 0, 1)
         after = plan.held_out.score(tuned)
@@ -141,6 +144,7 @@ def finetune(
             objective=plan.objective.name,
             examples=len(plan.training),
             held_out=plan.held_out.description,
+            training_seconds=training_seconds,
             seconds=round(time.monotonic() - started, 1),
         )
         _document(draft, base, tuned, plan, config, result, log)

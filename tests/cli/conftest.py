@@ -1,0 +1,5 @@
+"""The fixtures of the command line."""
+
+from command_line import built_index, fill_stdin, index_dir, refuse, run, write
+
+__all__ = ["built_index", "fill_stdin", "index_dir", "refuse", "run", "write"]

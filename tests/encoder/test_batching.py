@@ -1,0 +1,28 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from simsearch.encoder.batching import pad, token_budget_batches
+
+
+@given(st.lists(st.integers(1, 300), max_size=200), st.integers(1, 2000))
+def test_every_text_is_in_one_batch_and_no_batch_is_over_the_budget(lengths, budget):
+    batches = token_budget_batches(lengths, budget)
+    assert sorted(position for batch in batches for position in batch) == list(range(len(lengths)))
+    for batch in batches:
+        longest = max(lengths[position] for position in batch)
+        assert len(batch) * longest <= budget or len(batch) == 1
+
+
+def test_texts_of_like_length_are_together_longest_first():
+    batches = token_budget_batches([2, 9, 2, 8, 2], budget=18)
+    assert [batch.tolist() for batch in batches] == [[1, 3], [0, 2, 4]]
+
+
+@pytest.mark.parametrize(("value", "filled"), [(0, [7, 0, 0]), (5, [7, 5, 5])])
+def test_pad_fills_up_with_the_value(value, filled):
+    rows = [np.array([7]), np.array([1, 2, 3])]
+    assert pad(rows, value=value).tolist() == [filled, [1, 2, 3]]

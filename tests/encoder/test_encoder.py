@@ -1,0 +1,331 @@
+from __future__ import annotations
+
+import json
+import shutil
+import time
+
+import numpy as np
+import pytest
+from conftest import WORDS, write_tiny_encoder
+
+from simsearch.encoder import Encoder, EncodingCounts, UnencodableText, read_model_file
+from simsearch.encoder.export import PARITY_TEXTS, export_encoder, parity_texts
+from simsearch.encoder.layout import read_layout
+from simsearch.errors import AlreadyExists, EncoderError, InvalidData
+
+TEXTS = ["my card was swallowed", "the cat", "late " * 40, "卡", "🙂 unknown words", "a"]
+
+
+@pytest.fixture(scope="module")
+def encoder(tiny_encoder_dir):
+    return Encoder.load(tiny_encoder_dir)
+
+
+@pytest.fixture(scope="module")
+def torch_encoder(tiny_encoder_dir):
+    return Encoder.load(tiny_encoder_dir, runtime="torch")
+
+
+def test_embeddings_are_unit_float32_in_the_order_of_the_texts(encoder):
+    embeddings = encoder.encode(TEXTS)
+    assert (embeddings.dtype, embeddings.shape) == (np.float32, (6, 32))
+    np.testing.assert_allclose(np.linalg.norm(embeddings, axis=1), 1, atol=1e-6)
+    for position, text in enumerate(TEXTS):
+        np.testing.assert_allclose(embeddings[position], encoder.encode([text])[0], atol=1e-5)
+
+
+def test_a_text_has_the_same_vector_in_any_company(encoder):
+    rng = np.random.default_rng(0)
+    texts = [" ".join(rng.choice(WORDS, size=rng.integers(1, 40))) for _ in range(300)]
+    together = encoder.encode(texts)
+    alone = np.vstack([encoder.encode([text]) for text in texts[:20]])
+    np.testing.assert_allclose(together[:20], alone, atol=1e-5)
+    np.testing.assert_allclose(encoder.encode(texts[::-1])[::-1], together, atol=1e-5)
+
+
+def test_both_runtimes_agree(encoder, torch_encoder):
+    assert (encoder.runtime, torch_encoder.runtime) == ("onnx", "torch")
+    assert encoder.fingerprint == torch_encoder.fingerprint
+    np.testing.assert_allclose(encoder.encode(TEXTS), torch_encoder.encode(TEXTS), atol=1e-5)
+
+
+def test_the_embedding_is_what_sentence_transformers_computes(encoder, tiny_encoder_dir):
+    from sentence_transformers import SentenceTransformer
+    from sentence_transformers.sentence_transformer.modules import (
+        Normalize,
+        Pooling,
+        Transformer,
+    )
+
+    modules = [Transformer(str(tiny_encoder_dir), max_seq_length=32), Pooling(32), Normalize()]
+    expected = SentenceTransformer(modules=modules, device="cpu").encode(TEXTS)
+    np.testing.assert_allclose(encoder.encode(TEXTS), expected, atol=1e-5)
+
+
+def test_no_texts_give_no_rows(encoder):
+    assert encoder.encode([]).shape == (0, 32)
+
+
+def test_the_window_is_the_models_and_not_the_tokenizer_files(encoder):
+    """The tokenizer file cuts at 5 tokens and pads to 9; the encoder's window is 32."""
+    counts = EncodingCounts()
+    thirty = " ".join(WORDS[:30])
+    vectors = encoder.encode([thirty, thirty + " extra", thirty[:-3] + " dog"], counts=counts)
+    np.testing.assert_array_equal(vectors[0], vectors[1])
+    assert not np.allclose(vectors[0], vectors[2])
+    assert (encoder.max_length, counts.truncated) == (32, 1)
+
+
+def test_a_smaller_window_is_another_encoder(encoder, tiny_encoder_dir):
+    capped = Encoder.load(tiny_encoder_dir, max_length=4)
+    np.testing.assert_allclose(capped.encode(["my card was late"]), encoder.encode(["my card"]), atol=1e-6)
+    assert capped.fingerprint != encoder.fingerprint
+    assert Encoder.load(tiny_encoder_dir, max_length=999).fingerprint == encoder.fingerprint
+
+
+def test_what_encoding_loses_is_counted(encoder):
+    counts = EncodingCounts()
+    encoder.encode(["cat zzz qqq", "zzz", "🙂 🚀", "the dog", "cat " * 50], counts=counts)
+    assert (counts.texts, counts.truncated, counts.all_unknown) == (5, 1, 2)
+    assert (counts.tokens, counts.unknown_tokens) == (3 + 1 + 2 + 2 + 30, 2 + 1 + 2)
+    assert counts.unknown_share == pytest.approx(5 / 38)
+
+
+@pytest.mark.parametrize(
+    ("texts", "message"),
+    [(["a", " "], "text 1 is empty"), ([""], "text 0 is empty"), ([None], "NoneType, expected")],
+)
+def test_a_text_that_is_none_is_refused(encoder, texts, message):
+    with pytest.raises(InvalidData, match=message):
+        encoder.encode(texts)
+
+
+def test_progress_counts_up_to_all_texts(encoder):
+    seen = []
+    encoder.encode(["a"] * 3000, progress=seen.append)
+    assert seen == sorted(seen)
+    assert seen[-1] == 3000
+
+
+def test_prompts_go_before_queries_and_documents(tiny_encoder_dir, tmp_path):
+    model = shutil.copytree(tiny_encoder_dir, tmp_path / "model")
+    prompts = {"prompts": {"query": "find ", "document": "please "}}
+    (model / "config_sentence_transformers.json").write_text(json.dumps(prompts))
+    prompted, plain = Encoder.load(model), Encoder.load(tiny_encoder_dir)
+    for ours, prompt in ((prompted.encode_queries, "find "), (prompted.encode, "please ")):
+        np.testing.assert_allclose(ours(["my card"]), plain.encode([prompt + "my card"]), atol=1e-6)
+
+
+def test_token_vectors_average_to_the_embedding(encoder):
+    texts = ["the cat sat", "my card was swallowed by the machine"]
+    for tokens, embedding in zip(encoder.encode_tokens(texts), encoder.encode(texts), strict=True):
+        mean = tokens.vectors.mean(axis=0)
+        np.testing.assert_allclose(mean / np.linalg.norm(mean), embedding, atol=1e-5)
+
+
+def test_token_offsets_point_into_the_text(encoder):
+    (tokens,) = encoder.encode_tokens(["My card, late"])
+    words = ["My card, late"[start:end] for start, end in tokens.offsets]
+    assert words == ["", "My", "card", ",", "late", ""]  # first and last are special tokens
+
+
+def test_the_last_hidden_state_is_the_token_vectors(encoder):
+    texts = ["a cat", "my card was late"]
+    for layers, tokens in zip(
+        encoder.hidden_states(texts), encoder.encode_tokens(texts), strict=True
+    ):
+        assert layers.shape == (3, len(tokens.offsets), 32)  # embeddings and two layers
+        np.testing.assert_allclose(layers[-1], tokens.vectors, atol=1e-6)
+
+
+def spoil(monkeypatch, encoder, *, rows, value):
+    """Make the runtime give `value` for the rows of a batch that `rows` selects."""
+    original = encoder._runtime.run
+
+    def run(batch, output):
+        result = original(batch, output).copy()
+        result[rows(len(result))] = value
+        return result
+
+    monkeypatch.setattr(encoder._runtime, "run", run)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, 0.0])
+def test_a_bad_row_of_a_batch_is_encoded_again_alone(encoder, monkeypatch, value):
+    expected = encoder.encode(["cat", "dog"])
+    spoil(monkeypatch, encoder, rows=lambda size: slice(1, None), value=value)
+    np.testing.assert_allclose(encoder.encode(["cat", "dog"]), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("value", [np.nan, 0.0])
+def test_a_text_without_a_vector_is_an_error_with_its_position(encoder, monkeypatch, value):
+    spoil(monkeypatch, encoder, rows=lambda size: slice(None), value=value)
+    with pytest.raises(UnencodableText, match="text 0") as caught:
+        encoder.encode(["cat"])
+    assert caught.value.position == 0
+
+
+def test_a_saved_encoder_is_the_same_encoder(encoder, tmp_path):
+    encoder.save(tmp_path / "copy")
+    copy = Encoder.load(tmp_path / "copy")
+    assert copy.fingerprint == encoder.fingerprint
+    assert read_model_file(tmp_path / "copy")["fingerprint"] == encoder.fingerprint
+    np.testing.assert_array_equal(copy.encode(TEXTS), encoder.encode(TEXTS))
+    with pytest.raises(AlreadyExists):
+        encoder.save(tmp_path / "copy")
+
+
+def test_an_export_answers_alone(encoder, tmp_path):
+    encoder.save_export(tmp_path / "export")
+    alone = Encoder.load(tmp_path / "export")
+    assert (alone.fingerprint, alone.directory) == (encoder.fingerprint, None)
+    np.testing.assert_array_equal(alone.encode(TEXTS), encoder.encode(TEXTS))
+    with pytest.raises(EncoderError, match="no full model"):
+        alone.save(tmp_path / "model")
+
+
+def test_an_encoder_on_torch_has_no_export_to_give(torch_encoder, tmp_path):
+    with pytest.raises(EncoderError, match="runs on torch"):
+        torch_encoder.save_export(tmp_path / "export")
+
+
+def test_a_damaged_export_of_an_index_is_refused(encoder, tmp_path):
+    encoder.save_export(tmp_path / "export")
+    graph = tmp_path / "export" / "encoder.onnx"
+    data = bytearray(graph.read_bytes())
+    data[len(data) // 2] ^= 1
+    graph.write_bytes(bytes(data))
+    with pytest.raises(EncoderError, match="damaged"):
+        Encoder.load(tmp_path / "export")
+
+
+def test_a_damaged_export_of_a_model_is_made_anew(encoder, tiny_encoder_dir, tmp_path):
+    model = shutil.copytree(tiny_encoder_dir, tmp_path / "model")
+    (model / "onnx" / "encoder.onnx").write_bytes(b"damaged")
+    np.testing.assert_allclose(Encoder.load(model).encode(TEXTS), encoder.encode(TEXTS), atol=1e-5)
+
+
+def test_changed_weights_are_exported_again(tiny_encoder_dir, tmp_path):
+    model = shutil.copytree(tiny_encoder_dir, tmp_path / "model")
+    other = write_tiny_encoder(tmp_path / "other", seed=1)
+    shutil.copy(other / "model.safetensors", model / "model.safetensors")
+    np.testing.assert_allclose(
+        Encoder.load(model).encode(TEXTS), Encoder.load(other).encode(TEXTS), atol=1e-6
+    )
+
+
+def test_an_export_that_disagrees_with_torch_is_refused(tiny_encoder_dir, tmp_path, monkeypatch):
+    from simsearch.encoder import export
+
+    monkeypatch.setattr(export, "PARITY_COSINE", 1.1)
+    with pytest.raises(EncoderError, match="disagrees with torch: cosine"):
+        export_encoder(read_layout(tiny_encoder_dir), tmp_path / "export", description={})
+    assert not (tmp_path / "export").exists()
+
+
+def test_without_an_export_torch_is_used_with_a_warning(tmp_path, monkeypatch, caplog):
+    from simsearch.encoder import export
+
+    monkeypatch.setattr(export, "PARITY_COSINE", 1.1)
+    model = write_tiny_encoder(tmp_path / "model")
+    assert Encoder.load(model).runtime == "torch"
+    assert "torch is used instead" in caplog.text
+    with pytest.raises(EncoderError, match="disagrees"):
+        Encoder.load(model, runtime="onnx")
+
+
+def test_the_parity_texts_are_mixed(encoder):
+    texts = parity_texts()
+    lengths = {len(text.split()) for text in texts}
+    assert len(texts) == PARITY_TEXTS == 200
+    assert min(lengths) == 1
+    assert max(lengths) > 256
+    assert any("🙂" in text for text in texts)
+    assert any("卡" in text for text in texts)
+
+
+def test_missing_tensors_are_refused_instead_of_being_random(tmp_path):
+    from safetensors.torch import load_file, save_file
+
+    model = write_tiny_encoder(tmp_path / "model")
+    tensors = load_file(model / "model.safetensors")
+    del tensors["encoder.layer.1.output.dense.weight"]
+    save_file(tensors, model / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(EncoderError, match=r"1 tensors are missing.*layer\.1\.output\.dense"):
+        Encoder.load(model, runtime="torch")
+
+
+FAMILIES = {
+    "albert": ("AlbertConfig", "AlbertModel", {"embedding_size": 16}),
+    "distilbert": ("DistilBertConfig", "DistilBertModel", {"dim": 32, "n_layers": 2, "n_heads": 2}),
+    "electra": ("ElectraConfig", "ElectraModel", {"embedding_size": 16}),
+    "mpnet": ("MPNetConfig", "MPNetModel", {}),
+    "roberta": ("RobertaConfig", "RobertaModel", {"pad_token_id": 0}),
+    "xlm-roberta": ("XLMRobertaConfig", "XLMRobertaModel", {"pad_token_id": 0}),
+}
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_every_supported_family_loads_and_exports(family, tmp_path):
+    import torch
+    import transformers
+
+    config_name, model_name, extra = FAMILIES[family]
+    model = write_tiny_encoder(tmp_path / "model")
+    torch.manual_seed(0)
+    config = getattr(transformers, config_name)(
+        vocab_size=len(set(WORDS)) + 5,
+        hidden_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=64,
+        max_position_embeddings=64,
+        **extra,
+    )
+    getattr(transformers, model_name)(config).save_pretrained(model)
+    exported, on_torch = Encoder.load(model, runtime="onnx"), Encoder.load(model, runtime="torch")
+    np.testing.assert_allclose(exported.encode(TEXTS), on_torch.encode(TEXTS), atol=1e-4)
+
+
+@pytest.mark.parametrize("name", ["models/support", "BAAI/bge-small-zh-v1.5", "no-such-model"])
+def test_an_encoder_that_is_nowhere_is_one_line_in_two_seconds(name):
+    started = time.monotonic()
+    with pytest.raises(EncoderError, match="neither a directory nor a model in the hub's cache") as e:
+        Encoder.load(name)
+    assert time.monotonic() - started < 2
+    assert "\n" not in str(e.value)
+
+
+def test_a_path_that_is_no_directory_is_not_looked_for_on_the_hub(tmp_path):
+    with pytest.raises(EncoderError, match="there is no encoder directory at"):
+        Encoder.load(tmp_path / "nowhere")
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(EncoderError, match="is a file"):
+        Encoder.load(tmp_path / "file")
+
+
+def test_default_weights_that_are_not_the_published_ones_are_refused(monkeypatch):
+    from simsearch.encoder import locate
+
+    monkeypatch.setattr(locate, "file_sha256", lambda path: "0" * 64)
+    with pytest.raises(EncoderError, match="has SHA-256 000000000000, expected 53aa51172d14"):
+        Encoder.load()
+
+
+@pytest.mark.slow
+def test_the_default_encoder_is_the_published_one():
+    from sentence_transformers import SentenceTransformer
+
+    encoder = Encoder.load()
+    texts = ["card was swallowed", "the machine ate my card", "word " * 180, "?"]
+    directory = str(encoder.directory)
+    expected = SentenceTransformer(directory, device="cpu").encode(texts)
+    assert (encoder.dim, encoder.max_length, encoder.runtime) == (384, 256, "onnx")
+    np.testing.assert_allclose((encoder.encode(texts) * expected).sum(axis=1), 1, atol=1e-5)
+
+
+@pytest.mark.slow
+def test_the_default_encoder_says_that_it_knows_no_chinese():
+    counts = EncodingCounts()
+    Encoder.load().encode(["卡被机器吞了，怎么办？", "我的包裹还没有到"], counts=counts)
+    assert counts.unknown_share > 0.3

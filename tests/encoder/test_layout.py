@@ -1,0 +1,206 @@
+"""What an encoder directory may hold, and what is refused before a weight is read."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import pytest
+from conftest import write_tiny_encoder
+
+from simsearch.encoder.fingerprint import fingerprint
+from simsearch.encoder.layout import Pooling, read_layout
+from simsearch.errors import EncoderError
+
+
+@pytest.fixture(scope="module")
+def pristine(tmp_path_factory):
+    return write_tiny_encoder(tmp_path_factory.mktemp("models") / "tiny")
+
+
+@pytest.fixture
+def directory(pristine, tmp_path):
+    return shutil.copytree(pristine, tmp_path / "model")
+
+
+def edit(path, **changes):
+    content = json.loads(path.read_text()) if path.is_file() else {}
+    path.write_text(json.dumps(content | changes))
+
+
+def test_a_sentence_transformers_directory_is_understood(directory):
+    layout = read_layout(directory)
+    assert (layout.dim, layout.max_length, layout.pooling) == (32, 32, Pooling.MEAN)
+    assert layout.weights == (directory / "model.safetensors",)
+
+
+def test_a_plain_transformer_directory_has_mean_pooling_and_its_own_window(directory):
+    (directory / "modules.json").unlink()
+    (directory / "sentence_bert_config.json").unlink()
+    layout = read_layout(directory)
+    # The tokenizer says 128, the model has 64 positions.
+    assert (layout.pooling, layout.max_length) == (Pooling.MEAN, 64)
+
+
+def test_a_tokenizer_without_a_window_leaves_it_to_the_model(directory):
+    (directory / "sentence_bert_config.json").unlink()
+    edit(directory / "tokenizer_config.json", model_max_length=10**30)
+    assert read_layout(directory).max_length == 64
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "sentence_transformers.models.Transformer",
+        "sentence_transformers.base.modules.transformer.Transformer",
+    ],
+)
+def test_module_names_of_old_and_new_versions_are_known(directory, kind):
+    modules = json.loads((directory / "modules.json").read_text())
+    modules[0]["type"] = kind
+    (directory / "modules.json").write_text(json.dumps(modules))
+    assert read_layout(directory).dim == 32
+
+
+@pytest.mark.parametrize(
+    ("config", "pooling"),
+    [
+        ({"pooling_mode_cls_token": True, "pooling_mode_mean_tokens": False}, Pooling.CLS),
+        ({"pooling_mode": "max"}, Pooling.MAX),
+        ({"pooling_mode": ["cls"]}, Pooling.CLS),
+    ],
+)
+def test_pooling_is_read_in_both_forms(directory, config, pooling):
+    (directory / "1_Pooling" / "config.json").write_text(json.dumps(config))
+    assert read_layout(directory).pooling is pooling
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        {"pooling_mode": "weightedmean"},
+        {"pooling_mode_mean_tokens": True, "pooling_mode_max_tokens": True},
+        {"pooling_mode_mean_sqrt_len_tokens": True},
+    ],
+)
+def test_pooling_that_we_do_not_have_is_refused_by_name(directory, config):
+    (directory / "1_Pooling" / "config.json").write_text(json.dumps(config))
+    with pytest.raises(EncoderError, match=r"pooling '.*' is not supported \(supported: mean"):
+        read_layout(directory)
+
+
+@pytest.mark.parametrize("name", ["config.json", "tokenizer_config.json"])
+def test_code_from_the_model_is_never_run(directory, name):
+    edit(directory / name, auto_map={"AutoModel": "evil.Model"})
+    with pytest.raises(EncoderError, match="never runs it"):
+        read_layout(directory)
+
+
+@pytest.mark.parametrize(
+    "kind",
+    ["evil.Transformer", "sentence_transformers.models.Dense", "os.system", "Transformer"],
+)
+def test_a_module_that_is_not_on_the_list_is_refused_by_name(directory, kind):
+    modules = json.loads((directory / "modules.json").read_text())
+    modules[2]["type"] = kind
+    (directory / "modules.json").write_text(json.dumps(modules))
+    with pytest.raises(EncoderError, match=f"module '{kind}' is not supported"):
+        read_layout(directory)
+
+
+def test_a_module_folder_outside_the_directory_is_refused(directory):
+    modules = json.loads((directory / "modules.json").read_text())
+    modules[1]["path"] = "../../etc"
+    (directory / "modules.json").write_text(json.dumps(modules))
+    with pytest.raises(EncoderError, match="outside the encoder"):
+        read_layout(directory)
+
+
+def test_pickled_weights_are_not_read(directory):
+    (directory / "model.safetensors").rename(directory / "pytorch_model.bin")
+    with pytest.raises(EncoderError, match="pickled weights are not read"):
+        read_layout(directory)
+
+
+def test_an_unknown_family_is_refused_with_those_we_have(directory):
+    edit(directory / "config.json", model_type="llama")
+    with pytest.raises(EncoderError, match=r"family 'llama' is not supported \(supported: albert"):
+        read_layout(directory)
+
+
+@pytest.mark.parametrize("name", ["config.json", "tokenizer.json"])
+def test_a_missing_file_is_named(directory, name):
+    (directory / name).unlink()
+    with pytest.raises(EncoderError, match=f"{name} is missing"):
+        read_layout(directory)
+
+
+@pytest.mark.parametrize("content", ["[]", "{", "\x00", '"text"'])
+def test_a_broken_file_is_named(directory, content):
+    (directory / "config.json").write_text(content)
+    with pytest.raises(EncoderError, match=r"config\.json"):
+        read_layout(directory)
+
+
+def test_the_same_files_elsewhere_have_the_same_fingerprint(directory, pristine):
+    assert fingerprint(read_layout(directory)) == fingerprint(read_layout(pristine))
+
+
+def test_one_changed_bit_of_a_weight_changes_the_fingerprint(directory):
+    before = fingerprint(read_layout(directory))
+    weights = directory / "model.safetensors"
+    data = bytearray(weights.read_bytes())
+    data[-1] ^= 1
+    weights.write_bytes(bytes(data))
+    assert fingerprint(read_layout(directory)) != before
+
+
+@pytest.mark.parametrize(
+    ("name", "changes"),
+    [
+        ("sentence_bert_config.json", {"max_seq_length": 16}),
+        ("sentence_bert_config.json", {"do_lower_case": True}),
+        ("config_sentence_transformers.json", {"prompts": {"query": "query: "}}),
+        ("config_sentence_transformers.json", {"prompts": {"document": "passage: "}}),
+        ("1_Pooling/config.json", {"pooling_mode": "cls"}),
+        ("tokenizer.json", {"normalizer": None}),
+    ],
+)
+def test_every_setting_that_decides_the_vectors_changes_the_fingerprint(directory, name, changes):
+    before = fingerprint(read_layout(directory))
+    edit(directory / name, **changes)
+    assert fingerprint(read_layout(directory)) != before
+
+
+def test_padding_and_truncation_of_the_tokenizer_file_do_not_matter(directory):
+    before = fingerprint(read_layout(directory))
+    edit(directory / "tokenizer.json", padding=None, truncation=None)
+    assert fingerprint(read_layout(directory)) == before
+
+
+def test_stored_position_ids_do_not_matter(directory):
+    import torch
+    from safetensors.torch import load_file, save_file
+
+    before = fingerprint(read_layout(directory))
+    tensors = load_file(directory / "model.safetensors")
+    tensors["embeddings.position_ids"] = torch.arange(64).unsqueeze(0)
+    save_file(tensors, directory / "model.safetensors", metadata={"format": "pt"})
+    assert fingerprint(read_layout(directory)) == before
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda data: data[:-10],
+        lambda data: (10**15).to_bytes(8, "little") + data[8:],
+        lambda data: data[:8] + b"x" + data[9:],
+        lambda data: b"",
+    ],
+    ids=["truncated", "header of a petabyte", "broken header", "empty"],
+)
+def test_a_damaged_weight_file_is_named(directory, damage):
+    weights = directory / "model.safetensors"
+    weights.write_bytes(damage(weights.read_bytes()))
+    with pytest.raises(EncoderError, match=r"model\.safetensors"):
+        fingerprint(read_layout(directory))
