@@ -56,9 +56,7 @@ def main(data: Path) -> None:
     print(f"\nours: {result.verdict}, {result.reason}; {len(log)} steps")
 
 
-def plain_recipe(
-    pairs: Sequence[simsearch.Pair], target: Path
-) -> tuple[simsearch.Encoder, float]:
+def plain_recipe(pairs: Sequence[simsearch.Pair], target: Path) -> tuple[simsearch.Encoder, float]:
     """Train as the library's documentation shows; return the encoder and the seconds."""
     model = SentenceTransformer(str(locate_encoder(None).directory), device="cpu")
     started = time.perf_counter()

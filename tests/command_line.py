@@ -1,4 +1,4 @@
-"""What the tests of the command line share: running it in this process, files, and a small index."""
+"""What tests of the command line share: running it in this process, files, a small index."""
 
 from __future__ import annotations
 
@@ -70,7 +70,9 @@ def run(capsys: pytest.CaptureFixture[str]) -> Iterator[Run]:
 
     def run_main(*arguments: str | Path | int) -> Outcome:
         capsys.readouterr()
-        code = main([os.fspath(each) if isinstance(each, Path) else str(each) for each in arguments])
+        code = main(
+            [os.fspath(each) if isinstance(each, Path) else str(each) for each in arguments]
+        )
         captured = capsys.readouterr()
         return Outcome(code, captured.out, captured.err)
 
@@ -149,7 +151,12 @@ def stored(index_dir: Path) -> dict[str, Document]:
 def as_jsonl(documents: tuple[Document, ...] | list[Document]) -> str:
     """Return documents as the lines of a corpus file."""
     rows = (
-        {"id": each.id, "text": each.text, **({"title": each.title} if each.title else {}), **each.metadata}
+        {
+            "id": each.id,
+            "text": each.text,
+            **({"title": each.title} if each.title else {}),
+            **each.metadata,
+        }
         for each in documents
     )
     return "".join(json.dumps(row) + "\n" for row in rows)

@@ -16,11 +16,12 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["HF_DATASETS_OFFLINE"] = "1"
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
 
-WORDS = (
-    "a the my card was swallowed by machine cash bank money refund order parcel late lost where "
-    "is how do i it not arrived broken phone screen cat dog sat on mat bird sings red blue green "
-    "pay bill account open close password forgot reset email sent never came back please help"
-).split()
+_VOCABULARY = """
+a the my card was swallowed by machine cash bank money refund order parcel late lost where is how do
+i it not arrived broken phone screen cat dog sat on mat bird sings red blue green pay bill account
+open close password forgot reset email sent never came back please help
+"""
+WORDS = _VOCABULARY.split()
 
 
 @pytest.fixture(scope="session", autouse=True)

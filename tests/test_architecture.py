@@ -82,7 +82,9 @@ def test_a_module_imports_only_from_layers_below_its_own(module):
 def test_a_library_is_imported_only_in_the_rooms_that_own_it(module):
     used = {name.split(".")[0] for name in imports(module)}
     strangers = [
-        name for name in sorted(used & CONFINED.keys()) if not place(module).startswith(CONFINED[name])
+        name
+        for name in sorted(used & CONFINED.keys())
+        if not place(module).startswith(CONFINED[name])
     ]
     assert strangers == []
 
@@ -113,7 +115,9 @@ def test_only_the_command_line_prints(module):
     printed = [
         node.lineno
         for node in ast.walk(tree)
-        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "print"
+        if isinstance(node, ast.Call)
+        and isinstance(node.func, ast.Name)
+        and node.func.id == "print"
     ]
     assert printed == []
 
@@ -129,7 +133,9 @@ def test_public_names_are_sorted_and_all_there():
 def loaded_after(code: str) -> set[str]:
     """Run code in a new interpreter; return which heavy packages it has imported."""
     script = f"{code}\nimport sys\nprint(*({{*{HEAVY}}} & sys.modules.keys()))"
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    )
     return set(done.stdout.split())
 
 

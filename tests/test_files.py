@@ -84,7 +84,10 @@ def test_replacing_works_where_the_kernel_cannot_exchange(tmp_path, monkeypatch)
 
 
 def test_somebody_who_was_faster_is_not_overwritten(tmp_path):
-    with pytest.raises(AlreadyExists, match="meanwhile"), files.new_directory(tmp_path / "m") as draft:
+    with (
+        pytest.raises(AlreadyExists, match="meanwhile"),
+        files.new_directory(tmp_path / "m") as draft,
+    ):
         (draft / "weights").write_text("mine")
         (tmp_path / "m").mkdir()
         (tmp_path / "m" / "weights").write_text("theirs")

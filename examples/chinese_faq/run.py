@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import sys
 import tempfile
-from collections.abc import Sequence
 from pathlib import Path
 
 import simsearch
@@ -49,7 +48,9 @@ def main(out: Path | None = None, encoder: str | None = None) -> int:
         print(f"{len(index)} entries in {index.path}")
         print(f"encoder {model.name}: {counts.unknown_share:.0%} of the tokens are unknown to it")
         if counts.unknown_share > TOO_MANY_UNKNOWN:
-            print("WARNING: this encoder was not made for Chinese; name another one: run.py ENCODER")
+            print(
+                "WARNING: this encoder was not made for Chinese; name another one: run.py ENCODER"
+            )
 
         first = 0
         for question, wanted in QUESTIONS.items():
@@ -64,14 +65,12 @@ def main(out: Path | None = None, encoder: str | None = None) -> int:
     return first
 
 
-def parse(argv: Sequence[str]) -> argparse.Namespace:
-    """Read the command line."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0] if __doc__ else None)
     parser.add_argument("encoder", nargs="?", help="model directory or hub name")
     parser.add_argument("--out", type=Path, help="where the index goes")
-    return parser.parse_args(argv)
-
-
-if __name__ == "__main__":
-    arguments = parse(sys.argv[1:])
-    main(arguments.out, arguments.encoder)
+    arguments = parser.parse_args()
+    try:
+        main(arguments.out, arguments.encoder)
+    except simsearch.SimsearchError as error:
+        sys.exit(f"error: {error}")

@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 import sys
 import tempfile
-from collections.abc import Sequence
 from pathlib import Path
 
 import simsearch
@@ -75,16 +74,11 @@ def rank(index: simsearch.SearchIndex, question: str) -> int:
     return ids.index(QUESTIONS[question]) + 1
 
 
-def parse(argv: Sequence[str]) -> argparse.Namespace:
-    """Read the command line."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0] if __doc__ else None)
     parser.add_argument("--out", type=Path, help="where the model and the index go")
     parser.add_argument("--encoder", help="model directory or hub name")
-    return parser.parse_args(argv)
-
-
-if __name__ == "__main__":
-    arguments = parse(sys.argv[1:])
+    arguments = parser.parse_args()
     try:
         main(arguments.out, arguments.encoder)
     except simsearch.SimsearchError as error:

@@ -43,7 +43,8 @@ class VectorIndex:
         """Remove rows and return how many there were."""
         if not len(row_ids):
             return 0
-        return int(self._index.remove_ids(np.ascontiguousarray(row_ids, dtype=np.int64)))
+        selector = faiss.IDSelectorBatch(np.ascontiguousarray(row_ids, dtype=np.int64))
+        return int(self._index.remove_ids(selector))
 
     def search(self, queries: FloatArray, k: int) -> tuple[IntArray, FloatArray]:
         """Return row ids and similarities, best first, both (n_queries, min(k, len(self))).

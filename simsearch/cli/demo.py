@@ -25,8 +25,12 @@ QUICK_DOCUMENTS = 2000
 @bundled
 def demo(
     output: Output,
-    quick: Annotated[bool, typer.Option("--quick", help="A part of the corpus; 90 seconds.")] = False,
-    out: Annotated[Path, typer.Option("--out", help="Where models/ and indexes/ are made.")] = Path(),
+    quick: Annotated[
+        bool, typer.Option("--quick", help="A part of the corpus; 90 seconds.")
+    ] = False,
+    out: Annotated[
+        Path, typer.Option("--out", help="Where models/ and indexes/ are made.")
+    ] = Path(),
 ) -> int:
     """Fine-tune, index and query the docstrings of this Python's standard library."""
     from simsearch.demo import (
@@ -45,9 +49,14 @@ def demo(
     definitions = standard_library()
     pairs = demo_pairs(definitions)
     documents = demo_documents(definitions)
-    output.say(f"the standard library has {len(documents):,} docstrings; {len(pairs):,} make a pair")
+    output.say(
+        f"the standard library has {len(documents):,} docstrings; {len(pairs):,} make a pair"
+    )
     if quick:
-        pairs, documents = sample(pairs, QUICK_PAIRS, seed=0), sample(documents, QUICK_DOCUMENTS, seed=0)
+        pairs, documents = (
+            sample(pairs, QUICK_PAIRS, seed=0),
+            sample(documents, QUICK_DOCUMENTS, seed=0),
+        )
     data_dir.mkdir(parents=True, exist_ok=True)
     _write_jsonl(data_dir / "pairs.jsonl", (asdict(pair) for pair in pairs))
     _write_jsonl(
@@ -120,7 +129,13 @@ def _next_commands(data_dir: Path, model_dir: Path | None, out: Path) -> list[li
     return [
         ["simsearch", "query", "make a temporary directory", "-i", str(out / "indexes" / "demo")],
         ["simsearch", "index", str(data_dir / "corpus.jsonl"), "-i", mine, *encoder],
-        ["simsearch", "finetune", str(data_dir / "pairs.jsonl"), "-o", str(out / "models" / "mine")],
+        [
+            "simsearch",
+            "finetune",
+            str(data_dir / "pairs.jsonl"),
+            "-o",
+            str(out / "models" / "mine"),
+        ],
     ]
 
 

@@ -13,8 +13,8 @@ from simsearch.errors import InvalidData, InvalidInput
 
 @bundled
 def similarity(
-    text_a: Annotated[str, typer.Argument(metavar="TEXT_A")],
-    text_b: Annotated[str, typer.Argument(metavar="TEXT_B")],
+    text_a: Annotated[str, typer.Argument(metavar="TEXT_A", help="A text.")],
+    text_b: Annotated[str, typer.Argument(metavar="TEXT_B", help="Another text.")],
     output: Output,
     encoder: EncoderName = None,
 ) -> None:
@@ -35,7 +35,9 @@ def similarity(
 @bundled
 def encode(
     output: Output,
-    texts: Annotated[list[str] | None, typer.Argument(metavar="TEXT...")] = None,
+    texts: Annotated[
+        list[str] | None, typer.Argument(metavar="TEXT...", help="A text, or several.")
+    ] = None,
     file: Annotated[
         Path | None, typer.Option("--texts", help="A file with one text per line, or -.")
     ] = None,

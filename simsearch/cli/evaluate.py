@@ -23,7 +23,9 @@ app = typer.Typer(no_args_is_help=True, help="Score an encoder or an index on kn
 def retrieval(
     folder: Annotated[Path, typer.Argument(metavar="BEIR_DIR", help="A folder in BEIR layout.")],
     output: Output,
-    split: Annotated[str, typer.Option("--split", help="The judgements, qrels/SPLIT.tsv.")] = "test",
+    split: Annotated[
+        str, typer.Option("--split", help="The judgements, qrels/SPLIT.tsv.")
+    ] = "test",
     encoder: EncoderName = None,
     index_dir: Annotated[
         Path | None, typer.Option("-i", "--index", help="Search this index as it is.")
@@ -46,7 +48,7 @@ def retrieval(
 
         counts = EncodingCounts()
         task = RetrievalTask(beir.queries, beir.corpus, beir.qrels)
-        scores: "RetrievalScores" = evaluate_retrieval(Encoder.load(encoder), task, counts=counts)
+        scores: RetrievalScores = evaluate_retrieval(Encoder.load(encoder), task, counts=counts)
         report_counts(output, counts)
     else:
         from simsearch.search_index import SearchIndex, evaluate_index

@@ -35,14 +35,18 @@ def finetune(
     encoder: EncoderName = None,
     objective: Annotated[
         str,
-        typer.Option(help="in-batch, contrastive, cosine, triplet-hinge; auto goes by the columns."),
+        typer.Option(
+            help="in-batch, contrastive, cosine, triplet-hinge; auto goes by the columns."
+        ),
     ] = "auto",
     split: Annotated[str, typer.Option(help="Of a BEIR folder, the split to train on.")] = "train",
     evaluation: Annotated[
         Path | None,
         typer.Option("--eval", help="Held-out data: a file, or a BEIR folder; default: a split."),
     ] = None,
-    eval_split: Annotated[str, typer.Option(help="Of a BEIR folder, the split to score on.")] = "test",
+    eval_split: Annotated[
+        str, typer.Option(help="Of a BEIR folder, the split to score on.")
+    ] = "test",
     metric: Annotated[str | None, typer.Option(help="The metric that decides the verdict.")] = None,
     epochs: Annotated[int | None, typer.Option(min=1, help="Passes over the data.")] = None,
     batch_size: Annotated[int | None, typer.Option(min=1, help="Examples per step.")] = None,
@@ -59,7 +63,9 @@ def finetune(
     ] = False,
     on_error: Annotated[
         OnError,
-        typer.Option("--on-error", help="A bad row: stop, or skip it into MODEL_DIR.rejects.jsonl."),
+        typer.Option(
+            "--on-error", help="A bad row: stop, or skip it into MODEL_DIR.rejects.jsonl."
+        ),
     ] = OnError.STOP,
 ) -> int:
     """Adapt an encoder to your data and prove on held-out data that it got better.

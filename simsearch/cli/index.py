@@ -179,5 +179,3 @@ def _report(
             f"{report.unchanged:,} unchanged; {documents:,} documents"
         )
     return rejects.exit_code(output)
-
-

@@ -95,7 +95,9 @@ class CorpusSource:
         if not self._total:
             raise InvalidData(f"{source_name(self._paths[0])}: no row is left, nothing added")
         if counts.generated_ids:
-            self._output.say(f"{counts.generated_ids:,} documents have no id; a hash of the text is used")
+            self._output.say(
+                f"{counts.generated_ids:,} documents have no id; a hash of the text is used"
+            )
         if counts.blank and self._beir_folder() is not None:
             self._output.say(f"{counts.blank:,} blank documents skipped")
 
@@ -169,7 +171,9 @@ def report_counts(output: Output, counts: EncodingCounts) -> None:
             "and were cut"
         )
     if counts.all_unknown:
-        output.warn(f"{counts.all_unknown:,} of {counts.texts:,} texts hold no token the encoder knows")
+        output.warn(
+            f"{counts.all_unknown:,} of {counts.texts:,} texts hold no token the encoder knows"
+        )
     if counts.unknown_share > UNKNOWN_SHARE:
         output.warn(
             f"{counts.unknown_share:.0%} of the tokens are unknown to this encoder; "
@@ -179,4 +183,3 @@ def report_counts(output: Output, counts: EncodingCounts) -> None:
 
 def _ignore(_: InvalidData) -> None:
     pass
-

@@ -48,7 +48,9 @@ def _print_version(wanted: bool) -> None:
 def _app(
     version: Annotated[
         bool,
-        typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version."),
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Print the version."
+        ),
     ] = False,
 ) -> None:
     pass
@@ -106,7 +108,7 @@ def _fail(message: str, code: int, arguments: Sequence[str]) -> int:
 
 
 def _prepare_process() -> None:
-    """Settings that must stand before any library with a thread pool or a hub client is imported."""
+    """Set what a thread pool or a hub client reads when its library is first imported."""
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")

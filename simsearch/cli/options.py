@@ -80,21 +80,26 @@ def make_output(
 
 def make_read_options(
     *,
-    id_field: Annotated[str | None, typer.Option(help="Field with the id; default id or _id.")] = None,
+    id_field: Annotated[
+        str | None, typer.Option(help="Field with the id; default id or _id.")
+    ] = None,
     text_field: Annotated[str | None, typer.Option(help="Field with the text.")] = None,
     title_field: Annotated[str | None, typer.Option(help="Field with the title.")] = None,
     encoding: Annotated[str, typer.Option(help="Encoding of the files.")] = "utf-8",
-    delimiter: Annotated[str | None, typer.Option(help="Delimiter of CSV files; tab for TSV.")] = None,
+    delimiter: Annotated[
+        str | None, typer.Option(help="Delimiter of CSV files; tab for TSV.")
+    ] = None,
     duplicates: Annotated[
         DuplicateIds, typer.Option(help="An id that stands twice: an error, or the last wins.")
     ] = DuplicateIds.ERROR,
     replace_invalid: Annotated[
         bool, typer.Option("--replace-invalid", help="Put U+FFFD in the place of NUL.")
     ] = False,
-    max_record: Annotated[
-        int, typer.Option(help="Longest line or CSV field, in characters.")
-    ] = 1 << 20,
-    max_expansion: Annotated[int, typer.Option(help="Most that gzip may expand, as a ratio.")] = 100,
+    max_record: Annotated[int, typer.Option(help="Longest line or CSV field, in characters.")] = 1
+    << 20,
+    max_expansion: Annotated[
+        int, typer.Option(help="Most that gzip may expand, as a ratio.")
+    ] = 100,
 ) -> Any:
     """Make the ReadOptions of a command."""
     from simsearch.formats import Duplicates, ReadOptions

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from simsearch.cli.options import K, IndexDir, bundled
+from simsearch.cli.options import IndexDir, K, bundled
 from simsearch.cli.output import Output, clean, shorten
 from simsearch.errors import InvalidInput
 

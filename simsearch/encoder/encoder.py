@@ -319,11 +319,11 @@ class Encoder:
     def _mend(self, embeddings: FloatArray, rows: Sequence[TokenizedText], *, first: int) -> None:
         """Encode rows that came out as NaN or zero once more, alone."""
         norms = np.linalg.norm(embeddings, axis=1)
-        for position in np.flatnonzero(~(np.isfinite(norms) & (norms > 0.5))):
-            batch = TokenBatch(rows[position].ids[None, :], np.ones((1, len(rows[position].ids)), np.int64))
-            again = self._runtime.run(batch, SENTENCE_EMBEDDING)[0]
+        for position in np.flatnonzero(~(np.isfinite(norms) & (norms > 0.5))).tolist():
+            ids = rows[position].ids[None, :]
+            again = self._runtime.run(TokenBatch(ids, np.ones_like(ids)), SENTENCE_EMBEDDING)[0]
             if not np.isfinite(again).all() or not again.any():
-                raise UnencodableText(first + int(position))
+                raise UnencodableText(first + position)
             embeddings[position] = again
 
     def _tokenize(

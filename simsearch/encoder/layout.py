@@ -137,7 +137,9 @@ def _read_modules(directory: Path) -> tuple[Path, dict[str, Any]]:
 def _read_pooling(directory: Path, config: dict[str, Any]) -> Pooling:
     modes = config.get("pooling_mode")
     if modes is None:
-        modes = [key for key, on in config.items() if key.startswith("pooling_mode_") and on is True]
+        modes = [
+            key for key, on in config.items() if key.startswith("pooling_mode_") and on is True
+        ]
         modes = [_POOLING_FLAGS.get(key, key) for key in modes] or [Pooling.MEAN]
     modes = [modes] if isinstance(modes, str) else list(modes)
     try:
@@ -182,8 +184,9 @@ def _read_json(path: Path, *, optional: bool = False, kind: type = dict) -> Any:
     except FileNotFoundError:
         if optional:
             return kind()
+        rejected = "; its model was rejected" if (path.parent / "run").is_dir() else ""
         raise EncoderError(
-            f"{path.parent} is not an encoder directory: {path.name} is missing"
+            f"{path.parent} is not an encoder directory: {path.name} is missing{rejected}"
         ) from None
     except (OSError, ValueError, RecursionError) as error:
         raise EncoderError(f"{path}: {error}") from error

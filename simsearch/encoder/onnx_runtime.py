@@ -41,5 +41,7 @@ class OnnxRuntime:
         try:
             (result,) = self._session.run([output], feed, self._options)
         except Exception as error:  # as above
-            raise EncoderError(f"the encoder failed on a batch of {batch.ids.shape}: {error}") from error
+            raise EncoderError(
+                f"the encoder failed on a batch of {batch.ids.shape}: {error}"
+            ) from error
         return np.asarray(result, dtype=np.float32)

@@ -45,11 +45,16 @@ def evaluate_retrieval(
         chunk = query_ids[start : start + _QUERIES]
         rows, scores = vectors.search(queries[start : start + _QUERIES], DEPTH + 1)
         for query_id, row_list, score_list in zip(chunk, rows, scores, strict=True):
-            found = ((task.corpus[row], float(score)) for row, score in zip(row_list, score_list, strict=True))
+            found = (
+                (task.corpus[row], float(score))
+                for row, score in zip(row_list, score_list, strict=True)
+            )
             run[query_id] = {
                 document.id: score
                 for document, score in found
-                if not _is_query_itself(query_id, task.queries[query_id], document.id, document.text)
+                if not _is_query_itself(
+                    query_id, task.queries[query_id], document.id, document.text
+                )
             }
     return score_run(task.qrels, run)
 
@@ -73,7 +78,7 @@ def evaluate_index(index: SearchIndex, queries: Mapping[str, str], qrels: Qrels)
 def pair_similarities(
     encoder: TextEncoder, first: Sequence[str], second: Sequence[str]
 ) -> npt.NDArray[np.float64]:
-    """Return the cosine similarity of each pair of texts, (n,); each distinct text is encoded once."""
+    """Return the cosine similarity of each pair, (n,); each distinct text is encoded once."""
     distinct = list(dict.fromkeys([*first, *second]))
     position = {text: row for row, text in enumerate(distinct)}
     embeddings = encoder.encode_documents(distinct).astype(np.float64)
@@ -95,5 +100,3 @@ def evaluate_sts(encoder: TextEncoder, pairs: Sequence[ScoredPair]) -> dict[str,
 def _is_query_itself(query_id: str, query: str, document_id: str, text: str) -> bool:
     """Whether the document is the query: in Quora-like sets the queries stand in the corpus."""
     return query_id == document_id and query == text
-
-

@@ -1,4 +1,4 @@
-"""SearchIndex: what a user holds. A directory that keeps documents, vectors and encoder together."""
+"""SearchIndex: what a user holds. A directory of documents, their vectors and the encoder."""
 
 from __future__ import annotations
 
@@ -306,10 +306,7 @@ class SearchIndex:
             rows, similarities = self._vectors.search(vectors, k)
             documents = self._store.fetch_rows(np.unique(rows).tolist())
         return [
-            [
-                _hit(documents[row], score)
-                for row, score in zip(row_list, score_list, strict=True)
-            ]
+            [_hit(documents[row], score) for row, score in zip(row_list, score_list, strict=True)]
             for row_list, score_list in zip(rows.tolist(), similarities.tolist(), strict=True)
         ]
 

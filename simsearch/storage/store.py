@@ -67,7 +67,9 @@ class Changes:
 class DocumentStore:
     """One open store. Safe to share between threads: one of them is inside at a time."""
 
-    def __init__(self, connection: sqlite3.Connection, path: Path, settings: dict[str, str]) -> None:
+    def __init__(
+        self, connection: sqlite3.Connection, path: Path, settings: dict[str, str]
+    ) -> None:
         self._connection = connection
         self._path = path
         self._settings = settings
@@ -287,7 +289,9 @@ class DocumentStore:
             CorruptIndex: there is none of that name.
         """
         with self._mutex, _translated_errors(self._path):
-            found = self._connection.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()
+            found = self._connection.execute(
+                "SELECT value FROM meta WHERE key = ?", (key,)
+            ).fetchone()
         if found is None:
             raise CorruptIndex(f"{self._path} lacks the setting {key!r}")
         return str(found[0])

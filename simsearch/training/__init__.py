@@ -7,9 +7,9 @@ from simsearch.training.examples import (
     load_evaluation_data,
     load_training_data,
 )
-from simsearch.training.finetune import FinetuneResult, Verdict, finetune
 from simsearch.training.objectives import OBJECTIVES
 from simsearch.training.report import TABLE_HEADER, before_after_table
+from simsearch.training.run import FinetuneResult, Verdict, finetune
 
 __all__ = [
     "OBJECTIVES",

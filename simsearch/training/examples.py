@@ -1,4 +1,4 @@
-"""Training examples: reading them from files and folders, folding texts, splitting without leaks."""
+"""Training examples: read from files and folders, folded, split without leaks."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _NOT_WORD = re.compile(r"[\W_]+")
 
 @dataclass(frozen=True, slots=True)
 class TrainingData:
-    """Examples of one kind, and texts that held-out queries are searched among beside the answers."""
+    """Examples of one kind, and texts that held-out queries search among beside the answers."""
 
     examples: Sequence[Example]
     distractors: Sequence[str] = field(default=())
@@ -133,7 +133,7 @@ def split_examples(
 
 
 def connected_components(examples: Sequence[Example]) -> list[list[int]]:
-    """Return the positions of examples that share texts, in groups, in order of first appearance."""
+    """Return the positions of examples that share texts, in groups, by first appearance."""
     parent = list(range(len(examples)))
 
     def root(row: int) -> int:
@@ -174,5 +174,3 @@ def without_duplicates(examples: Sequence[Example]) -> tuple[list[Example], int]
     """Drop examples that are equal to an earlier one; return the rest and how many were dropped."""
     distinct = list(dict.fromkeys(examples))
     return distinct, len(examples) - len(distinct)
-
-

@@ -76,15 +76,14 @@ class HeldOutRetrieval:
     def compare(self, before: Scores, after: Scores) -> dict[str, Difference]:
         """Return the difference of each metric, by paired bootstrap over the queries."""
         return {
-            name: paired_bootstrap(before.units[name], after.units[name])
-            for name in before.metrics
+            name: paired_bootstrap(before.units[name], after.units[name]) for name in before.metrics
         }
 
 
 class HeldOutPairs:
     """Pairs with a known answer each; every metric is a statistic over all pairs at once."""
 
-    def __init__(self, pairs: Sequence[LabelledPair] | Sequence[ScoredPair]) -> None:
+    def __init__(self, pairs: Sequence[LabelledPair | ScoredPair]) -> None:
         self._first = [pair.sentence1 for pair in pairs]
         self._second = [pair.sentence2 for pair in pairs]
         self._gold = np.array(
@@ -110,9 +109,7 @@ class HeldOutPairs:
     def compare(self, before: Scores, after: Scores) -> dict[str, Difference]:
         """Return the difference of each metric, by bootstrap over the pairs."""
         return {
-            name: bootstrap_statistic(
-                f, before.units[""], after.units[""], self._gold, swap=scale
-            )
+            name: bootstrap_statistic(f, before.units[""], after.units[""], self._gold, swap=scale)
             for name, (f, scale) in self.statistics.items()
         }
 
@@ -154,12 +151,12 @@ def make_held_out(
         if isinstance(example, Pair | Triplet):
             answers.setdefault(example.anchor, []).append(example.positive)
     needed = dict.fromkeys(text for texts in answers.values() for text in texts)
-    others = dict.fromkeys(
-        [*_candidates(examples), *_candidates(training), *distractors], None
-    )
+    others = dict.fromkeys([*_candidates(examples), *_candidates(training), *distractors], None)
     pool = [text for text in others if text not in needed]
     random.Random(seed).shuffle(pool)
-    corpus = [Document(id=_text_id(text), text=text) for text in [*needed, *pool[:distractor_limit]]]
+    corpus = [
+        Document(id=_text_id(text), text=text) for text in [*needed, *pool[:distractor_limit]]
+    ]
     queries = {_text_id(anchor): anchor for anchor in answers}
     qrels = {
         _text_id(anchor): {_text_id(text): 1 for text in texts} for anchor, texts in answers.items()

@@ -21,7 +21,7 @@ from simsearch.errors import EncoderError
 class MicroBatchedLoss(nn.Module):
     """A loss of the library, with embeddings obtained in micro-batches of `budget` tokens."""
 
-    def __init__(self, model: nn.Module, loss: nn.Module, *, budget: int, pad_id: int) -> None:
+    def __init__(self, model: nn.Module, loss: Any, *, budget: int, pad_id: int) -> None:
         super().__init__()
         self.model = model
         self.loss = loss
@@ -32,7 +32,7 @@ class MicroBatchedLoss(nn.Module):
         """Return the loss of one batch; the features are those of the library's collator."""
         columns = list(sentence_features)
         embeddings = embed_columns(self.model, columns, budget=self.budget, pad_id=self.pad_id)
-        value: Tensor = self.loss.compute_loss_from_embeddings(embeddings, labels)  # type: ignore[operator]  # nn.Module attributes are untyped
+        value: Tensor = self.loss.compute_loss_from_embeddings(embeddings, labels)
         if not torch.isfinite(value):
             raise EncoderError("the loss is not finite; training stopped (lower --learning-rate)")
         return value

@@ -16,7 +16,6 @@ from sentence_transformers.sentence_transformer.losses import (
     TripletLoss,
 )
 from sentence_transformers.sentence_transformer.training_args import BatchSamplers
-from torch import nn
 
 from simsearch.errors import InvalidData, InvalidInput
 from simsearch.records import LabelledPair, Pair, ScoredPair, Triplet
@@ -40,7 +39,7 @@ class Objective:
     formula: str
     source: str
     takes: tuple[type[Example], ...]
-    make_loss: Callable[[SentenceTransformer], nn.Module]
+    make_loss: Callable[[SentenceTransformer], Any]
     epochs: int
     batch_size: int
     learning_rate: float
@@ -48,11 +47,11 @@ class Objective:
     sampler: BatchSamplers = BatchSamplers.BATCH_SAMPLER
 
 
-def _in_batch(model: SentenceTransformer) -> nn.Module:
+def _in_batch(model: SentenceTransformer) -> Any:
     return MultipleNegativesRankingLoss(model, scale=1 / TEMPERATURE)
 
 
-def _contrastive(model: SentenceTransformer) -> nn.Module:
+def _contrastive(model: SentenceTransformer) -> Any:
     return ContrastiveLoss(
         model,
         distance_metric=SiameseDistanceMetric.COSINE_DISTANCE,
@@ -60,11 +59,11 @@ def _contrastive(model: SentenceTransformer) -> nn.Module:
     )
 
 
-def _cosine(model: SentenceTransformer) -> nn.Module:
+def _cosine(model: SentenceTransformer) -> Any:
     return CoSENTLoss(model, scale=1 / TEMPERATURE)
 
 
-def _triplet_hinge(model: SentenceTransformer) -> nn.Module:
+def _triplet_hinge(model: SentenceTransformer) -> Any:
     return TripletLoss(
         model, distance_metric=TripletDistanceMetric.COSINE, triplet_margin=TRIPLET_MARGIN
     )

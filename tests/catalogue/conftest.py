@@ -1,4 +1,4 @@
-"""The fixtures of the command line; the catalogue is docs' list of bad and hostile inputs."""
+"""The catalogue of bad and hostile inputs is tested through the command line."""
 
 from command_line import built_index, fill_stdin, index_dir, refuse, run, write
 

@@ -95,7 +95,10 @@ def test_row_04_a_file_that_may_not_be_read_is_named_with_the_reason(
 
 @pytest.mark.parametrize(
     ("name", "content"),
-    [("mark.csv", "\ufeffid,text\nnew,my card\n"), ("mark.jsonl", '\ufeff{"id":"new","text":"my card"}\n')],
+    [
+        ("mark.csv", "\ufeffid,text\nnew,my card\n"),
+        ("mark.jsonl", '\ufeff{"id":"new","text":"my card"}\n'),
+    ],
 )
 def test_row_05_a_byte_order_mark_is_no_part_of_the_first_name(
     run: Run, write: Write, index_dir: Path, name: str, content: str
@@ -156,12 +159,16 @@ def test_row_10_a_decompression_bomb_names_the_limit(refuse: Refuse, write: Writ
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("a.jsonl", "id,text\n1,my card\n", ":1: not a JSON object; looks like CSV (rename it to .csv)"),
+        (
+            "a.jsonl",
+            "id,text\n1,my card\n",
+            ":1: not a JSON object; looks like CSV (rename it to .csv)",
+        ),
         ("a.csv", '{"text":"my card"}\n', ":1: not CSV; looks like JSONL (rename it to .jsonl)"),
         (
             "a.jsonl",
-            b"PAR1\x15\x04\x15",
-            ": looks like parquet, not JSONL or CSV (convert it to JSONL, e.g. with duckdb or pandas)",
+            b"\x93NUMPY\x01\x00",
+            ": looks like a numpy array, not JSONL or CSV (it holds vectors, not texts)",
         ),
         (
             "a.json",
@@ -357,7 +364,11 @@ def test_row_27_control_sequences_are_stored_as_they_are(
     row = {"id": "new", "text": HOSTILE, "title": HOSTILE, "note": HOSTILE}
     assert run("add", write("a.jsonl", jsonl(row)), "-i", index_dir).code == 0
     document = stored(index_dir)["new"]
-    assert (document.text, document.title, document.metadata) == (HOSTILE, HOSTILE, {"note": HOSTILE})
+    assert (document.text, document.title, document.metadata) == (
+        HOSTILE,
+        HOSTILE,
+        {"note": HOSTILE},
+    )
 
 
 @pytest.mark.parametrize("command", [("get", "new"), ("query", "card")])
@@ -460,7 +471,9 @@ def test_row_31_texts_over_the_window_are_cut_and_counted(
     assert stored(index_dir)["long"].text == "card " * 40
 
 
-TWICE = jsonl({"id": "new", "text": "my card"}, {"id": "b", "text": "cat"}, {"id": "new", "text": "dog"})
+TWICE = jsonl(
+    {"id": "new", "text": "my card"}, {"id": "b", "text": "cat"}, {"id": "new", "text": "dog"}
+)
 
 
 def test_row_32_an_id_that_stands_twice_names_both_lines(refuse: Refuse, write: Write) -> None:
@@ -486,7 +499,10 @@ def test_row_33_upsert_replaces_and_counts_an_id_that_is_in_the_index(
     run: Run, write: Write, index_dir: Path
 ) -> None:
     rows = [{"id": "new", "text": "dog"}, {"id": "cat", "text": "dog"}]
-    path = write("a.jsonl", jsonl(*rows, {"id": "parcel", "text": "the parcel came late", "title": "lost order"}))
+    path = write(
+        "a.jsonl",
+        jsonl(*rows, {"id": "parcel", "text": "the parcel came late", "title": "lost order"}),
+    )
     outcome = run("upsert", path, "-i", index_dir, "--json")
     assert outcome.code == 0
     assert outcome.object == {
@@ -590,8 +606,6 @@ def test_row_44_rows_read_before_an_interrupt_are_discarded(index_dir: Path) -> 
     assert sorted(index_dir.parent.iterdir()) == beside
 
 
-def test_row_44_an_input_error_of_stdin_names_stdin(
-    refuse: Refuse, fill_stdin: FillStdin
-) -> None:
+def test_row_44_an_input_error_of_stdin_names_stdin(refuse: Refuse, fill_stdin: FillStdin) -> None:
     fill_stdin(jsonl({"id": "new", "text": "dog"}, {"id": "bad", "text": ""}).encode())
     assert refuse("-") == "stdin:2: the document is empty (its title and text are blank)"

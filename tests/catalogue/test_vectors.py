@@ -23,7 +23,9 @@ Save = Callable[[np.ndarray], Path]
 @pytest.fixture
 def corpus(write: Write) -> Path:
     """Return a corpus of three documents."""
-    rows = [{"id": f"new-{n}", "text": f"{word} lost"} for n, word in enumerate(["dog", "cat", "bird"])]
+    rows = [
+        {"id": f"new-{n}", "text": f"{word} lost"} for n, word in enumerate(["dog", "cat", "bird"])
+    ]
     return write("new.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
 
 

@@ -78,7 +78,9 @@ def test_the_window_is_the_models_and_not_the_tokenizer_files(encoder):
 
 def test_a_smaller_window_is_another_encoder(encoder, tiny_encoder_dir):
     capped = Encoder.load(tiny_encoder_dir, max_length=4)
-    np.testing.assert_allclose(capped.encode(["my card was late"]), encoder.encode(["my card"]), atol=1e-6)
+    np.testing.assert_allclose(
+        capped.encode(["my card was late"]), encoder.encode(["my card"]), atol=1e-6
+    )
     assert capped.fingerprint != encoder.fingerprint
     assert Encoder.load(tiny_encoder_dir, max_length=999).fingerprint == encoder.fingerprint
 
@@ -290,7 +292,9 @@ def test_every_supported_family_loads_and_exports(family, tmp_path):
 @pytest.mark.parametrize("name", ["models/support", "BAAI/bge-small-zh-v1.5", "no-such-model"])
 def test_an_encoder_that_is_nowhere_is_one_line_in_two_seconds(name):
     started = time.monotonic()
-    with pytest.raises(EncoderError, match="neither a directory nor a model in the hub's cache") as e:
+    with pytest.raises(
+        EncoderError, match="neither a directory nor a model in the hub's cache"
+    ) as e:
         Encoder.load(name)
     assert time.monotonic() - started < 2
     assert "\n" not in str(e.value)

@@ -179,7 +179,9 @@ class TestCheckVectors:
         np.testing.assert_allclose(check_vectors(vectors, rows=9000, dim=5), expected, rtol=1e-6)
 
     def test_too_many_vectors_are_counted(self) -> None:
-        with pytest.raises(InvalidData, match=r"^vectors: 512 vectors for 500 documents$") as caught:
+        with pytest.raises(
+            InvalidData, match=r"^vectors: 512 vectors for 500 documents$"
+        ) as caught:
             check_vectors(np.ones((512, 4)), rows=500, dim=4)
         assert caught.value.exit_code == 3
 

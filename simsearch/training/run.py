@@ -12,11 +12,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
 from pathlib import Path
-from typing import Any
 
 from simsearch.encoder import Encoder, write_model_file
 from simsearch.encoder.layout import read_layout
-from simsearch.encoder.locate import locate_encoder
 from simsearch.errors import AlreadyExists, InvalidData
 from simsearch.evaluation import Difference
 from simsearch.files import new_directory, occupied
@@ -33,7 +31,6 @@ from simsearch.training.examples import (
 from simsearch.training.held_out import (
     HeldOut,
     HeldOutRetrieval,
-    Scores,
     check_metric,
     make_held_out,
 )
@@ -197,7 +194,7 @@ def _plan(
         )
     numbers = resolve(config, objective)
     facts = {
-        "examples": f"{len(data.examples):,} {data.kind.__name__} ({duplicates:,} equal ones dropped)",
+        "examples": f"{len(data.examples):,} {data.kind.__name__} ({duplicates:,} equal dropped)",
         "training side": f"{len(training):,} ({leaks:,} dropped because held-out data has them)",
         "held-out data": held_out.description,
         "objective": f"{objective.name}: {objective.formula} [{objective.source}]",
@@ -213,7 +210,10 @@ def _plan(
         f"{data.kind.__name__} examples), {facts['steps']} steps"
     )
     if duplicates or leaks:
-        say(f"dropped {duplicates:,} duplicate examples and {leaks:,} that the held-out data asks for")
+        say(
+            f"dropped {duplicates:,} duplicate examples "
+            f"and {leaks:,} that stand in the held-out data"
+        )
     return _Plan(training, held_out, objective, facts)
 
 
@@ -320,5 +320,3 @@ def _versions() -> dict[str, str]:
     names = ("simsearch", "torch", "transformers", "sentence-transformers", "numpy")
     found = {name: importlib.metadata.version(name) for name in names}
     return {"python": platform.python_version(), **found}
-
-

@@ -1,0 +1,38 @@
+"""Commands that only need vectors pay for no training library."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+SCRIPT = """
+import sys
+from simsearch.cli import main
+code = main(sys.argv[1:])
+print(code, *sys.modules, file=sys.stderr)
+"""
+HEAVY = {"torch", "transformers", "sentence_transformers", "sklearn", "pandas", "datasets"}
+NUMERIC = {"numpy", "faiss", "onnxruntime", "tokenizers", "scipy"}
+
+
+def imported(*arguments: str) -> set[str]:
+    finished = subprocess.run(
+        [sys.executable, "-c", SCRIPT, *arguments], capture_output=True, text=True, timeout=60
+    )
+    code, *modules = finished.stderr.splitlines()[-1].split()
+    assert (finished.returncode, code) == (0, "0"), finished
+    return set(modules)
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["query", "--help"], ["finetune", "--help"]])
+def test_help_imports_neither_training_nor_numeric_libraries(arguments: list[str]) -> None:
+    assert imported(*arguments) & (HEAVY | NUMERIC) == set()
+
+
+def test_a_query_imports_no_training_library(index_dir: Path) -> None:
+    modules = imported("query", "my card", "-i", str(index_dir))
+    assert modules & HEAVY == set()
+    assert modules >= {"numpy", "faiss", "onnxruntime", "tokenizers"}

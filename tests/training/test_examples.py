@@ -1,0 +1,153 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from simsearch.errors import InvalidData, InvalidInput
+from simsearch.records import LabelledPair, Pair, ScoredPair, Triplet
+from simsearch.search_index import RetrievalTask
+from simsearch.training.examples import (
+    TrainingData,
+    connected_components,
+    fold,
+    load_evaluation_data,
+    load_training_data,
+    split_examples,
+    texts_of,
+    without_duplicates,
+    without_leaks,
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "folded"),
+    [
+        ("  Hello,   WORLD! ", "hello world"),
+        ("Straße", "strasse"),
+        ("a_b-c", "a b c"),
+        ("卡被吞了，怎么办？", "卡被吞了 怎么办"),
+        ("?!", "?!"),
+    ],
+)
+def test_fold_drops_what_makes_no_other_text(text, folded):
+    assert fold(text) == folded
+
+
+def test_examples_that_share_texts_are_connected_through_others():
+    examples = [
+        Pair("a", "x"),
+        Pair("b", "y"),
+        Pair("A!", "z"),
+        Triplet("q", "Z", "w"),
+        Pair("c", "v"),
+    ]
+    assert connected_components(examples) == [[0, 2, 3], [1], [4]]
+
+
+texts = st.sampled_from([f"t{number}" for number in range(60)])
+pairs = st.builds(Pair, texts, texts)
+
+
+@given(st.lists(pairs, min_size=10, max_size=60), st.integers(0, 5))
+def test_no_text_is_on_both_sides_of_a_split(examples, seed):
+    # One example that shares nothing: something can always be held out.
+    examples = [*examples, Pair("alone", "by itself")]
+    training, held_out = split_examples(examples, share=0.2, limit=100, seed=seed)
+    sides = [
+        {fold(text) for row in side for text in texts_of(row)} for side in (training, held_out)
+    ]
+    assert sides[0] & sides[1] == set()
+    assert sorted(map(repr, training + held_out)) == sorted(map(repr, examples))
+    assert len(held_out) <= max(1, round(0.2 * len(examples)))
+
+
+def test_the_held_out_side_has_its_share_and_its_limit():
+    examples = [Pair(f"a{number}", f"b{number}") for number in range(100)]
+    assert len(split_examples(examples, share=0.2, limit=500, seed=0)[1]) == 20
+    assert len(split_examples(examples, share=0.2, limit=7, seed=0)[1]) == 7
+    assert split_examples(examples, share=0.2, limit=7, seed=0) == split_examples(
+        examples, share=0.2, limit=7, seed=0
+    )
+    assert (
+        split_examples(examples, share=0.2, limit=7, seed=0)[1]
+        != split_examples(examples, share=0.2, limit=7, seed=1)[1]
+    )
+
+
+def test_data_that_is_all_connected_cannot_be_split():
+    examples = [Pair("the same question", f"answer {number}") for number in range(20)]
+    with pytest.raises(InvalidData, match=r"20 of them are connected.*--eval"):
+        split_examples(examples, share=0.2, limit=100, seed=0)
+
+
+def test_planted_leaks_are_taken_out_of_training():
+    training = [Pair("How do I pay?", "x"), Pair("b", "y"), Pair("c", "HOW do i pay")]
+    clean, dropped = without_leaks(training, [Pair("how do I pay", "z")])
+    assert (clean, dropped) == ([Pair("b", "y")], 2)
+
+
+def test_of_a_retrieval_task_only_the_queries_are_leaks():
+    from simsearch.records import Document
+
+    task = RetrievalTask({"q": "Who?"}, [Document("d", "corpus text")], {"q": {"d": 1}})
+    clean, dropped = without_leaks([Pair("who", "me"), Pair("other", "corpus text")], task)
+    assert (clean, dropped) == ([Pair("other", "corpus text")], 1)
+
+
+def test_equal_examples_are_dropped_and_counted():
+    assert without_duplicates([Pair("a", "b"), Pair("c", "d"), Pair("a", "b")]) == (
+        [Pair("a", "b"), Pair("c", "d")],
+        1,
+    )
+
+
+def test_examples_of_several_kinds_are_refused():
+    data = TrainingData([Pair("a", "b"), ScoredPair("a", "b", 1.0)])
+    with pytest.raises(InvalidData, match="one kind, got Pair, ScoredPair"):
+        _ = data.kind
+    with pytest.raises(InvalidData, match="got none"):
+        _ = TrainingData([]).kind
+    assert TrainingData([LabelledPair("a", "b", 1)]).kind is LabelledPair
+
+
+@pytest.fixture
+def beir(tmp_path):
+    folder = tmp_path / "set"
+    (folder / "qrels").mkdir(parents=True)
+    rows = [{"_id": "d1", "title": "Cats", "text": "sit"}, {"_id": "d2", "text": "dogs run"}]
+    (folder / "corpus.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    queries = [{"_id": "q1", "text": "who sits"}, {"_id": "q2", "text": "who runs"}]
+    (folder / "queries.jsonl").write_text("\n".join(map(json.dumps, queries)))
+    head = "query-id\tcorpus-id\tscore\n"
+    (folder / "qrels" / "train.tsv").write_text(head + "q1\td1\t1\nq1\td2\t0\n")
+    (folder / "qrels" / "test.tsv").write_text(head + "q2\td2\t1\n")
+    return folder
+
+
+def test_a_beir_split_becomes_pairs_and_its_corpus_distractors(beir):
+    data = load_training_data([beir])
+    assert data.examples == [Pair("who sits", "Cats sit")]
+    assert list(data.distractors) == ["Cats sit", "dogs run"]
+
+
+def test_a_beir_folder_is_evaluation_data(beir):
+    task = load_evaluation_data(beir)
+    assert isinstance(task, RetrievalTask)
+    assert dict(task.queries) == {"q2": "who runs"}
+
+
+def test_a_folder_that_is_no_beir_folder_is_refused(tmp_path, beir):
+    with pytest.raises(InvalidInput, match="not a BEIR folder"):
+        load_training_data([tmp_path])
+    with pytest.raises(InvalidInput, match="either example files or one BEIR folder"):
+        load_training_data([beir, beir])
+
+
+def test_several_files_are_read_one_after_another(tmp_path):
+    for name in ("one", "two"):
+        (tmp_path / f"{name}.jsonl").write_text(json.dumps({"anchor": name, "positive": "p"}))
+    data = load_training_data([tmp_path / "one.jsonl", tmp_path / "two.jsonl"])
+    assert data.examples == [Pair("one", "p"), Pair("two", "p")]

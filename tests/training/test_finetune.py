@@ -1,0 +1,246 @@
+"""The whole run, on a tiny random encoder: minutes become seconds, nothing else changes."""
+
+from __future__ import annotations
+
+import json
+import random
+
+import numpy as np
+import pytest
+from conftest import WORDS
+
+from simsearch.encoder import Encoder, read_model_file
+from simsearch.errors import AlreadyExists, EncoderError, InvalidData, InvalidInput
+from simsearch.evaluation import Difference
+from simsearch.records import LabelledPair, Pair, ScoredPair, Triplet
+from simsearch.training import TrainingConfig, TrainingData, Verdict, finetune
+from simsearch.training.run import judge
+
+CONFIG = TrainingConfig(epochs=1, batch_size=16, learning_rate=1e-3, seed=0)
+
+
+def make_pairs(count, seed=0):
+    """Two halves of one shuffled sentence each: what a random encoder can learn to match."""
+    rng = random.Random(seed)
+    rows = []
+    for _ in range(count):
+        words = rng.sample(WORDS[:40], 8)
+        rows.append(Pair(" ".join(words[:6]), " ".join(rng.sample(words, 6))))
+    return rows
+
+
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory, tiny_encoder_dir):
+    """A run that ends with `keep`."""
+    output = tmp_path_factory.mktemp("finetune") / "model"
+    said, stages = [], []
+    result = finetune(
+        TrainingData(make_pairs(400)),
+        output,
+        encoder=str(tiny_encoder_dir),
+        config=TrainingConfig(epochs=6, batch_size=16, learning_rate=2e-3, seed=0),
+        say=said.append,
+        progress=lambda *stage: stages.append(stage),
+    )
+    return output, result, said, stages
+
+
+def test_training_on_real_pairs_is_kept(kept):
+    _, result, _, _ = kept
+    assert result.verdict is Verdict.KEEP
+    assert result.after["ndcg@10"] > result.before["ndcg@10"] + 0.02
+    assert result.difference["ndcg@10"].low > 0
+    assert result.difference["ndcg@10"].value == pytest.approx(
+        result.after["ndcg@10"] - result.before["ndcg@10"]
+    )
+    assert (result.objective, result.examples) == ("in-batch", 320)
+
+
+def test_the_kept_model_loads_here_and_in_sentence_transformers(kept, tiny_encoder_dir):
+    from sentence_transformers import SentenceTransformer
+
+    output, _, _, _ = kept
+    tuned, base = Encoder.load(output), Encoder.load(tiny_encoder_dir)
+    texts = ["my card was swallowed", "the cat sat"]
+    plain = SentenceTransformer(str(output), device="cpu").encode(texts)
+    np.testing.assert_allclose(tuned.encode(texts), plain, atol=1e-5)
+    assert tuned.fingerprint != base.fingerprint
+    assert tuned.max_length == base.max_length
+    assert not np.allclose(tuned.encode(texts), base.encode(texts), atol=1e-2)
+
+
+def test_the_model_file_says_what_the_model_is(kept, tiny_encoder_dir):
+    output, result, _, _ = kept
+    content = read_model_file(output)
+    assert content["fingerprint"] == Encoder.load(output).fingerprint
+    assert content["base_fingerprint"] == Encoder.load(tiny_encoder_dir).fingerprint
+    assert (content["objective"], content["verdict"]["verdict"]) == ("in-batch", "keep")
+    assert content["verdict"]["after"] == result.after
+    assert (content["pair_scorer"], content["calibration"]) == (None, None)
+
+
+def test_the_run_folder_tells_how_it_came_about(kept):
+    output, result, _, _ = kept
+    run = output / "run"
+    config = json.loads((run / "config.json").read_text())
+    assert (config["epochs"], config["batch_size"], config["learning_rate"]) == (6, 16, 2e-3)
+    assert config["versions"]["torch"].startswith("2.")
+    log = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
+    assert [record["step"] for record in log] == list(range(1, 121))
+    assert np.mean([r["loss"] for r in log[-20:]]) < np.mean([r["loss"] for r in log[:20]])
+    assert json.loads((run / "result.json").read_text())["after"] == result.after
+    report = (run / "report.md").read_text()
+    assert "**verdict: keep**" in report
+    assert f"{result.after['ndcg@10']:.4f}" in report
+    assert (run / "curves.png").read_bytes().startswith(b"\x89PNG")
+    assert "verdict: keep" in (output / "README.md").read_text()
+
+
+def test_the_run_is_told_and_its_progress_shown(kept):
+    _, _, said, stages = kept
+    assert said[0].startswith("320 training examples, held out: held-out examples: 80 queries")
+    assert said[1] == "objective in-batch (chosen for Pair examples), 120 steps"
+    assert ("train", 120, 120) in stages
+    assert stages[-1] == ("score after", 1, 1)
+
+
+def test_nothing_is_printed(tmp_path, tiny_encoder_dir, capfd):
+    run(tmp_path, tiny_encoder_dir, make_pairs(60), force=True)
+    assert capfd.readouterr() == ("", "")
+
+
+def run(tmp_path, encoder_dir, examples, *, config=CONFIG, **options):
+    return finetune(
+        TrainingData(examples),
+        tmp_path / "model",
+        encoder=str(encoder_dir),
+        config=config,
+        **options,
+    )
+
+
+def test_the_same_seed_gives_the_same_weights(tmp_path, tiny_encoder_dir):
+    prints = []
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        run(tmp_path / name, tiny_encoder_dir, make_pairs(60), force=True)
+        prints.append(Encoder.load(tmp_path / name / "model").fingerprint)
+    assert prints[0] == prints[1]
+
+
+def test_training_that_changes_nothing_is_rejected_and_leaves_only_the_run(
+    tmp_path, tiny_encoder_dir
+):
+    config = TrainingConfig(epochs=1, learning_rate=1e-12, seed=0)
+    result = run(tmp_path, tiny_encoder_dir, make_pairs(60), config=config)
+    assert result.verdict is Verdict.REJECT
+    assert "does not lie above 0" in result.reason
+    assert sorted(entry.name for entry in (tmp_path / "model").iterdir()) == ["run"]
+    with pytest.raises(EncoderError, match="rejected"):
+        Encoder.load(tmp_path / "model")
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_shuffled_pairs_are_rejected(tmp_path, tiny_encoder_dir, seed):
+    """What teaches nothing must not be kept."""
+    rows = make_pairs(120, seed=seed)
+    positives = [row.positive for row in rows]
+    random.Random(seed).shuffle(positives)
+    shuffled = [Pair(row.anchor, other) for row, other in zip(rows, positives, strict=True)]
+    assert run(tmp_path, tiny_encoder_dir, shuffled).verdict is Verdict.REJECT
+
+
+def test_a_rejected_model_is_kept_by_force(tmp_path, tiny_encoder_dir):
+    config = TrainingConfig(epochs=1, learning_rate=1e-12, seed=0)
+    result = run(tmp_path, tiny_encoder_dir, make_pairs(60), config=config, force=True)
+    assert result.verdict is Verdict.REJECT
+    assert Encoder.load(tmp_path / "model").dim == 32
+
+
+@pytest.mark.parametrize(
+    ("objective", "examples", "metric"),
+    [
+        ("triplet-hinge", "triplets", "ndcg@10"),
+        ("in-batch", "triplets", "ndcg@10"),
+        ("contrastive", "labelled", "average_precision"),
+        ("cosine", "scored", "spearman"),
+    ],
+)
+def test_every_objective_lowers_its_loss(tmp_path, tiny_encoder_dir, objective, examples, metric):
+    base, others = make_pairs(96), make_pairs(96, seed=1)
+    rows = {
+        "triplets": [
+            Triplet(one.anchor, one.positive, two.positive)
+            for one, two in zip(base, others, strict=True)
+        ],
+        "labelled": [
+            LabelledPair(one.anchor, (one, two)[n % 2].positive, 1 - n % 2)
+            for n, (one, two) in enumerate(zip(base, others, strict=True))
+        ],
+        "scored": [
+            ScoredPair(one.anchor, (one, two)[n % 2].positive, float(1 - n % 2))
+            for n, (one, two) in enumerate(zip(base, others, strict=True))
+        ],
+    }[examples]
+    config = TrainingConfig(objective=objective, epochs=6, batch_size=16, learning_rate=1e-3)
+    result = run(tmp_path, tiny_encoder_dir, rows, config=config, force=True)
+    assert result.objective == objective
+    assert metric in result.difference
+    log = [json.loads(row) for row in (tmp_path / "model/run/log.jsonl").read_text().splitlines()]
+    losses = [record["loss"] for record in log]
+    assert np.mean(losses[-5:]) < 0.9 * np.mean(losses[:5])
+
+
+def test_evaluation_data_of_its_own_is_used_and_kept_out_of_training(tmp_path, tiny_encoder_dir):
+    rows = make_pairs(80)
+    said = []
+    result = run(
+        tmp_path, tiny_encoder_dir, rows, evaluation=rows[:30], force=True, say=said.append
+    )
+    assert result.examples <= 50
+    assert result.held_out.startswith("held-out examples: 30 queries")
+    assert any("30 that stand in the held-out data" in line for line in said)
+
+
+def test_the_window_is_kept_by_the_new_encoder(tmp_path, tiny_encoder_dir):
+    config = TrainingConfig(epochs=1, max_length=8)
+    run(tmp_path, tiny_encoder_dir, make_pairs(60), config=config, force=True)
+    assert Encoder.load(tmp_path / "model").max_length == 8
+
+
+def test_an_existing_directory_is_refused_before_any_work(tmp_path, tiny_encoder_dir):
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "mine").write_text("keep me")
+    with pytest.raises(AlreadyExists):
+        run(tmp_path, tiny_encoder_dir, make_pairs(60))
+    assert (tmp_path / "model" / "mine").read_text() == "keep me"
+    run(tmp_path, tiny_encoder_dir, make_pairs(60), replace_existing=True, force=True)
+    assert not (tmp_path / "model" / "mine").exists()
+
+
+def test_a_run_that_fails_leaves_nothing_behind(tmp_path, tiny_encoder_dir):
+    with pytest.raises(InvalidInput, match="no metric 'bleu'"):
+        run(tmp_path, tiny_encoder_dir, make_pairs(60), config=TrainingConfig(metric="bleu"))
+    with pytest.raises(InvalidData, match="got none"):
+        run(tmp_path, tiny_encoder_dir, [])
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(("low", "verdict"), [(0.001, "keep"), (0.0, "reject"), (-0.001, "reject")])
+def test_keep_needs_an_interval_above_zero(low, verdict):
+    assert judge("ndcg@10", Difference(0.02, low, 0.04, 0.5))[0] == verdict
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"epochs": 0},
+        {"batch_size": 0},
+        {"learning_rate": 0.0},
+        {"learning_rate": 2.0},
+        {"held_out": 1.0},
+    ],
+)
+def test_a_setting_out_of_range_is_refused(wrong):
+    with pytest.raises(InvalidInput, match=next(iter(wrong))):
+        TrainingConfig(**wrong)

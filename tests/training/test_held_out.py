@@ -1,0 +1,115 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy import stats
+from sklearn.metrics import average_precision_score
+
+from simsearch.errors import InvalidData, InvalidInput
+from simsearch.records import LabelledPair, Pair, ScoredPair, Triplet
+from simsearch.training.held_out import HeldOutPairs, check_metric, make_held_out
+
+WORDS = [f"word{number}" for number in range(50)]
+
+
+class NoisyEncoder:
+    """Another encoder, with random vectors mixed into its embeddings."""
+
+    def __init__(self, base, noise):
+        self.base, self.noise, self.dim = base, noise, base.dim
+
+    def encode_documents(self, texts, *, counts=None):
+        rng = np.random.default_rng(sum(map(len, texts)))
+        mixed = self.base.encode_documents(texts)
+        mixed = mixed + self.noise * rng.standard_normal(mixed.shape).astype(np.float32)
+        return mixed / np.linalg.norm(mixed, axis=1, keepdims=True)
+
+    encode_queries = encode_documents
+
+
+def pairs(count):
+    rng = np.random.default_rng(0)
+    texts = [" ".join(rng.choice(WORDS, size=8)) for _ in range(count)]
+    return [Pair(" ".join(text.split()[:5]), text) for text in texts]
+
+
+def test_pairs_are_searched_among_answers_training_texts_and_distractors(hash_encoder):
+    held_out = make_held_out(
+        pairs(20),
+        training=[Triplet("a", "training positive", "training negative")],
+        distractors=["distractor one", "distractor two", pairs(20)[0].positive],
+        distractor_limit=100,
+        seed=0,
+    )
+    corpus = {document.text for document in held_out.task.corpus}
+    assert {"training positive", "training negative", "distractor one"} <= corpus
+    assert len(held_out.task.corpus) == len(corpus) == 24
+    scores = held_out.score(hash_encoder)
+    assert scores.metrics["ndcg@10"] > 0.95  # the anchors are the first words of their answers
+    assert held_out.deciding_metric == "ndcg@10"
+
+
+def test_distractors_are_limited_and_answers_are_not():
+    held_out = make_held_out(
+        pairs(20), distractors=[f"d{n}" for n in range(500)], distractor_limit=30, seed=0
+    )
+    assert len(held_out.task.corpus) == 50
+
+
+def test_a_better_encoder_is_seen_to_be_better(hash_encoder):
+    held_out = make_held_out(pairs(60), distractor_limit=0, seed=0)
+    noisy = held_out.score(NoisyEncoder(hash_encoder, 0.15))
+    clean = held_out.score(hash_encoder)
+    difference = held_out.compare(noisy, clean)["ndcg@10"]
+    assert difference.value == pytest.approx(clean.metrics["ndcg@10"] - noisy.metrics["ndcg@10"])
+    assert difference.low > 0
+    assert held_out.compare(clean, noisy)["ndcg@10"].high < 0
+
+
+def test_an_anchor_with_several_answers_is_one_query():
+    rows = [Pair("q", "first answer"), Pair("q", "second answer"), Pair("r", "third")]
+    held_out = make_held_out(rows, distractor_limit=0, seed=0)
+    assert sorted(len(answers) for answers in held_out.task.qrels.values()) == [1, 2]
+
+
+def test_scored_pairs_are_judged_by_spearman(hash_encoder):
+    rows = [
+        ScoredPair(p.anchor, q.positive, float(n))
+        for n, (p, q) in enumerate(zip(pairs(30), pairs(30)[::-1], strict=True))
+    ]
+    held_out = make_held_out(rows, distractor_limit=0, seed=0)
+    scores = held_out.score(hash_encoder)
+    first, second = (
+        hash_encoder.encode_documents([getattr(row, side) for row in rows])
+        for side in ("sentence1", "sentence2")
+    )
+    expected = stats.spearmanr(np.arange(30), (first * second).sum(axis=1)).statistic
+    assert scores.metrics["spearman"] == pytest.approx(expected, abs=1e-6)
+    assert (held_out.deciding_metric, set(scores.metrics)) == ("spearman", {"spearman", "pearson"})
+
+
+def test_labelled_pairs_are_judged_by_average_precision(hash_encoder):
+    rows = [LabelledPair(p.anchor, p.positive, 1) for p in pairs(20)]
+    rows += [
+        LabelledPair(p.anchor, q.positive, 0)
+        for p, q in zip(pairs(20), pairs(20)[1:], strict=False)
+    ]
+    held_out = make_held_out(rows, distractor_limit=0, seed=0)
+    scores = held_out.score(NoisyEncoder(hash_encoder, 0.3))
+    expected = average_precision_score([row.label for row in rows], scores.units[""])
+    assert scores.metrics["average_precision"] == pytest.approx(expected)
+    assert set(held_out.compare(scores, scores)) == {"average_precision", "f1"}
+
+
+def test_pairs_that_are_all_alike_measure_nothing():
+    with pytest.raises(InvalidData, match=r"\(2\) all have the same label or score"):
+        HeldOutPairs([LabelledPair("a", "b", 1), LabelledPair("c", "d", 1)])
+
+
+def test_only_a_measured_metric_can_decide(hash_encoder):
+    held_out = make_held_out(pairs(5), distractor_limit=0, seed=0)
+    scores = held_out.score(hash_encoder)
+    assert check_metric(held_out, scores, None) == "ndcg@10"
+    assert check_metric(held_out, scores, "mrr@10") == "mrr@10"
+    with pytest.raises(InvalidInput, match=r"no metric 'bleu' here \(measured: ndcg@10"):
+        check_metric(held_out, scores, "bleu")
