@@ -89,8 +89,7 @@ def new_directory(path: Path, *, replace: bool = False) -> Iterator[Path]:
     Raises:
         AlreadyExists: `path` is there (and not an empty directory) and `replace` is false.
     """
-    if not replace and occupied(path):
-        raise AlreadyExists(f"{path} exists already (choose another name, or pass --replace)")
+    check_free(path, replace=replace)
     draft = draft_beside(path)
     with translated_os_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -105,11 +104,31 @@ def new_directory(path: Path, *, replace: bool = False) -> Iterator[Path]:
         shutil.rmtree(draft, ignore_errors=True)
 
 
+def check_free(path: Path, *, replace: bool) -> None:
+    """Refuse a path that is taken, unless it may be replaced.
+
+    Raises:
+        AlreadyExists: something is there and `replace` is false.
+    """
+    if not replace and occupied(path):
+        raise AlreadyExists(
+            f"{path} exists already (choose another name, or replace it: --replace)"
+        )
+
+
 def occupied(path: Path) -> bool:
     """Whether something other than an empty directory stands at `path`."""
     if path.is_dir() and not path.is_symlink():
         return any(path.iterdir())
     return os.path.lexists(path)
+
+
+def replace_directory(new: Path, path: Path) -> None:
+    """Let the finished directory `new`, a neighbour of `path`, take the place of what is there."""
+    with translated_os_errors(path):
+        sync_tree(new)
+        _install(new, path, replace=True)
+        shutil.rmtree(new, ignore_errors=True)  # what `path` was
 
 
 def _install(draft: Path, path: Path, *, replace: bool) -> None:

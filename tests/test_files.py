@@ -48,7 +48,7 @@ def test_new_directory_does_not_appear_when_the_block_fails(tmp_path):
 def test_new_directory_refuses_what_is_there(tmp_path):
     (tmp_path / "model").mkdir()
     (tmp_path / "model" / "weights").write_text("old")
-    with pytest.raises(AlreadyExists, match="pass --replace"):
+    with pytest.raises(AlreadyExists, match="--replace"):
         files.new_directory(tmp_path / "model").__enter__()
     assert (tmp_path / "model" / "weights").read_text() == "old"
 

@@ -69,7 +69,7 @@ def demo(
             TrainingData(pairs),
             model_dir,
             config=TrainingConfig(max_length=MAX_LENGTH, epochs=1 if quick else 2),
-            replace_existing=True,
+            replace=True,
             say=output.say,
             progress=progress,
         )
@@ -77,7 +77,7 @@ def demo(
             print_result(output, result)
         kept = result.verdict is Verdict.KEEP
         encoder = Encoder.load(model_dir) if kept else Encoder.load(max_length=MAX_LENGTH)
-        with SearchIndex.create(index_dir, encoder=encoder, overwrite=True) as index:
+        with SearchIndex.create(index_dir, encoder=encoder, replace=True) as index:
             write_corpus(
                 index.upsert,
                 documents,

@@ -89,8 +89,8 @@ def finetune(
         metric=metric,
         seed=seed,
     )
-    rejects = Rejects(model_dir) if on_error is OnError.SKIP else None
-    examples = load_training_data(data, split=split, options=options, on_reject=rejects)
+    rejects = Rejects(model_dir, on_error)
+    examples = load_training_data(data, split=split, options=options, on_reject=rejects.callback)
     held_out = None
     if evaluation is not None:
         held_out = load_evaluation_data(evaluation, split=eval_split, options=options)
@@ -101,7 +101,7 @@ def finetune(
             encoder=encoder,
             evaluation=held_out,
             config=config,
-            replace_existing=replace,
+            replace=replace,
             force=force,
             say=output.say,
             progress=progress,
@@ -110,8 +110,7 @@ def finetune(
         output.result(contract(result))
     else:
         print_result(output, result)
-    skipped = rejects.exit_code(output) if rejects else 0
-    return skipped or (0 if result.verdict is Verdict.KEEP else 1)
+    return rejects.exit_code(output) or (0 if result.verdict is Verdict.KEEP else 1)
 
 
 def contract(result: "FinetuneResult") -> Mapping[str, object]:

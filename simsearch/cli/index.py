@@ -35,24 +35,31 @@ def index(
     options: "ReadOptions",
     encoder: EncoderName = None,
     replace: Annotated[
-        bool, typer.Option("--replace", help="Replace an index that is there, in one step.")
+        bool,
+        typer.Option(
+            "--replace", help="Replace an index that is there, once the new one is finished."
+        ),
     ] = False,
     embeddings: Embeddings = None,
     on_error: Skip = OnError.STOP,
 ) -> int:
     """Build an index from CORPUS. A run that was cut short is taken up where it stopped."""
     from simsearch.encoder import Encoder
-    from simsearch.search_index import check_build, open_for_build
+    from simsearch.search_index import build_index, check_build, remove_all_but
 
     check_build(index_dir, replace=replace)
     with spooled_corpus(corpus, options, index_dir, on_error, output) as source:
         source.validate()
         loaded = Encoder.load(encoder)
         vectors = source.vectors(embeddings, dim=loaded.dim)
-        with open_for_build(index_dir, encoder=loaded, replace=replace) as target:
+        with build_index(index_dir, encoder=loaded, replace=replace) as target:
+            taken_up = target.count()
             report = source.write(target.upsert, vectors)
-            target.mark_finished()
-            return _report(output, "indexed", report, index_dir, target.count(), source.rejects)
+            if taken_up:
+                output.say(f"{taken_up:,} documents were there from a run that was cut short")
+                remove_all_but(target, source.documents())
+            documents = target.count()
+    return _report(output, "indexed", report, index_dir, documents, source.rejects)
 
 
 @bundled

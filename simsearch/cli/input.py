@@ -29,12 +29,18 @@ UNKNOWN_SHARE = 0.3
 class Rejects:
     """Rows that were skipped, with their reasons, in a file beside the result."""
 
-    def __init__(self, beside: Path) -> None:
+    def __init__(self, beside: Path, on_error: OnError) -> None:
+        self.skipping = on_error is OnError.SKIP
         named = beside if beside.name else beside.absolute()  # `.` has no name to add to
         self.path = named.with_name(f"{named.name}.rejects.jsonl")
         self.count = 0
 
-    def __call__(self, error: InvalidData) -> None:
+    @property
+    def callback(self) -> Callable[[InvalidData], None] | None:
+        """What a reader calls with a bad row; None to let the row stop it."""
+        return self._write if self.skipping else None
+
+    def _write(self, error: InvalidData) -> None:
         """Write one reason; the first one of a run replaces the file of an earlier run."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with self.path.open("a" if self.count else "w", encoding="utf-8") as file:
@@ -53,12 +59,11 @@ class CorpusSource:
     """The documents of a command, which can be read any number of times."""
 
     def __init__(
-        self, paths: Sequence[Path], options: ReadOptions, rejects: Rejects | None, output: Output
+        self, paths: Sequence[Path], options: ReadOptions, rejects: Rejects, output: Output
     ) -> None:
         self._paths = paths
         self._options = options
-        self._on_error = rejects
-        self.rejects = rejects or Rejects(Path("none"))
+        self.rejects = rejects
         self._output = output
         self._total = 0
 
@@ -71,7 +76,7 @@ class CorpusSource:
         """Read the documents once more; rows that were rejected before are passed over."""
         from simsearch.formats import read_beir_corpus, read_corpus
 
-        if self._on_error is not None and on_reject is None:
+        if self.rejects.skipping and on_reject is None:
             on_reject = _ignore
         folder = self._beir_folder()
         if folder is None:
@@ -91,7 +96,7 @@ class CorpusSource:
         from simsearch.formats import DocumentCounts, source_name
 
         counts = DocumentCounts()
-        self._total = sum(1 for _ in self.documents(on_reject=self._on_error, counts=counts))
+        self._total = sum(1 for _ in self.documents(on_reject=self.rejects.callback, counts=counts))
         if not self._total:
             raise InvalidData(f"{source_name(self._paths[0])}: no row is left, nothing added")
         if counts.generated_ids:
@@ -105,7 +110,7 @@ class CorpusSource:
         """Read and check ready vectors for the documents, before anything is written."""
         if path is None:
             return None
-        if self._on_error is not None:
+        if self.rejects.skipping:
             raise InvalidInput("--embeddings goes by the order of rows: not with --on-error skip")
         from simsearch.formats import check_vectors, read_vectors
 
@@ -140,7 +145,7 @@ def spooled_corpus(
     output: Output,
 ) -> Iterator[CorpusSource]:
     """Make a corpus readable several times: stdin is copied to a file beside the target."""
-    rejects = Rejects(target) if on_error is OnError.SKIP else None
+    rejects = Rejects(target, on_error)
     with spooled(paths, beside=target) as files:
         yield CorpusSource(files, options, rejects, output)
 

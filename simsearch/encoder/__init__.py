@@ -1,6 +1,7 @@
 """Text to vectors: finding, trusting, running and exporting encoders."""
 
 from simsearch.encoder.encoder import (
+    MODEL_FILE,
     EncodedTokens,
     Encoder,
     EncodingCounts,
@@ -13,6 +14,7 @@ from simsearch.encoder.threads import set_threads
 
 __all__ = [
     "DEFAULT_ENCODER",
+    "MODEL_FILE",
     "EncodedTokens",
     "Encoder",
     "EncodingCounts",

@@ -8,7 +8,8 @@ import logging
 import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, fields
+from dataclasses import replace as with_changes
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
@@ -150,7 +151,7 @@ class Encoder:
             return cls._open_export(Path(name))
         files = locate_encoder(name)
         full = read_layout(files.directory)
-        layout = replace(full, max_length=min(max_length or full.max_length, full.max_length))
+        layout = with_changes(full, max_length=min(max_length or full.max_length, full.max_length))
         spec = _describe(files.name, layout)
         tokenizer = TextTokenizer(
             layout.tokenizer, max_length=layout.max_length, lower_case=layout.lower_case
@@ -253,16 +254,16 @@ class Encoder:
         """Return every layer's token vectors of each text, (layers + 1, t, dim), in order."""
         return self._run_ragged(self._tokenize(texts, "", None), HIDDEN_STATES)
 
-    def save(self, path: str | os.PathLike[str], *, overwrite: bool = False) -> None:
+    def save(self, path: str | os.PathLike[str], *, replace: bool = False) -> None:
         """Write the encoder to a model directory that `Encoder.load` and other tools read.
 
         Raises:
-            AlreadyExists: something is at `path` and `overwrite` is false.
+            AlreadyExists: something is at `path` and `replace` is false.
             EncoderError: this encoder was opened from an index, which holds no full model.
         """
         if self._layout is None:
             raise EncoderError("an encoder opened from an index has no full model to save")
-        with new_directory(Path(path), replace=overwrite) as draft:
+        with new_directory(Path(path), replace=replace) as draft:
             for file in self._model_files(self._layout):
                 target = draft / file.relative_to(self._layout.directory)
                 target.parent.mkdir(parents=True, exist_ok=True)

@@ -118,13 +118,15 @@ class TorchRuntime:
 def quiet_transformers() -> Iterator[None]:
     """Keep the library's progress bars and advice off the user's terminal."""
     verbosity = transformers.logging.get_verbosity()
+    bars = transformers.logging.is_progress_bar_enabled()
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
     try:
         yield
     finally:
         transformers.logging.set_verbosity(verbosity)
-        transformers.logging.enable_progress_bar()
+        if bars:
+            transformers.logging.enable_progress_bar()
 
 
 def _forward_parameters(module: nn.Module) -> set[str]:

@@ -1,9 +1,10 @@
 """What a user holds: the index directory, and how well it or an encoder retrieves."""
 
 from simsearch.search_index.bulk import (
+    build_index,
     check_build,
-    open_for_build,
     refuse_known_ids,
+    remove_all_but,
     write_corpus,
 )
 from simsearch.search_index.evaluate import (
@@ -28,14 +29,15 @@ __all__ = [
     "SearchIndex",
     "TextEncoder",
     "WriteReport",
+    "build_index",
     "check_build",
     "check_k",
     "check_query",
     "evaluate_index",
     "evaluate_retrieval",
     "evaluate_sts",
-    "open_for_build",
     "pair_similarities",
     "refuse_known_ids",
+    "remove_all_but",
     "write_corpus",
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -11,7 +12,7 @@ import numpy.typing as npt
 
 from simsearch.encoder import EncodingCounts
 from simsearch.errors import AlreadyExists, DuplicateId, InvalidData
-from simsearch.files import occupied
+from simsearch.files import occupied, replace_directory
 from simsearch.records import Document
 from simsearch.search_index.index import SearchIndex, TextEncoder, WriteReport
 
@@ -26,31 +27,60 @@ def check_build(path: Path, *, replace: bool) -> None:
     """Refuse to build where something finished stands, before any work is done.
 
     Raises:
-        AlreadyExists: a finished index, or something else, is there and `replace` is false.
+        AlreadyExists: a finished index is there and `replace` is false, or something else is.
     """
-    if replace or not occupied(path):
+    if not occupied(path) or _is_unfinished(path):
         return
     if not (path / "FORMAT").is_file():
-        raise AlreadyExists(f"{path} exists and is no index (choose another name, or --replace)")
-    with SearchIndex.open(path) as index:
-        if index.finished:
-            raise AlreadyExists(
-                f"{path} is a finished index (use add or upsert to extend it, reindex for another "
-                "encoder, or --replace to build it anew)"
-            )
+        raise AlreadyExists(f"{path} exists and is no index, which is never replaced")
+    if replace:
+        return
+    raise AlreadyExists(
+        f"{path} is a finished index (use add or upsert to extend it, reindex for another "
+        "encoder, or --replace to build it anew)"
+    )
 
 
-def open_for_build(path: Path, *, encoder: TextEncoder, replace: bool) -> SearchIndex:
-    """Create an index to be filled and marked finished, or open one whose filling was cut short.
+@contextlib.contextmanager
+def build_index(path: Path, *, encoder: TextEncoder, replace: bool) -> Iterator[SearchIndex]:
+    """Give an index to be filled, which is finished when the block ends well.
+
+    A block that ends badly, or a kill, leaves what was committed; the next build takes it up. What
+    `replace` replaces stays in its place, and answers queries, until the new index is finished.
 
     Raises:
         AlreadyExists: as `check_build`.
         EncoderMismatch: the unfinished index was begun with another encoder.
     """
     check_build(path, replace=replace)
-    if not replace and occupied(path):
-        return SearchIndex.open(path, encoder=encoder)
-    return SearchIndex.create(path, encoder=encoder, overwrite=replace, finished=False)
+    place = path
+    if replace and occupied(path) and not _is_unfinished(path):
+        place = path.with_name(f".{path.name}.new")
+    if _is_unfinished(place):
+        index = SearchIndex.open(place, encoder=encoder)
+    else:
+        index = SearchIndex.create(place, encoder=encoder, replace=True, finished=False)
+    with index:
+        yield index
+        index.mark_finished()
+    if place != path:
+        replace_directory(place, path)
+
+
+def _is_unfinished(path: Path) -> bool:
+    if not (path / "FORMAT").is_file():
+        return False
+    with SearchIndex.open(path) as index:
+        return not index.finished
+
+
+def remove_all_but(index: SearchIndex, documents: Iterable[Document]) -> int:
+    """Delete what is in the index and not in the corpus; return how many documents that were.
+
+    An unfinished index may hold documents of a run over another version of the corpus.
+    """
+    wanted = {document.id for document in documents}
+    return index.delete([document.id for document in index.iterate() if document.id not in wanted])
 
 
 def write_corpus(

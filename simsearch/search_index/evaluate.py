@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -28,7 +28,7 @@ class RetrievalTask:
     queries: Mapping[str, str]
     corpus: Sequence[Document]
     qrels: Qrels
-    name: str = field(default="retrieval")
+    name: str = ""
 
 
 def evaluate_retrieval(

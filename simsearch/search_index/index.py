@@ -103,24 +103,25 @@ class SearchIndex:
         cls,
         path: str | os.PathLike[str],
         *,
-        encoder: TextEncoder | None = None,
-        overwrite: bool = False,
+        encoder: TextEncoder | str | os.PathLike[str] | None = None,
+        replace: bool = False,
         finished: bool = True,
     ) -> SearchIndex:
-        """Create an empty index for the vectors of `encoder` (default: the packaged one).
+        """Create an empty index for the vectors of `encoder`, loaded if it is given by name.
 
-        `overwrite` swaps an existing index for the new one in one step. `finished` is false while
+        `replace` swaps an existing index for the new one in one step. `finished` is false while
         a corpus is still being loaded, so that the load can be taken up again.
 
         Raises:
-            AlreadyExists: something is at `path` and `overwrite` is false.
+            AlreadyExists: something is at `path` and `replace` is false.
         """
         path = Path(path).absolute()
-        encoder = encoder if encoder is not None else Encoder.load()
+        if encoder is None or isinstance(encoder, str | os.PathLike):
+            encoder = Encoder.load(encoder)
         from simsearch import __version__
 
         created_by = f"simsearch/{__version__}"
-        with new_directory(path, replace=overwrite) as draft:
+        with new_directory(path, replace=replace) as draft:
             settings = {
                 "encoder": encoder.name,
                 "fingerprint": encoder.fingerprint,

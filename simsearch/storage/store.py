@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from simsearch.errors import CorruptIndex, DuplicateId, SystemFailure
+from simsearch.errors import CorruptIndex, DuplicateId, InvalidInput, SystemFailure
 from simsearch.records import Document
 from simsearch.storage.locks import writer_lock
 
@@ -343,6 +343,10 @@ def _translated_errors(path: Path) -> Iterator[None]:
         if code in (sqlite3.SQLITE_ERROR, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
             raise CorruptIndex(f"{path} is damaged or not a store of simsearch: {error}") from error
         raise SystemFailure(f"{path}: {error}") from error
+    except sqlite3.ProgrammingError as error:
+        if "closed" not in str(error):
+            raise
+        raise InvalidInput(f"the index {path.parent} is closed") from error
     except sqlite3.DatabaseError as error:
         raise CorruptIndex(f"{path} is damaged or not a store of simsearch: {error}") from error
 

@@ -61,11 +61,12 @@ class HeldOutRetrieval:
 
     def __init__(self, task: RetrievalTask) -> None:
         if not task.queries or not task.corpus:
-            raise InvalidData(f"{task.name} holds no queries with an answer in its corpus")
+            raise InvalidData("the held-out data has no query with an answer in its corpus")
         self.task = task
         self.deciding_metric = "ndcg@10"
         self.description = (
-            f"{task.name}: {len(task.queries):,} queries against {len(task.corpus):,} texts"
+            f"{len(task.queries):,} queries against {len(task.corpus):,} texts"
+            f"{f' ({task.name})' if task.name else ''}"
         )
 
     def score(self, encoder: TextEncoder) -> Scores:
@@ -161,7 +162,7 @@ def make_held_out(
     qrels = {
         _text_id(anchor): {_text_id(text): 1 for text in texts} for anchor, texts in answers.items()
     }
-    return HeldOutRetrieval(RetrievalTask(queries, corpus, qrels, name="held-out examples"))
+    return HeldOutRetrieval(RetrievalTask(queries, corpus, qrels, name=""))
 
 
 def check_metric(held_out: HeldOut, before: Scores, metric: str | None) -> str:

@@ -5,19 +5,21 @@ from __future__ import annotations
 import hashlib
 import importlib.metadata
 import json
+import os
 import platform
 import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
+from dataclasses import replace as with_changes
 from enum import StrEnum
 from pathlib import Path
 
-from simsearch.encoder import Encoder, write_model_file
+from simsearch.encoder import MODEL_FILE, Encoder, write_model_file
 from simsearch.encoder.layout import read_layout
 from simsearch.errors import AlreadyExists, InvalidData
 from simsearch.evaluation import Difference
-from simsearch.files import new_directory, occupied
+from simsearch.files import check_free, new_directory, occupied
 from simsearch.search_index import RetrievalTask
 from simsearch.training.config import TrainingConfig
 from simsearch.training.examples import (
@@ -84,12 +86,12 @@ class _Plan:
 
 def finetune(
     data: TrainingData,
-    output: Path,
+    output: str | os.PathLike[str],
     *,
-    encoder: str | None = None,
+    encoder: str | os.PathLike[str] | None = None,
     evaluation: Sequence[Example] | RetrievalTask | None = None,
     config: TrainingConfig | None = None,
-    replace_existing: bool = False,
+    replace: bool = False,
     force: bool = False,
     say: Say = lambda line: None,
     progress: Progress = lambda stage, done, total: None,
@@ -104,14 +106,16 @@ def finetune(
     `say` is told in plain lines what was found and decided; `progress` follows the slow stages.
 
     Raises:
-        AlreadyExists: `output` is there and `replace_existing` is false.
+        AlreadyExists: `output` is there and `replace` is false, or it is no model directory.
         InvalidData: the data does not fit the objective, or nothing can be held out.
         EncoderError: the encoder cannot be loaded, or the loss is not finite any more.
     """
     started = time.monotonic()
     config = config or TrainingConfig()
-    if not replace_existing and occupied(output):
-        raise AlreadyExists(f"{output} exists already (choose another name, or pass --replace)")
+    output = Path(output)
+    check_free(output, replace=replace)
+    if occupied(output) and not _is_model(output):
+        raise AlreadyExists(f"{output} exists and is no model directory, which is never replaced")
     plan = _plan(data, evaluation, config, say)
 
     base = Encoder.load(encoder, max_length=config.max_length)
@@ -121,7 +125,7 @@ def finetune(
     metric = check_metric(plan.held_out, before, config.metric)
     say(f"before: {metric} {before.metrics[metric]:.4f} ({plan.held_out.description})")
 
-    with new_directory(output, replace=replace_existing) as draft:
+    with new_directory(output, replace=replace) as draft:
         training_started = time.monotonic()
         log = _train(base, draft, plan, config, progress)
         training_seconds = round(time.monotonic() - training_started, 1)
@@ -149,6 +153,11 @@ def finetune(
             _keep_only_run_folder(draft)
     say(f"verdict: {verdict} ({reason})")
     return result
+
+
+def _is_model(path: Path) -> bool:
+    """Whether a directory was made by a run; nothing else is ever replaced."""
+    return (path / RUN / "result.json").is_file() or (path / MODEL_FILE).is_file()
 
 
 def judge(metric: str, difference: Difference) -> tuple[Verdict, str]:
@@ -223,7 +232,7 @@ def _train(
     """Train into `draft` and return the log."""
     if base.directory is None:
         raise InvalidData(f"{base.name} is an index's copy of an encoder, which cannot be trained")
-    layout = replace(read_layout(base.directory), max_length=base.max_length)
+    layout = with_changes(read_layout(base.directory), max_length=base.max_length)
     model = load_trainable(layout)
     log = train(
         model,

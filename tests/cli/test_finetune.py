@@ -129,7 +129,7 @@ def test_an_existing_directory_is_not_trained_into(
     kept = write(entry, "precious")
     target = tmp_path / entry.partition("/")[0]
     outcome = run("finetune", pairs, "-o", target, "--encoder", tiny_encoder_dir)
-    message = f"{target} exists already (choose another name, or pass --replace)"
+    message = f"{target} exists already (choose another name, or replace it: --replace)"
     assert outcome.refusal(2) == message
     assert kept.read_text() == "precious"
 

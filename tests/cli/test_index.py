@@ -110,7 +110,7 @@ def test_something_else_is_not_indexed_into(
     run: Run, corpus: Path, tmp_path: Path, tiny_encoder_dir: Path
 ) -> None:
     outcome = run("index", corpus, "-i", tmp_path, "--encoder", tiny_encoder_dir)
-    message = f"{tmp_path} exists and is no index (choose another name, or --replace)"
+    message = f"{tmp_path} exists and is no index, which is never replaced"
     assert outcome.refusal(2) == message
     assert corpus.read_text() == as_jsonl(DOCUMENTS)
 

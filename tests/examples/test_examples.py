@@ -303,12 +303,14 @@ def test_support_example_keeps_the_encoder_that_it_tuned(tuned_support_run):
 
 @pytest.mark.slow
 def test_tuned_encoder_finds_the_article_that_the_untuned_one_buries(tuned_support_run):
-    question = "raise the limit on my credit card"
+    question = "the shop refused my card"
     places = {}
     for name in ("index-before", "index"):
         with simsearch.SearchIndex.open(tuned_support_run.out / name) as index:
-            places[name] = [hit.id for hit in index.search(question, k=127)].index("ember-leash")
-    assert places["index-before"] >= 10
+            places[name] = [hit.id for hit in index.search(question, k=127)].index(
+                "plume-turned-away"
+            )
+    assert places["index-before"] >= 5
     assert places["index"] == 0
 
 

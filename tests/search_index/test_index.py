@@ -230,10 +230,10 @@ def test_another_encoder_of_the_same_dimension_is_refused(index, tmp_path, hash_
         SearchIndex.open(tmp_path / "index", encoder=hash_encoder)
 
 
-def test_create_refuses_what_is_there_and_overwrite_swaps_it(index, tmp_path, hash_encoder):
+def test_create_refuses_what_is_there_and_replace_swaps_it(index, tmp_path, hash_encoder):
     with pytest.raises(AlreadyExists):
         SearchIndex.create(tmp_path / "index", encoder=hash_encoder)
-    with SearchIndex.create(tmp_path / "index", encoder=hash_encoder, overwrite=True) as fresh:
+    with SearchIndex.create(tmp_path / "index", encoder=hash_encoder, replace=True) as fresh:
         assert len(fresh) == 0
 
 
@@ -342,3 +342,16 @@ def test_threads_may_share_a_handle(index):
         thread.join()
     assert failures == []
     assert index.get("moving").text == "text 14"
+
+
+def test_a_closed_index_says_that_it_is_closed(index):
+    index.close()
+    index.close()
+    for use in (lambda: index.search("cat"), lambda: len(index), lambda: index.delete(["cat"])):
+        with pytest.raises(InvalidInput, match="is closed"):
+            use()
+
+
+def test_an_encoder_may_be_given_by_name(tmp_path, tiny_encoder_dir):
+    with SearchIndex.create(tmp_path / "by-name", encoder=str(tiny_encoder_dir)) as index:
+        assert (index.dim, index.encoder.name) == (32, str(tiny_encoder_dir))

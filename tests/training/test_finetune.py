@@ -98,7 +98,7 @@ def test_the_run_folder_tells_how_it_came_about(kept):
 
 def test_the_run_is_told_and_its_progress_shown(kept):
     _, _, said, stages = kept
-    assert said[0].startswith("320 training examples, held out: held-out examples: 80 queries")
+    assert said[0].startswith("320 training examples, held out: 80 queries")
     assert said[1] == "objective in-batch (chosen for Pair examples), 120 steps"
     assert ("train", 120, 120) in stages
     assert stages[-1] == ("score after", 1, 1)
@@ -198,7 +198,7 @@ def test_evaluation_data_of_its_own_is_used_and_kept_out_of_training(tmp_path, t
         tmp_path, tiny_encoder_dir, rows, evaluation=rows[:30], force=True, say=said.append
     )
     assert result.examples <= 50
-    assert result.held_out.startswith("held-out examples: 30 queries")
+    assert result.held_out.startswith("30 queries")
     assert any("30 that stand in the held-out data" in line for line in said)
 
 
@@ -213,9 +213,17 @@ def test_an_existing_directory_is_refused_before_any_work(tmp_path, tiny_encoder
     (tmp_path / "model" / "mine").write_text("keep me")
     with pytest.raises(AlreadyExists):
         run(tmp_path, tiny_encoder_dir, make_pairs(60))
+    with pytest.raises(AlreadyExists, match="never replaced"):
+        run(tmp_path, tiny_encoder_dir, make_pairs(60), replace=True)
     assert (tmp_path / "model" / "mine").read_text() == "keep me"
-    run(tmp_path, tiny_encoder_dir, make_pairs(60), replace_existing=True, force=True)
-    assert not (tmp_path / "model" / "mine").exists()
+
+
+def test_a_model_directory_is_replaced_whole(tmp_path, tiny_encoder_dir):
+    run(tmp_path, tiny_encoder_dir, make_pairs(60))  # rejected or not: a run folder is left
+    (tmp_path / "model" / "stale").write_text("old")
+    run(tmp_path, tiny_encoder_dir, make_pairs(60), replace=True, force=True)
+    assert not (tmp_path / "model" / "stale").exists()
+    assert Encoder.load(tmp_path / "model").dim == 32
 
 
 def test_a_run_that_fails_leaves_nothing_behind(tmp_path, tiny_encoder_dir):

@@ -1,0 +1,135 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from simsearch.errors import AlreadyExists, DuplicateId, EncoderMismatch, InvalidData
+from simsearch.records import Document
+from simsearch.search_index import (
+    SearchIndex,
+    build_index,
+    check_build,
+    refuse_known_ids,
+    remove_all_but,
+    write_corpus,
+)
+
+
+def documents(count, start=0):
+    return [Document(f"d{n}", f"text number {n}") for n in range(start, start + count)]
+
+
+def build(path, encoder, corpus, *, replace=False):
+    with build_index(path, encoder=encoder, replace=replace) as index:
+        return write_corpus(index.upsert, corpus, total=len(corpus))
+
+
+def ids(path, encoder):
+    with SearchIndex.open(path, encoder=encoder) as index:
+        return {document.id for document in index.iterate()}
+
+
+def interrupt(path, encoder, corpus, *, replace=False):
+    """Build, and be cut short after the corpus was written but not finished."""
+    with (
+        pytest.raises(KeyboardInterrupt),
+        build_index(path, encoder=encoder, replace=replace) as index,
+    ):
+        write_corpus(index.upsert, corpus, total=len(corpus))
+        raise KeyboardInterrupt
+
+
+def test_a_corpus_of_several_batches_is_written_whole(tmp_path, hash_encoder):
+    seen = []
+    with build_index(tmp_path / "i", encoder=hash_encoder, replace=False) as index:
+        corpus = iter(documents(2500))
+        report = write_corpus(index.upsert, corpus, total=2500, progress=seen.append)
+    assert (report.added, seen) == (2500, [1024, 2048, 2500])
+    assert len(ids(tmp_path / "i", hash_encoder)) == 2500
+
+
+def test_embeddings_go_with_their_documents_across_batches(tmp_path, hash_encoder):
+    rows = np.random.default_rng(0).standard_normal((1500, 256)).astype(np.float32)
+    with SearchIndex.create(tmp_path / "i", encoder=hash_encoder) as index:
+        write_corpus(index.add, documents(1500), total=1500, embeddings=rows)
+        found = index.search_vectors(rows[[0, 1023, 1024, 1499]], k=1)
+    assert [hits[0].id for hits in found] == ["d0", "d1023", "d1024", "d1499"]
+
+
+@pytest.mark.parametrize("total", [9, 11])
+def test_a_corpus_that_changed_since_it_was_counted_is_refused(tmp_path, hash_encoder, total):
+    with (
+        SearchIndex.create(tmp_path / "i", encoder=hash_encoder) as index,
+        pytest.raises(InvalidData, match="changed while it was read"),
+    ):
+        write_corpus(index.add, documents(10), total=total)
+
+
+def test_an_interrupted_build_is_taken_up_without_encoding_again(tmp_path, hash_encoder):
+    interrupt(tmp_path / "i", hash_encoder, documents(30))
+    hash_encoder.encoded.clear()
+    report = build(tmp_path / "i", hash_encoder, documents(40))
+    assert (report.unchanged, report.added) == (30, 10)
+    assert len(hash_encoder.encoded) == 10
+    with SearchIndex.open(tmp_path / "i", encoder=hash_encoder) as index:
+        assert index.finished
+
+
+def test_what_an_interrupted_build_left_of_another_corpus_is_removed(tmp_path, hash_encoder):
+    interrupt(tmp_path / "i", hash_encoder, documents(30))
+    with build_index(tmp_path / "i", encoder=hash_encoder, replace=False) as index:
+        write_corpus(index.upsert, documents(10, start=25), total=10)
+        assert remove_all_but(index, documents(10, start=25)) == 25
+    assert ids(tmp_path / "i", hash_encoder) == {f"d{n}" for n in range(25, 35)}
+
+
+def test_an_interrupted_build_is_not_taken_up_by_another_encoder(tmp_path, hash_encoder):
+    interrupt(tmp_path / "i", hash_encoder, documents(3))
+    hash_encoder.fingerprint = "hash-2"
+    with pytest.raises(EncoderMismatch):
+        build(tmp_path / "i", hash_encoder, documents(3))
+
+
+def test_a_finished_index_is_refused_before_any_work(tmp_path, hash_encoder):
+    build(tmp_path / "i", hash_encoder, documents(3))
+    with pytest.raises(AlreadyExists, match=r"add or upsert to extend it, reindex.*--replace"):
+        check_build(tmp_path / "i", replace=False)
+    check_build(tmp_path / "i", replace=True)
+
+
+@pytest.mark.parametrize("replace", [False, True])
+def test_a_directory_that_is_no_index_is_never_replaced(tmp_path, hash_encoder, replace):
+    (tmp_path / "src").mkdir()
+    (tmp_path / "src" / "main.py").write_text("print()")
+    with pytest.raises(AlreadyExists, match="is no index"):
+        build(tmp_path / "src", hash_encoder, documents(3), replace=replace)
+    assert (tmp_path / "src" / "main.py").read_text() == "print()"
+
+
+def test_the_old_index_answers_until_its_replacement_is_finished(tmp_path, hash_encoder):
+    path = tmp_path / "i"
+    build(path, hash_encoder, documents(3))
+    with build_index(path, encoder=hash_encoder, replace=True) as index:
+        write_corpus(index.upsert, documents(5, start=10), total=5)
+        assert ids(path, hash_encoder) == {"d0", "d1", "d2"}
+    assert ids(path, hash_encoder) == {f"d{n}" for n in range(10, 15)}
+    assert [entry.name for entry in tmp_path.iterdir()] == ["i"]
+
+
+def test_an_interrupted_replacement_leaves_the_old_index_and_is_taken_up(tmp_path, hash_encoder):
+    path = tmp_path / "i"
+    build(path, hash_encoder, documents(3))
+    interrupt(path, hash_encoder, documents(5, start=10), replace=True)
+    assert ids(path, hash_encoder) == {"d0", "d1", "d2"}
+    report = build(path, hash_encoder, documents(5, start=10), replace=True)
+    assert report.unchanged == 5
+    assert ids(path, hash_encoder) == {f"d{n}" for n in range(10, 15)}
+
+
+def test_known_ids_are_refused_before_any_write(tmp_path, hash_encoder):
+    build(tmp_path / "i", hash_encoder, documents(3))
+    with SearchIndex.open(tmp_path / "i", encoder=hash_encoder) as index:
+        with pytest.raises(DuplicateId, match="'d2' is in the index already"):
+            refuse_known_ids(index, documents(2000, start=2))
+        refuse_known_ids(index, documents(2000, start=3))
+        assert len(index) == 3
