@@ -68,7 +68,7 @@ def demo(
         result = finetune(
             TrainingData(pairs),
             model_dir,
-            config=TrainingConfig(max_length=MAX_LENGTH, epochs=1 if quick else 2),
+            config=TrainingConfig(max_length=MAX_LENGTH, epochs=1),
             replace=True,
             say=output.say,
             progress=progress,

@@ -39,7 +39,7 @@ class TrainingConfig:
     held_out_limit: int = 500
     distractors: int = 5000
     metric: str | None = None
-    micro_batch_tokens: int = 2048
+    micro_batch_tokens: int = 1024
     seed: int = 0
 
     def __post_init__(self) -> None:

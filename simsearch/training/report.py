@@ -66,7 +66,9 @@ def draw_curves(
     figure = Figure(figsize=(11, 4), layout="constrained")
     left, right = figure.subplots(1, 2)
     steps = [record["step"] for record in log]
-    left.plot(steps, [record["loss"] for record in log], color="tab:blue", linewidth=1)
+    losses = [record["loss"] for record in log]
+    left.plot(steps, losses, color="tab:blue", linewidth=1, alpha=0.35)
+    left.plot(steps, running_mean(losses), color="tab:blue", linewidth=2)
     left.set(title="Training", xlabel="step", ylabel="loss")
     rate = left.twinx()
     rate.plot(steps, [record["learning_rate"] for record in log], color="tab:gray", linewidth=1)
@@ -83,6 +85,19 @@ def draw_curves(
     right.invert_yaxis()
     right.legend(loc="lower right")
     figure.savefig(path, dpi=110)
+
+
+def running_mean(values: Sequence[float], *, weight: float = 0.9) -> list[float]:
+    """Return the exponential moving average, without its bias towards 0 at the beginning.
+
+    The correction is that of Adam (Kingma & Ba 2015, section 3).
+    """
+    means: list[float] = []
+    total = 0.0
+    for step, value in enumerate(values, start=1):
+        total = weight * total + (1 - weight) * value
+        means.append(total / (1 - weight**step))
+    return means
 
 
 def report_text(
