@@ -2,7 +2,7 @@
 
 A step of the library pads every text of a column to the longest and embeds all of them at once.
 On a CPU most of that is padding, and products too large for the cache: embedding the batch in
-length-sorted micro-batches gives the same gradients in a third of the time (docs/log.md,
+length-sorted micro-batches gives the same gradients in a quarter of the time (docs/log.md,
 2026-11-22). The graph of all micro-batches is kept, so that any loss over the batch works.
 """
 
