@@ -13,6 +13,8 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from simsearch.version import __version__
+
 if TYPE_CHECKING:
     from simsearch.encoder import Encoder, EncodingCounts
     from simsearch.errors import (
@@ -34,7 +36,6 @@ if TYPE_CHECKING:
     from simsearch.search_index import SearchIndex, WriteReport, evaluate_retrieval, evaluate_sts
     from simsearch.training import FinetuneResult, TrainingConfig, TrainingData, Verdict, finetune
 
-__version__ = "0.1.0"
 
 _MODULES = {
     "encoder": ("Encoder", "EncodingCounts"),

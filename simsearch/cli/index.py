@@ -72,17 +72,7 @@ def add(
     on_error: Skip = OnError.STOP,
 ) -> int:
     """Add the documents of CORPUS; an id that is in the index already is an error."""
-    from simsearch.search_index import SearchIndex, refuse_known_ids
-
-    with (
-        SearchIndex.open(index_dir) as target,
-        spooled_corpus(corpus, options, index_dir, on_error, output) as source,
-    ):
-        source.validate()
-        refuse_known_ids(target, source.documents())
-        vectors = source.vectors(embeddings, dim=target.dim)
-        report = source.write(target.add, vectors)
-        return _report(output, "added", report, index_dir, target.count(), source.rejects)
+    return _extend(corpus, index_dir, output, options, embeddings, on_error, replace=False)
 
 
 @bundled
@@ -95,16 +85,32 @@ def upsert(
     on_error: Skip = OnError.STOP,
 ) -> int:
     """Add the documents of CORPUS, replacing those whose id is in the index."""
-    from simsearch.search_index import SearchIndex
+    return _extend(corpus, index_dir, output, options, embeddings, on_error, replace=True)
+
+
+def _extend(
+    corpus: list[Path],
+    index_dir: Path,
+    output: Output,
+    options: "ReadOptions",
+    embeddings: Path | None,
+    on_error: OnError,
+    *,
+    replace: bool,
+) -> int:
+    from simsearch.search_index import SearchIndex, refuse_known_ids
 
     with (
         SearchIndex.open(index_dir) as target,
         spooled_corpus(corpus, options, index_dir, on_error, output) as source,
     ):
         source.validate()
+        if not replace:
+            refuse_known_ids(target, source.documents())
         vectors = source.vectors(embeddings, dim=target.dim)
-        report = source.write(target.upsert, vectors)
-        return _report(output, "upserted", report, index_dir, target.count(), source.rejects)
+        report = source.write(target.upsert if replace else target.add, vectors)
+        verb = "upserted" if replace else "added"
+        return _report(output, verb, report, index_dir, target.count(), source.rejects)
 
 
 @bundled

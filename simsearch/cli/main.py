@@ -10,10 +10,10 @@ from typing import Annotated
 
 import typer
 
-from simsearch import __version__
 from simsearch.cli import demo, encode, evaluate, finetune, index, query
 from simsearch.cli.output import clean
 from simsearch.errors import EncoderError, SimsearchError, SystemFailure
+from simsearch.version import __version__
 
 _INTERRUPTED = 130
 

@@ -12,7 +12,6 @@ from dataclasses import asdict, dataclass, fields
 from dataclasses import replace as with_changes
 from enum import StrEnum
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -21,6 +20,7 @@ from simsearch.encoder.batching import pad, token_budget_batches
 from simsearch.encoder.fingerprint import fingerprint
 from simsearch.encoder.layout import Layout, read_layout
 from simsearch.encoder.locate import EncoderFiles, locate_encoder
+from simsearch.encoder.model_file import write_model_file
 from simsearch.encoder.runtime import (
     HIDDEN_STATES,
     SENTENCE_EMBEDDING,
@@ -43,8 +43,6 @@ TOKEN_BUDGET = 2048
 CHUNK = 4096
 
 EXPORT_FORMAT = 1
-MODEL_FORMAT = 1
-MODEL_FILE = "simsearch.json"
 
 # Called with the number of texts done so far.
 Progress = Callable[[int], None]
@@ -364,27 +362,6 @@ class Encoder:
             for position, row in zip(positions, self._runtime.run(batch, output), strict=True):
                 results[position] = row[..., : len(rows[position].ids), :].copy()
         return results
-
-
-def read_model_file(directory: Path) -> dict[str, Any]:
-    """Return the content of `simsearch.json`, {} where a directory has none."""
-    path = directory / MODEL_FILE
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return {}
-    except (OSError, ValueError) as error:
-        raise EncoderError(f"{path}: {error}") from error
-    if not isinstance(content, dict) or content.get("format") != MODEL_FORMAT:
-        raise EncoderError(f"{path}: expected format {MODEL_FORMAT} (made by another version)")
-    return content
-
-
-def write_model_file(directory: Path, content: dict[str, Any]) -> None:
-    """Write `simsearch.json` into a model directory that is being made."""
-    empty = {"objective": None, "pair_scorer": None, "calibration": None, "verdict": None}
-    text = json.dumps({"format": MODEL_FORMAT, **empty, **content}, indent=2, ensure_ascii=False)
-    (directory / MODEL_FILE).write_text(text + "\n", encoding="utf-8")
 
 
 def _describe(name: str, layout: Layout) -> EncoderSpec:

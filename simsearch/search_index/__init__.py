@@ -7,6 +7,7 @@ from simsearch.search_index.bulk import (
     remove_all_but,
     write_corpus,
 )
+from simsearch.search_index.checks import check_k, check_query
 from simsearch.search_index.evaluate import (
     RetrievalTask,
     evaluate_index,
@@ -19,8 +20,6 @@ from simsearch.search_index.index import (
     SearchIndex,
     TextEncoder,
     WriteReport,
-    check_k,
-    check_query,
 )
 
 __all__ = [

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import threading
-import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,17 +15,23 @@ import numpy.typing as npt
 
 from simsearch.ann import VectorIndex
 from simsearch.encoder import Encoder, EncodingCounts, UnencodableText
-from simsearch.errors import DuplicateId, EncoderError, EncoderMismatch, InvalidInput
+from simsearch.errors import EncoderError, EncoderMismatch, InvalidInput
 from simsearch.files import new_directory
-from simsearch.formats import check_document, check_vectors
+from simsearch.formats import check_vectors
 from simsearch.records import Document, Hit
+from simsearch.search_index.checks import (
+    askable_ids,
+    check_k,
+    check_query,
+    checked_documents,
+    refuse_known,
+)
 from simsearch.search_index.directory import FORMAT_VERSION, check_format, write_format
 from simsearch.storage import DocumentStore
+from simsearch.version import __version__
 
 FloatArray = npt.NDArray[np.float32]
 
-MAX_K = 10_000
-MAX_QUERY_LENGTH = 64 * 1024
 _PAGE = 1000  # documents read at a time by iterate()
 
 
@@ -118,8 +123,6 @@ class SearchIndex:
         path = Path(path).absolute()
         if encoder is None or isinstance(encoder, str | os.PathLike):
             encoder = Encoder.load(encoder)
-        from simsearch import __version__
-
         created_by = f"simsearch/{__version__}"
         with new_directory(path, replace=replace) as draft:
             settings = {
@@ -203,13 +206,13 @@ class SearchIndex:
             DuplicateId: an id stands twice in `documents`, or is in the index.
             InvalidData: a document or a vector cannot be indexed; nothing was added.
         """
-        batch = _checked(documents)
+        batch = checked_documents(documents)
         known = self._store.known_ids([document.id for document in batch])
-        _refuse_known(known)
+        refuse_known(known)
         vectors = self._vectors_of(batch, embeddings, counts)
         with self._store.transaction():
             # Again, under the lock: somebody may have written while we encoded.
-            _refuse_known(self._store.known_ids([document.id for document in batch]))
+            refuse_known(self._store.known_ids([document.id for document in batch]))
             self._store.insert(batch, vectors, supplied=embeddings is not None)
         return WriteReport(added=len(batch))
 
@@ -229,7 +232,7 @@ class SearchIndex:
             DuplicateId: an id stands twice in `documents`.
             InvalidData: a document or a vector cannot be indexed; nothing was changed.
         """
-        batch = _checked(documents)
+        batch = checked_documents(documents)
         given = len(batch)
         if embeddings is None:
             stored = self._store.fetch_ids([document.id for document in batch])
@@ -251,11 +254,11 @@ class SearchIndex:
         if isinstance(ids, str):
             raise InvalidInput("delete takes several ids, got one string (pass [id])")
         with self._store.transaction():
-            return self._store.remove(_askable(ids))
+            return self._store.remove(askable_ids(ids))
 
     def get(self, document_id: str) -> Document | None:
         """Return a document, None if there is none of that id."""
-        return self._store.fetch_ids(_askable([document_id])).get(document_id)
+        return self._store.fetch_ids(askable_ids([document_id])).get(document_id)
 
     def iterate(self) -> Iterator[Document]:
         """Yield every document, in the order in which they were written."""
@@ -266,7 +269,7 @@ class SearchIndex:
 
     def known_ids(self, ids: Sequence[str]) -> set[str]:
         """Return those of `ids` that are in the index."""
-        return self._store.known_ids(_askable(ids))
+        return self._store.known_ids(askable_ids(ids))
 
     def count(self) -> int:
         """Return the number of documents."""
@@ -366,57 +369,6 @@ class SearchIndex:
                     file.stat().st_size for file in self._path.rglob("*") if file.is_file()
                 ),
             )
-
-
-def check_k(k: int) -> None:
-    """Refuse a `k` that is not a whole number of 1 to 10,000."""
-    if isinstance(k, bool) or not isinstance(k, int) or not 1 <= k <= MAX_K:
-        raise InvalidInput(f"k must be 1..{MAX_K}, got {k!r}")
-
-
-def check_query(query: str, *, name: str = "query") -> None:
-    """Refuse a query that is no text: empty, over 64 KiB, or with control characters."""
-    if not isinstance(query, str):
-        raise InvalidInput(f"{name} must be a string, got {type(query).__name__}")
-    if not query.strip():
-        raise InvalidInput(f"{name} is empty")
-    if len(query) > MAX_QUERY_LENGTH:
-        raise InvalidInput(
-            f"{name} has {len(query)} characters, at most {MAX_QUERY_LENGTH} are accepted"
-        )
-    for position, character in enumerate(query):
-        if unicodedata.category(character) in {"Cc", "Cs"} and character not in "\t\n\r":
-            raise InvalidInput(
-                f"{name} has the control or invalid character U+{ord(character):04X} "
-                f"at position {position}"
-            )
-
-
-def _checked(documents: Iterable[Document]) -> list[Document]:
-    batch = list(documents)
-    seen: set[str] = set()
-    for position, document in enumerate(batch):
-        check_document(document, where=f"document {position}")
-        if document.id in seen:
-            raise DuplicateId(f"document {position}: id {document.id!r} stands twice in this call")
-        seen.add(document.id)
-    return batch
-
-
-def _askable(ids: Iterable[str]) -> list[str]:
-    """Return those of `ids` that a document can have; SQLite takes no lone surrogate at all."""
-    given = list(ids)
-    for document_id in given:
-        if not isinstance(document_id, str):
-            raise InvalidInput(f"an id must be a string, got {type(document_id).__name__}")
-    return [document_id for document_id in given if document_id.isprintable()]
-
-
-def _refuse_known(known: set[str]) -> None:
-    if known:
-        first = min(known)
-        more = f" and {len(known) - 1} more" if len(known) > 1 else ""
-        raise DuplicateId(f"id {first!r}{more} is in the index already (use upsert to replace)")
 
 
 def _refuse_other_encoder(store: DocumentStore, encoder: TextEncoder) -> None:

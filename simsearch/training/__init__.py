@@ -1,8 +1,8 @@
 """Pairs in, a better encoder out, and the proof that it is better."""
 
+from simsearch.formats import Example
 from simsearch.training.config import TrainingConfig
 from simsearch.training.examples import (
-    Example,
     TrainingData,
     load_evaluation_data,
     load_training_data,

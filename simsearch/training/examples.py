@@ -10,11 +10,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from simsearch.errors import InvalidData, InvalidInput
-from simsearch.formats import ReadOptions, is_beir, read_beir, read_examples
-from simsearch.records import LabelledPair, Pair, ScoredPair, Triplet
+from simsearch.formats import Example, ReadOptions, is_beir, read_beir, read_examples
+from simsearch.records import Pair, Triplet
 from simsearch.search_index import RetrievalTask
-
-Example = Pair | Triplet | LabelledPair | ScoredPair
 
 _NOT_WORD = re.compile(r"[\W_]+")
 

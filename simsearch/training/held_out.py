@@ -22,6 +22,7 @@ from simsearch.evaluation import (
     pearson,
     spearman,
 )
+from simsearch.formats import Example
 from simsearch.records import Document, LabelledPair, Pair, ScoredPair, Triplet
 from simsearch.search_index import (
     RetrievalTask,
@@ -29,7 +30,6 @@ from simsearch.search_index import (
     evaluate_retrieval,
     pair_similarities,
 )
-from simsearch.training.examples import Example
 
 FloatArray = npt.NDArray[np.float64]
 

@@ -20,10 +20,10 @@ from simsearch.encoder.layout import read_layout
 from simsearch.errors import AlreadyExists, InvalidData
 from simsearch.evaluation import Difference
 from simsearch.files import check_free, new_directory, occupied
+from simsearch.formats import Example
 from simsearch.search_index import RetrievalTask
 from simsearch.training.config import TrainingConfig
 from simsearch.training.examples import (
-    Example,
     TrainingData,
     split_examples,
     texts_of,

@@ -22,8 +22,8 @@ from transformers import PrinterCallback, TrainerCallback
 from simsearch.encoder.layout import Layout
 from simsearch.encoder.torch_runtime import quiet_transformers
 from simsearch.errors import EncoderError
+from simsearch.formats import Example
 from simsearch.training.config import TrainingConfig
-from simsearch.training.examples import Example
 from simsearch.training.micro_batches import MicroBatchedLoss
 from simsearch.training.objectives import Objective
 

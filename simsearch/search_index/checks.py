@@ -1,0 +1,66 @@
+"""What an index refuses at the door: queries, numbers of hits, documents, ids."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Iterable
+
+from simsearch.errors import DuplicateId, InvalidInput
+from simsearch.formats import check_document
+from simsearch.records import Document
+
+MAX_K = 10_000
+MAX_QUERY_LENGTH = 64 * 1024
+
+
+def check_k(k: int) -> None:
+    """Refuse a `k` that is not a whole number of 1 to 10,000."""
+    if isinstance(k, bool) or not isinstance(k, int) or not 1 <= k <= MAX_K:
+        raise InvalidInput(f"k must be 1..{MAX_K}, got {k!r}")
+
+
+def check_query(query: str, *, name: str = "query") -> None:
+    """Refuse a query that is no text: empty, over 64 KiB, or with control characters."""
+    if not isinstance(query, str):
+        raise InvalidInput(f"{name} must be a string, got {type(query).__name__}")
+    if not query.strip():
+        raise InvalidInput(f"{name} is empty")
+    if len(query) > MAX_QUERY_LENGTH:
+        raise InvalidInput(
+            f"{name} has {len(query)} characters, at most {MAX_QUERY_LENGTH} are accepted"
+        )
+    for position, character in enumerate(query):
+        if unicodedata.category(character) in {"Cc", "Cs"} and character not in "\t\n\r":
+            raise InvalidInput(
+                f"{name} has the control or invalid character U+{ord(character):04X} "
+                f"at position {position}"
+            )
+
+
+def checked_documents(documents: Iterable[Document]) -> list[Document]:
+    """Return the documents of one call, each fit for an index and no id twice."""
+    batch = list(documents)
+    seen: set[str] = set()
+    for position, document in enumerate(batch):
+        check_document(document, where=f"document {position}")
+        if document.id in seen:
+            raise DuplicateId(f"document {position}: id {document.id!r} stands twice in this call")
+        seen.add(document.id)
+    return batch
+
+
+def askable_ids(ids: Iterable[str]) -> list[str]:
+    """Return those of `ids` that a document can have; SQLite takes no lone surrogate at all."""
+    given = list(ids)
+    for document_id in given:
+        if not isinstance(document_id, str):
+            raise InvalidInput(f"an id must be a string, got {type(document_id).__name__}")
+    return [document_id for document_id in given if document_id.isprintable()]
+
+
+def refuse_known(known: set[str]) -> None:
+    """Refuse a write whose ids are in the index already."""
+    if known:
+        first = min(known)
+        more = f" and {len(known) - 1} more" if len(known) > 1 else ""
+        raise DuplicateId(f"id {first!r}{more} is in the index already (use upsert to replace)")
