@@ -18,9 +18,9 @@ from sentence_transformers.sentence_transformer.losses import (
 from sentence_transformers.sentence_transformer.training_args import BatchSamplers
 
 from simsearch.errors import InvalidData, InvalidInput
+from simsearch.formats import Example
 from simsearch.records import LabelledPair, Pair, ScoredPair, Triplet
 from simsearch.training.config import AUTO
-from simsearch.training.examples import Example
 
 TEMPERATURE = 0.05
 CONTRASTIVE_MARGIN = 0.5
