@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import tempfile
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
@@ -14,7 +15,12 @@ from simsearch.files import replace_text
 def cache_directory() -> Path:
     """Return `$SIMSEARCH_CACHE`, or `~/.cache/simsearch`. It may not exist yet."""
     named = os.environ.get("SIMSEARCH_CACHE")
-    return Path(named) if named else Path("~/.cache/simsearch").expanduser()
+    if named:
+        return Path(named)
+    try:
+        return Path.home() / ".cache" / "simsearch"
+    except RuntimeError:  # a container's user with a number and no home
+        return Path(tempfile.gettempdir()) / f"simsearch-{os.getuid()}"
 
 
 def remembered(kind: str, files: Iterable[Path], compute: Callable[[], str]) -> str:

@@ -6,12 +6,13 @@ import contextlib
 import ctypes
 import errno
 import os
+import secrets
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-from simsearch.errors import AlreadyExists, SystemFailure
+from simsearch.errors import AlreadyExists, InvalidInput, SystemFailure
 
 _AT_FDCWD = -100
 _RENAME_EXCHANGE = 2
@@ -53,9 +54,22 @@ def sync_tree(root: Path) -> None:
         sync_directory(Path(folder))
 
 
+def check_target(path: Path) -> None:
+    """Refuse a path that cannot become a file: no folder for it, a device, a directory.
+
+    Raises:
+        InvalidInput: saying which.
+    """
+    if not path.absolute().parent.is_dir():
+        raise InvalidInput(f"{path}: there is no directory {path.parent}")
+    if path.exists() and not path.is_file():
+        raise InvalidInput(f"{path} is not a regular file, and is not replaced")
+
+
 @contextlib.contextmanager
 def replace_file(path: Path) -> Iterator[BinaryIO]:
     """Write to `path` so that a reader sees the old file or the new one, never a half."""
+    path = path.resolve()  # of a link, the file that it leads to
     draft = draft_beside(path)
     try:
         with draft.open("wb") as file:
@@ -76,7 +90,7 @@ def replace_text(path: Path, text: str) -> None:
 
 def draft_beside(path: Path) -> Path:
     """Return a name next to `path` (the same device, so that renaming is atomic)."""
-    return path.with_name(f".{path.name}.draft-{os.getpid()}")
+    return path.with_name(f".{path.name}.draft-{os.getpid()}-{secrets.token_hex(4)}")
 
 
 @contextlib.contextmanager
@@ -90,18 +104,34 @@ def new_directory(path: Path, *, replace: bool = False) -> Iterator[Path]:
         AlreadyExists: `path` is there (and not an empty directory) and `replace` is false.
     """
     check_free(path, replace=replace)
+    with draft_directory(path) as draft:
+        yield draft
+        install_directory(draft, path, replace=replace)
+
+
+@contextlib.contextmanager
+def draft_directory(path: Path) -> Iterator[Path]:
+    """Give an empty directory beside `path`, which is removed at the end if it is still there."""
     draft = draft_beside(path)
     with translated_os_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        shutil.rmtree(draft, ignore_errors=True)
         draft.mkdir(mode=0o700)
     try:
         yield draft
-        with translated_os_errors(path):
-            sync_tree(draft)
-            _install(draft, path, replace=replace)
     finally:
         shutil.rmtree(draft, ignore_errors=True)
+
+
+def install_directory(draft: Path, path: Path, *, replace: bool) -> None:
+    """Let a finished directory, a neighbour of `path`, take its place; what was there is deleted.
+
+    Raises:
+        AlreadyExists: something is there and `replace` is false.
+    """
+    with translated_os_errors(path):
+        sync_tree(draft)
+        _install(draft, path, replace=replace)
+        shutil.rmtree(draft, ignore_errors=True)  # after an exchange: what `path` was
 
 
 def check_free(path: Path, *, replace: bool) -> None:
@@ -121,14 +151,6 @@ def occupied(path: Path) -> bool:
     if path.is_dir() and not path.is_symlink():
         return any(path.iterdir())
     return os.path.lexists(path)
-
-
-def replace_directory(new: Path, path: Path) -> None:
-    """Let the finished directory `new`, a neighbour of `path`, take the place of what is there."""
-    with translated_os_errors(path):
-        sync_tree(new)
-        _install(new, path, replace=True)
-        shutil.rmtree(new, ignore_errors=True)  # what `path` was
 
 
 def _install(draft: Path, path: Path, *, replace: bool) -> None:

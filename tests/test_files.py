@@ -102,3 +102,21 @@ def test_an_os_error_becomes_a_system_failure_with_path_and_reason(tmp_path):
         files.translated_os_errors(tmp_path),
     ):
         os.stat(tmp_path / "nowhere")
+
+
+def test_a_device_or_a_missing_folder_is_no_target(tmp_path):
+    from simsearch.errors import InvalidInput
+
+    with pytest.raises(InvalidInput, match="not a regular file"):
+        files.check_target(files.Path("/dev/null"))
+    with pytest.raises(InvalidInput, match="there is no directory"):
+        files.check_target(tmp_path / "nowhere" / "x.npy")
+    files.check_target(tmp_path / "x.npy")
+
+
+def test_a_link_to_a_file_stays_a_link(tmp_path):
+    (tmp_path / "real").write_text("old")
+    (tmp_path / "link").symlink_to(tmp_path / "real")
+    files.replace_text(tmp_path / "link", "new")
+    assert (tmp_path / "link").is_symlink()
+    assert (tmp_path / "real").read_text() == "new"

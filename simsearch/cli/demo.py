@@ -15,6 +15,7 @@ from simsearch.cli.finetune import contract, print_result, stages
 from simsearch.cli.options import bundled
 from simsearch.cli.output import Output
 from simsearch.cli.query import hit_fields, print_hits
+from simsearch.errors import AlreadyExists
 
 # Docstrings are cut here, as most of what they say stands in the first lines.
 MAX_LENGTH = 100
@@ -46,6 +47,8 @@ def demo(
 
     started = time.monotonic()
     model_dir, index_dir, data_dir = (out / name / "demo" for name in ("models", "indexes", "data"))
+    report = out / "report.md"
+    _check_report(report)
     definitions = standard_library()
     pairs = demo_pairs(definitions)
     documents = demo_documents(definitions)
@@ -86,9 +89,9 @@ def demo(
             )
             answers = index.search_many(QUESTIONS, k=3)
 
-    report = out / "report.md"
-    shutil.copyfile(model_dir / "run" / "curves.png", out / "report.png")
-    text = (model_dir / "run" / "report.md").read_text(encoding="utf-8")
+    run = Path(result.run)
+    shutil.copyfile(run / "curves.png", out / "report.png")
+    text = (run / "report.md").read_text(encoding="utf-8")
     report.write_text(text.replace("curves.png", "report.png"), encoding="utf-8")
     seconds = round(time.monotonic() - started, 1)
     if output.json_only:
@@ -121,6 +124,11 @@ def demo(
     for command in _next_commands(data_dir, model_dir if kept else None, out):
         output.say(f"  {shlex.join(command)}")
     return 0 if kept else 1
+
+
+def _check_report(report: Path) -> None:
+    if report.exists() and not report.read_text(encoding="utf-8").startswith("# Fine-tuning "):
+        raise AlreadyExists(f"{report} exists and is no report of ours (choose another --out)")
 
 
 def _next_commands(data_dir: Path, model_dir: Path | None, out: Path) -> list[list[str]]:

@@ -50,9 +50,11 @@ def encode(
     import numpy as np
 
     from simsearch.encoder import Encoder, EncodingCounts
-    from simsearch.files import replace_file
+    from simsearch.files import check_target, replace_file
     from simsearch.search_index import check_query
 
+    if target is not None:
+        check_target(target)
     for text in texts or []:
         check_query(text, name="text")
     given = [*(texts or []), *(_read_texts(file) if file is not None else [])]

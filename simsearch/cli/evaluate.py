@@ -53,7 +53,15 @@ def retrieval(
     else:
         from simsearch.search_index import SearchIndex, evaluate_index
 
+        answers = {name for judged in beir.qrels.values() for name in judged}
         with SearchIndex.open(index_dir) as index:
+            missing = len(answers) - len(index.known_ids(sorted(answers)))
+            if missing == len(answers):
+                raise InvalidData(f"{index_dir} holds no judged document of {folder} (other ids?)")
+            if missing:
+                output.warn(
+                    f"{missing:,} of {len(answers):,} judged documents are not in the index"
+                )
             scores = evaluate_index(index, beir.queries, beir.qrels)
     _print(output, "retrieval", scores.means(), len(scores.query_ids))
 
@@ -65,7 +73,7 @@ def sts(
         Path, typer.Argument(metavar="PAIRS", help="A file with sentence1, sentence2, score.")
     ],
     output: Output,
-    options: "ReadOptions",
+    file_options: "ReadOptions",
     encoder: EncoderName = None,
 ) -> None:
     """Correlate cosine similarity with the scores of pairs."""
@@ -74,7 +82,7 @@ def sts(
     from simsearch.records import ScoredPair
     from simsearch.search_index import evaluate_sts
 
-    examples = list(read_examples(pairs, options))
+    examples = list(read_examples(pairs, file_options))
     scored = [example for example in examples if isinstance(example, ScoredPair)]
     if len(scored) < len(examples):
         raise InvalidData(f"{pairs}: expected scored pairs (sentence1, sentence2, score)")

@@ -31,7 +31,7 @@ def finetune(
     ],
     model_dir: Annotated[Path, typer.Option("-o", "--output", help="The model directory to make.")],
     output: Output,
-    options: "ReadOptions",
+    file_options: "ReadOptions",
     encoder: EncoderName = None,
     objective: Annotated[
         str,
@@ -74,12 +74,12 @@ def finetune(
     """
     from simsearch.training import (
         TrainingConfig,
-        Verdict,
+        check_output,
         load_evaluation_data,
         load_training_data,
     )
-    from simsearch.training import finetune as run
 
+    check_output(model_dir, replace=replace)
     config = TrainingConfig(
         objective=objective,
         epochs=epochs,
@@ -90,10 +90,16 @@ def finetune(
         seed=seed,
     )
     rejects = Rejects(model_dir, on_error)
-    examples = load_training_data(data, split=split, options=options, on_reject=rejects.callback)
+    examples = load_training_data(
+        data, split=split, options=file_options, on_reject=rejects.callback
+    )
     held_out = None
     if evaluation is not None:
-        held_out = load_evaluation_data(evaluation, split=eval_split, options=options)
+        held_out = load_evaluation_data(evaluation, split=eval_split, options=file_options)
+    # Only now, when the request is in order: it imports torch, which takes seconds.
+    from simsearch.training import Verdict
+    from simsearch.training import finetune as run
+
     with stages(output) as progress:
         result = run(
             examples,
@@ -126,7 +132,12 @@ def print_result(output: Output, result: "FinetuneResult") -> None:
 
     output.table(TABLE_HEADER, before_after_table(result.before, result.after, result.difference))
     output.text(f"verdict: {result.verdict}")
-    output.say(f"{result.reason}; report: {Path(result.model) / 'run' / 'report.md'}")
+    output.say(f"report: {Path(result.run) / 'report.md'}")
+    if result.verdict == "reject":
+        output.say(
+            "on this data the base encoder is as good, as far as can be told: index with it, or "
+            "bring more pairs (--force keeps the model anyway)"
+        )
 
 
 @contextlib.contextmanager

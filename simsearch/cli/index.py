@@ -16,10 +16,11 @@ from simsearch.cli.options import (
     bundled,
 )
 from simsearch.cli.output import Output, clean
+from simsearch.errors import InvalidInput
 
 if TYPE_CHECKING:
     from simsearch.formats import ReadOptions
-    from simsearch.search_index import WriteReport
+    from simsearch.search_index import SearchIndex, WriteReport
 
 Skip = Annotated[
     OnError,
@@ -57,7 +58,8 @@ def index(
             report = source.write(target.upsert, vectors)
             if taken_up:
                 output.say(f"{taken_up:,} documents were there from a run that was cut short")
-                remove_all_but(target, source.documents())
+                removed = remove_all_but(target, source.documents())
+                output.say(f"{removed:,} of them are not in this corpus, and were removed")
             documents = target.count()
     return _report(output, "indexed", report, index_dir, documents, source.rejects)
 
@@ -98,10 +100,10 @@ def _extend(
     *,
     replace: bool,
 ) -> int:
-    from simsearch.search_index import SearchIndex, refuse_known_ids
+    from simsearch.search_index import refuse_known_ids
 
     with (
-        SearchIndex.open(index_dir) as target,
+        _open_finished(index_dir) as target,
         spooled_corpus(corpus, options, index_dir, on_error, output) as source,
     ):
         source.validate()
@@ -113,6 +115,16 @@ def _extend(
         return _report(output, verb, report, index_dir, target.count(), source.rejects)
 
 
+def _open_finished(index_dir: Path) -> "SearchIndex":
+    from simsearch.search_index import SearchIndex
+
+    index = SearchIndex.open(index_dir)
+    if not index.finished:
+        index.close()
+        raise InvalidInput(f"{index_dir} is unfinished (run `simsearch index` again to finish it)")
+    return index
+
+
 @bundled
 def delete(
     ids: Annotated[list[str], typer.Argument(metavar="ID...", help="Ids of documents.")],
@@ -120,9 +132,7 @@ def delete(
     output: Output,
 ) -> None:
     """Delete documents by id; unknown ids are counted, not an error."""
-    from simsearch.search_index import SearchIndex
-
-    with SearchIndex.open(index_dir) as target:
+    with _open_finished(index_dir) as target:
         deleted = target.delete(ids)
         unknown = len(set(ids)) - deleted
         if output.json_only:

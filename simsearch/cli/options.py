@@ -78,6 +78,37 @@ def make_output(
     return output
 
 
+_Encoding = Annotated[str, typer.Option(help="Encoding of the files.")]
+_Delimiter = Annotated[
+    str | None, typer.Option(help="Delimiter of CSV files; `tab` is understood.")
+]
+_ReplaceInvalid = Annotated[
+    bool, typer.Option("--replace-invalid", help="Put U+FFFD in the place of NUL.")
+]
+_MaxRecord = Annotated[int, typer.Option(help="Longest line or CSV record, in characters.")]
+_MaxExpansion = Annotated[int, typer.Option(help="Most that gzip may expand, as a ratio.")]
+
+
+def make_file_options(
+    *,
+    encoding: _Encoding = "utf-8",
+    delimiter: _Delimiter = None,
+    replace_invalid: _ReplaceInvalid = False,
+    max_record: _MaxRecord = 1 << 20,
+    max_expansion: _MaxExpansion = 100,
+) -> Any:
+    """Make the ReadOptions of a command that reads pairs."""
+    from simsearch.formats import ReadOptions
+
+    return ReadOptions(
+        encoding=encoding,
+        delimiter=delimiter,
+        replace_invalid=replace_invalid,
+        max_record=max_record,
+        max_expansion=max_expansion,
+    )
+
+
 def make_read_options(
     *,
     id_field: Annotated[
@@ -85,23 +116,16 @@ def make_read_options(
     ] = None,
     text_field: Annotated[str | None, typer.Option(help="Field with the text.")] = None,
     title_field: Annotated[str | None, typer.Option(help="Field with the title.")] = None,
-    encoding: Annotated[str, typer.Option(help="Encoding of the files.")] = "utf-8",
-    delimiter: Annotated[
-        str | None, typer.Option(help="Delimiter of CSV files; tab for TSV.")
-    ] = None,
     duplicates: Annotated[
         DuplicateIds, typer.Option(help="An id that stands twice: an error, or the last wins.")
     ] = DuplicateIds.ERROR,
-    replace_invalid: Annotated[
-        bool, typer.Option("--replace-invalid", help="Put U+FFFD in the place of NUL.")
-    ] = False,
-    max_record: Annotated[int, typer.Option(help="Longest line or CSV field, in characters.")] = 1
-    << 20,
-    max_expansion: Annotated[
-        int, typer.Option(help="Most that gzip may expand, as a ratio.")
-    ] = 100,
+    encoding: _Encoding = "utf-8",
+    delimiter: _Delimiter = None,
+    replace_invalid: _ReplaceInvalid = False,
+    max_record: _MaxRecord = 1 << 20,
+    max_expansion: _MaxExpansion = 100,
 ) -> Any:
-    """Make the ReadOptions of a command."""
+    """Make the ReadOptions of a command that reads documents."""
     from simsearch.formats import Duplicates, ReadOptions
 
     return ReadOptions(
@@ -118,14 +142,18 @@ def make_read_options(
 
 
 # The name of a command's parameter, and what makes its value out of the options.
-_BUNDLES: dict[str, Callable[..., Any]] = {"output": make_output, "options": make_read_options}
+_BUNDLES: dict[str, Callable[..., Any]] = {
+    "output": make_output,
+    "options": make_read_options,
+    "file_options": make_file_options,
+}
 
 
 def bundled(command: Callable[..., int | None]) -> Callable[..., int | None]:
-    """Replace the parameters `output` and `options` of a command by the options they stand for.
+    """Replace the parameters of a command that name a bundle by the options they stand for.
 
-    Typer reads annotations, so the modules of commands do not postpone them; only the type of
-    `options` is quoted, because importing it imports numpy.
+    Typer reads annotations, so the modules of commands do not postpone them; only the types of
+    options for reading are quoted, because importing it imports numpy.
     """
     signature = inspect.signature(command)
     makers = {name: make for name, make in _BUNDLES.items() if name in signature.parameters}

@@ -116,7 +116,7 @@ def route_warnings(output: Output, *, verbose: bool) -> None:
     logger = logging.getLogger("simsearch")
     logger.handlers = [_Handler(output)]
     logger.propagate = False
-    logger.setLevel(logging.INFO if verbose else logging.WARNING)
+    logger.setLevel(logging.DEBUG if verbose else logging.INFO)
 
 
 class _Handler(logging.Handler):

@@ -37,6 +37,8 @@ def query(
         found = index.search_many(asked, k=k)
         if not index.count():
             output.say("the index is empty")
+        if not index.finished:
+            output.warn(f"{index_dir} is unfinished: its corpus was not loaded to the end")
     for text, hits in zip(asked, found, strict=True):
         if output.json_only:
             output.result({"query": text, "hits": [hit_fields(hit) for hit in hits]})

@@ -20,7 +20,7 @@ from simsearch.encoder.batching import pad, token_budget_batches
 from simsearch.encoder.fingerprint import fingerprint
 from simsearch.encoder.layout import Layout, read_layout
 from simsearch.encoder.locate import EncoderFiles, locate_encoder
-from simsearch.encoder.model_file import write_model_file
+from simsearch.encoder.model_file import MODEL_FILE, write_model_file
 from simsearch.encoder.runtime import (
     HIDDEN_STATES,
     SENTENCE_EMBEDDING,
@@ -31,8 +31,14 @@ from simsearch.encoder.runtime import (
     TokenBatch,
 )
 from simsearch.encoder.tokenization import TextTokenizer, TokenizedText
-from simsearch.errors import EncoderError, InvalidData
-from simsearch.files import new_directory, translated_os_errors
+from simsearch.errors import (
+    AlreadyExists,
+    EncoderError,
+    InvalidData,
+    InvalidInput,
+    SystemFailure,
+)
+from simsearch.files import new_directory, occupied, translated_os_errors
 
 logger = logging.getLogger("simsearch")
 
@@ -43,6 +49,8 @@ TOKEN_BUDGET = 2048
 CHUNK = 4096
 
 EXPORT_FORMAT = 1
+# The files of an export, and where its description keeps their hashes.
+_CHECKED_FILES = {"encoder.onnx": "graph_sha256", "tokenizer.json": "tokenizer_sha256"}
 
 # Called with the number of texts done so far.
 Progress = Callable[[int], None]
@@ -144,12 +152,16 @@ class Encoder:
         Raises:
             EncoderError: the encoder cannot be found, trusted or loaded.
         """
-        wanted = RuntimeName(runtime) if runtime is not None else None
+        wanted = _runtime_name(runtime)
         if name is not None and (Path(name) / "encoder.json").is_file():
+            if wanted is RuntimeName.TORCH or max_length is not None:
+                raise InvalidInput(
+                    f"{name} is an export: it has its window, and runs without torch"
+                )
             return cls._open_export(Path(name))
         files = locate_encoder(name)
         full = read_layout(files.directory)
-        layout = with_changes(full, max_length=min(max_length or full.max_length, full.max_length))
+        layout = full if max_length is None else _capped(full, max_length)
         spec = _describe(files.name, layout)
         tokenizer = TextTokenizer(
             layout.tokenizer, max_length=layout.max_length, lower_case=layout.lower_case
@@ -159,7 +171,7 @@ class Encoder:
         try:
             # The graph does not depend on the window, so one export serves every cap of it.
             export = _find_or_make_export(files, full, _describe(files.name, full))
-        except EncoderError as error:
+        except (EncoderError, SystemFailure) as error:
             if wanted is RuntimeName.ONNX:
                 raise
             logger.warning("%s; torch is used instead, which starts more slowly", error)
@@ -256,12 +268,16 @@ class Encoder:
         """Write the encoder to a model directory that `Encoder.load` and other tools read.
 
         Raises:
-            AlreadyExists: something is at `path` and `replace` is false.
+            AlreadyExists: something is at `path` and `replace` is false, or it is no model
+                directory of ours, which is never replaced.
             EncoderError: this encoder was opened from an index, which holds no full model.
         """
         if self._layout is None:
             raise EncoderError("an encoder opened from an index has no full model to save")
-        with new_directory(Path(path), replace=replace) as draft:
+        path = Path(path)
+        if occupied(path) and not (path / MODEL_FILE).is_file():
+            raise AlreadyExists(f"{path} exists and is no model directory, which is never replaced")
+        with new_directory(path, replace=replace) as draft:
             for file in self._model_files(self._layout):
                 target = draft / file.relative_to(self._layout.directory)
                 target.parent.mkdir(parents=True, exist_ok=True)
@@ -283,7 +299,7 @@ class Encoder:
             )
         with translated_os_errors(directory):
             directory.mkdir(mode=0o700)
-            for name in ("encoder.onnx", "tokenizer.json"):
+            for name in _CHECKED_FILES:
                 shutil.copyfile(self._export / name, directory / name)
             content = json.loads((self._export / "encoder.json").read_text(encoding="utf-8"))
             content |= asdict(self._spec)
@@ -328,6 +344,8 @@ class Encoder:
     def _tokenize(
         self, texts: Sequence[str], prompt: str, counts: EncodingCounts | None, first: int = 0
     ) -> list[TokenizedText]:
+        if isinstance(texts, str):
+            raise InvalidInput("encode takes several texts, got one string (pass [text])")
         for position, text in enumerate(texts, start=first):
             if not isinstance(text, str):
                 raise InvalidData(f"text {position} is a {type(text).__name__}, expected a string")
@@ -364,6 +382,22 @@ class Encoder:
         return results
 
 
+def _runtime_name(name: RuntimeName | str | None) -> RuntimeName | None:
+    try:
+        return None if name is None else RuntimeName(name)
+    except ValueError:
+        raise InvalidInput(f"no runtime {name!r} (there are: {', '.join(RuntimeName)})") from None
+
+
+def _capped(layout: Layout, max_length: int) -> Layout:
+    # Below 3 there is no room for a token between the special ones.
+    if not 3 <= max_length <= layout.max_length:
+        raise InvalidInput(
+            f"max_length must be 3..{layout.max_length}, the encoder's window, got {max_length}"
+        )
+    return with_changes(layout, max_length=max_length)
+
+
 def _describe(name: str, layout: Layout) -> EncoderSpec:
     return EncoderSpec(
         name=name,
@@ -385,7 +419,9 @@ def _find_or_make_export(files: EncoderFiles, layout: Layout, spec: EncoderSpec)
             return directory
     from simsearch.encoder.export import export_encoder  # imports torch
 
-    logger.info("exporting %s for torch-free use (once)", spec.name)
+    # Said where it surprises: at the first use of an encoder, not at the end of a training run.
+    level = logging.DEBUG if files.ours_to_write else logging.INFO
+    logger.log(level, "exporting %s for use without torch, once", spec.name)
     export_encoder(layout, directory, description={"format": EXPORT_FORMAT, **asdict(spec)})
     return directory
 
@@ -398,13 +434,17 @@ def _read_export(directory: Path) -> EncoderSpec:
         if content["format"] != EXPORT_FORMAT:
             raise EncoderError(f"{directory} holds an export of format {content['format']}")
         spec = EncoderSpec(**{field.name: content[field.name] for field in fields(EncoderSpec)})
-        intact = file_sha256(directory / "encoder.onnx") == content["graph_sha256"]
+        damaged = [
+            file
+            for file, name in _CHECKED_FILES.items()
+            if file_sha256(directory / file) != content[name]
+        ]
     except FileNotFoundError as error:
         raise EncoderError(f"{error.filename} is missing") from error
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise EncoderError(f"{path}: {error!r}") from error
-    if not intact:
-        raise EncoderError(f"{directory / 'encoder.onnx'} is damaged: its SHA-256 has changed")
+    if damaged:
+        raise EncoderError(f"{directory / damaged[0]} is damaged: its SHA-256 has changed")
     return spec
 
 

@@ -46,7 +46,9 @@ def export_encoder(layout: Layout, destination: Path, *, description: dict[str, 
         _write_graph(runtime.module, draft / GRAPH)
         shutil.copyfile(layout.tokenizer, draft / TOKENIZER)
         parity = _check_parity(layout, runtime, OnnxRuntime(draft / GRAPH))
-        content = {**description, "graph_sha256": file_sha256(draft / GRAPH), "parity": parity}
+        content = {**description, "parity": parity}
+        for name, file in (("graph_sha256", GRAPH), ("tokenizer_sha256", TOKENIZER)):
+            content[name] = file_sha256(draft / file)
         (draft / DESCRIPTION).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 
 
@@ -56,10 +58,6 @@ def _write_graph(module: EncoderModule, path: Path) -> None:
     mask = torch.ones_like(ids)
     mask[1, 5:] = 0
     names = ["input_ids", "attention_mask"]
-    inputs = [ids, mask]
-    if module.takes_token_types:
-        names.append("token_type_ids")
-        inputs.append(torch.zeros_like(ids))  # its own tensor: a shared one exports garbage
     axes = {name: {0: "batch", 1: "tokens"} for name in [*names, *OUTPUTS[:2]]}
     axes[OUTPUTS[0]] = {0: "batch"}
     axes[OUTPUTS[2]] = {0: "batch", 2: "tokens"}
@@ -71,7 +69,7 @@ def _write_graph(module: EncoderModule, path: Path) -> None:
         try:
             torch.onnx.export(
                 module,
-                tuple(inputs),
+                (ids, mask),
                 str(path),
                 input_names=names,
                 output_names=list(OUTPUTS),

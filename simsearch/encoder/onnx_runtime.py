@@ -28,7 +28,6 @@ class OnnxRuntime:
             )
         except Exception as error:  # ONNX Runtime's exceptions share no narrower base
             raise EncoderError(f"{graph}: {error}") from error
-        self._inputs = {node.name for node in self._session.get_inputs()}
         self._options = onnxruntime.RunOptions()
         # Without it the whole graph runs, whichever outputs are asked for.
         self._options.add_run_config_entry("only_execute_path_to_fetches", "1")
@@ -36,8 +35,6 @@ class OnnxRuntime:
     def run(self, batch: TokenBatch, output: str) -> FloatArray:
         """Return one output of the graph for a padded batch."""
         feed = {"input_ids": batch.ids, "attention_mask": batch.mask}
-        if "token_type_ids" in self._inputs:
-            feed["token_type_ids"] = np.zeros_like(batch.ids)
         try:
             (result,) = self._session.run([output], feed, self._options)
         except Exception as error:  # as above

@@ -54,13 +54,17 @@ class TextTokenizer:
         """Return one TokenizedText per text, in order."""
         if self._lower_case:
             texts = [text.lower() for text in texts]
+        try:
+            encodings = self._tokenizer.encode_batch(list(texts))
+        except Exception as error:  # as above
+            raise EncoderError(f"the tokenizer failed: {error}") from error
         return [
             TokenizedText(
                 ids=np.array(encoding.ids, dtype=np.int64),
                 truncated=bool(encoding.overflowing),
                 _encoding=encoding,
             )
-            for encoding in self._tokenizer.encode_batch(list(texts))
+            for encoding in encodings
         ]
 
 

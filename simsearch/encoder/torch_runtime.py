@@ -48,18 +48,15 @@ class EncoderModule(nn.Module):
         super().__init__()
         self.transformer = load_transformer(layout)
         self.pooling = layout.pooling
-        self.takes_token_types = "token_type_ids" in _forward_parameters(self.transformer)
 
-    def forward(
-        self, input_ids: Tensor, attention_mask: Tensor, token_type_ids: Tensor | None = None
-    ) -> tuple[Tensor, Tensor, Tensor]:
+    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return sentence embeddings, token embeddings and hidden states.
 
         Shape: (b, t) each -> (b, dim), (b, t, dim), (b, layers + 1, t, dim).
         """
-        types = {"token_type_ids": token_type_ids} if self.takes_token_types else {}
+        # A single text has token types of 0 throughout, which is what the models assume.
         outputs = self.transformer(
-            input_ids=input_ids, attention_mask=attention_mask, output_hidden_states=True, **types
+            input_ids=input_ids, attention_mask=attention_mask, output_hidden_states=True
         )
         tokens = outputs.last_hidden_state  # (b, t, dim)
         layers = torch.stack(outputs.hidden_states, dim=1)  # (b, layers + 1, t, dim)
@@ -109,7 +106,7 @@ class TorchRuntime:
         ids = torch.from_numpy(batch.ids).to(self._device)
         mask = torch.from_numpy(batch.mask).to(self._device)
         with torch.inference_mode():
-            outputs = self.module(ids, mask, torch.zeros_like(ids))
+            outputs = self.module(ids, mask)
         result: FloatArray = outputs[OUTPUTS.index(output)].float().cpu().numpy()
         return np.ascontiguousarray(result)
 
@@ -127,8 +124,3 @@ def quiet_transformers() -> Iterator[None]:
         transformers.logging.set_verbosity(verbosity)
         if bars:
             transformers.logging.enable_progress_bar()
-
-
-def _forward_parameters(module: nn.Module) -> set[str]:
-    code = module.forward.__code__
-    return set(code.co_varnames[: code.co_argcount])

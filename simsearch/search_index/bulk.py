@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import shutil
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
@@ -11,34 +12,33 @@ import numpy as np
 import numpy.typing as npt
 
 from simsearch.encoder import EncodingCounts
-from simsearch.errors import AlreadyExists, DuplicateId, InvalidData
-from simsearch.files import occupied, replace_directory
+from simsearch.errors import AlreadyExists, DuplicateId, InvalidData, SimsearchError
+from simsearch.files import occupied
 from simsearch.records import Document
+from simsearch.search_index.directory import check_place, install_index
 from simsearch.search_index.index import SearchIndex, TextEncoder, WriteReport
+from simsearch.storage import writer_lock
 
 FloatArray = npt.NDArray[np.float32]
 Progress = Callable[[int], None]
 
 # Documents of one commit: at 100 documents a second, 10 s of work to lose to a kill.
 BATCH = 1024
+# Locked while an index is being built, in its directory; gone when it is finished.
+_BUILD = "BUILD"
 
 
 def check_build(path: Path, *, replace: bool) -> None:
     """Refuse to build where something finished stands, before any work is done.
 
     Raises:
-        AlreadyExists: a finished index is there and `replace` is false, or something else is.
+        AlreadyExists: a finished index is there and `replace` is false, or something else is,
+            which is never replaced.
     """
-    if not occupied(path) or _is_unfinished(path):
-        return
-    if not (path / "FORMAT").is_file():
-        raise AlreadyExists(f"{path} exists and is no index, which is never replaced")
-    if replace:
-        return
-    raise AlreadyExists(
-        f"{path} is a finished index (use add or upsert to extend it, reindex for another "
-        "encoder, or --replace to build it anew)"
-    )
+    check_place(path, replace=True)
+    if not replace and occupied(path):
+        with SearchIndex.open(path) as index:
+            _refuse_finished(index)
 
 
 @contextlib.contextmanager
@@ -50,28 +50,41 @@ def build_index(path: Path, *, encoder: TextEncoder, replace: bool) -> Iterator[
 
     Raises:
         AlreadyExists: as `check_build`.
+        IndexLocked: another process is building here.
         EncoderMismatch: the unfinished index was begun with another encoder.
     """
+    path = path.resolve()
     check_build(path, replace=replace)
-    place = path
-    if replace and occupied(path) and not _is_unfinished(path):
-        place = path.with_name(f".{path.name}.new")
-    if _is_unfinished(place):
-        index = SearchIndex.open(place, encoder=encoder)
-    else:
-        index = SearchIndex.create(place, encoder=encoder, replace=True, finished=False)
-    with index:
+    beside = replace and occupied(path)
+    place = path.with_name(f".{path.name}.new") if beside else path
+    if beside and not _can_be_taken_up(place, encoder):
+        shutil.rmtree(place, ignore_errors=True)
+    if not occupied(place):
+        with contextlib.suppress(AlreadyExists):  # somebody was faster: the lock will tell
+            SearchIndex.create(place, encoder=encoder, finished=False).close()
+    with SearchIndex.open(place, encoder=encoder) as index, writer_lock(place / _BUILD, budget=0):
+        _refuse_finished(index)
         yield index
         index.mark_finished()
-    if place != path:
-        replace_directory(place, path)
+        (place / _BUILD).unlink(missing_ok=True)
+    if beside:
+        install_index(place, path, replace=True)
 
 
-def _is_unfinished(path: Path) -> bool:
-    if not (path / "FORMAT").is_file():
+def _can_be_taken_up(place: Path, encoder: TextEncoder) -> bool:
+    try:
+        with SearchIndex.open(place, encoder=encoder) as index:
+            return not index.finished
+    except SimsearchError:
         return False
-    with SearchIndex.open(path) as index:
-        return not index.finished
+
+
+def _refuse_finished(index: SearchIndex) -> None:
+    if index.finished:
+        raise AlreadyExists(
+            f"{index.path} is a finished index (use add or upsert to extend it, reindex for "
+            "another encoder, or --replace to build it anew)"
+        )
 
 
 def remove_all_but(index: SearchIndex, documents: Iterable[Document]) -> int:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 
-from simsearch.errors import CorruptIndex, IncompatibleIndex, NotFound
-from simsearch.files import translated_os_errors
+from simsearch.errors import AlreadyExists, CorruptIndex, IncompatibleIndex, NotFound
+from simsearch.files import check_free, install_directory, occupied, translated_os_errors
+from simsearch.storage import writer_lock
 
 FORMAT_VERSION = 1
 _FORMAT_NAME = "simsearch-index"
@@ -16,6 +18,30 @@ def write_format(directory: Path, *, created_by: str) -> None:
     with translated_os_errors(directory):
         line = f"{_FORMAT_NAME} {FORMAT_VERSION} {created_by}\n"
         (directory / "FORMAT").write_text(line, encoding="ascii")
+
+
+def check_place(directory: Path, *, replace: bool) -> None:
+    """Refuse a place for a new index that is taken.
+
+    Raises:
+        AlreadyExists: an index is there and `replace` is false, or something else is, which is
+            never replaced.
+    """
+    if occupied(directory) and not (directory / "FORMAT").is_file():
+        raise AlreadyExists(f"{directory} exists and is no index, which is never replaced")
+    check_free(directory, replace=replace)
+
+
+def install_index(draft: Path, directory: Path, *, replace: bool) -> None:
+    """Let a finished draft become the index; a write to the one it replaces is waited for.
+
+    Raises:
+        IndexLocked: somebody is writing to the index that is to be replaced.
+    """
+    with contextlib.ExitStack() as stack:
+        if replace and (directory / "FORMAT").is_file():
+            stack.enter_context(writer_lock(directory / "LOCK"))
+        install_directory(draft, directory, replace=replace)
 
 
 def check_format(directory: Path) -> None:

@@ -18,7 +18,7 @@ FloatArray = npt.NDArray[np.float32]
 Run = dict[str, dict[str, float]]
 
 DEPTH = 1000  # hits per query that the metrics look at
-_QUERIES = 256  # searched at once, so that memory does not grow with the number of queries
+_QUERIES = 256  # searched at once
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import threading
 from collections.abc import Iterable, Iterator, Sequence
@@ -14,9 +15,10 @@ import numpy as np
 import numpy.typing as npt
 
 from simsearch.ann import VectorIndex
+from simsearch.cache import file_sha256
 from simsearch.encoder import Encoder, EncodingCounts, UnencodableText
-from simsearch.errors import EncoderError, EncoderMismatch, InvalidInput
-from simsearch.files import new_directory
+from simsearch.errors import CorruptIndex, EncoderError, EncoderMismatch, InvalidInput
+from simsearch.files import draft_directory
 from simsearch.formats import check_vectors
 from simsearch.records import Document, Hit
 from simsearch.search_index.checks import (
@@ -26,7 +28,13 @@ from simsearch.search_index.checks import (
     checked_documents,
     refuse_known,
 )
-from simsearch.search_index.directory import FORMAT_VERSION, check_format, write_format
+from simsearch.search_index.directory import (
+    FORMAT_VERSION,
+    check_format,
+    check_place,
+    install_index,
+    write_format,
+)
 from simsearch.storage import DocumentStore
 from simsearch.version import __version__
 
@@ -71,13 +79,13 @@ class WriteReport:
 
 @dataclass(frozen=True, slots=True)
 class IndexInfo:
-    """What an index is."""
+    """What an index is; `dead_rows` are those of documents that were deleted or replaced."""
 
     path: str
     format: int
     finished: bool
     documents: int
-    deleted: int
+    dead_rows: int
     dim: int
     encoder: str
     fingerprint: str
@@ -118,22 +126,26 @@ class SearchIndex:
         a corpus is still being loaded, so that the load can be taken up again.
 
         Raises:
-            AlreadyExists: something is at `path` and `replace` is false.
+            AlreadyExists: an index is at `path` and `replace` is false, or something else is,
+                which is never replaced.
         """
-        path = Path(path).absolute()
+        path = Path(path).resolve()
+        check_place(path, replace=replace)
         if encoder is None or isinstance(encoder, str | os.PathLike):
             encoder = Encoder.load(encoder)
         created_by = f"simsearch/{__version__}"
-        with new_directory(path, replace=replace) as draft:
+        with draft_directory(path) as draft:
+            encoder.save_export(draft / "encoder")
             settings = {
                 "encoder": encoder.name,
+                "encoder_sha256": _description_sha256(draft),
                 "fingerprint": encoder.fingerprint,
                 "created_by": created_by,
                 "finished": _yes_no(finished),
             }
             DocumentStore.create(draft, dim=encoder.dim, settings=settings)
-            encoder.save_export(draft / "encoder")
             write_format(draft, created_by=created_by)
+            install_index(draft, path, replace=replace)
         return cls(path, DocumentStore.open(path), encoder)
 
     @classmethod
@@ -147,7 +159,7 @@ class SearchIndex:
             EncoderMismatch: `encoder` is not the one that built the index.
             CorruptIndex, IncompatibleIndex, SystemFailure: it cannot be read.
         """
-        path = Path(path).absolute()
+        path = Path(path).resolve()
         check_format(path)
         store = DocumentStore.open(path)
         try:
@@ -188,10 +200,24 @@ class SearchIndex:
         """The encoder of the index, loaded when first needed."""
         with self._mutex:
             if self._encoder is None:
-                encoder = Encoder.load(self._path / "encoder")
-                _refuse_other_encoder(self._store, encoder)
-                self._encoder = encoder
+                self._encoder = self._load_own_encoder()
             return self._encoder
+
+    def _load_own_encoder(self) -> Encoder:
+        # The database names the description, which names graph and tokenizer: a file of the copy
+        # that was damaged or swapped cannot answer queries wrongly.
+        expected = self._store.read_setting("encoder_sha256")
+        if not expected or _description_sha256(self._path) != expected:
+            raise CorruptIndex(
+                f"{self._path / 'encoder'} is missing or damaged (open the index with "
+                "encoder=, or index the corpus again)"
+            )
+        try:
+            encoder = Encoder.load(self._path / "encoder")
+        except EncoderError as error:
+            raise CorruptIndex(f"the index's copy of its encoder: {error}") from error
+        _refuse_other_encoder(self._store, encoder)
+        return encoder
 
     def add(
         self,
@@ -236,7 +262,11 @@ class SearchIndex:
         given = len(batch)
         if embeddings is None:
             stored = self._store.fetch_ids([document.id for document in batch])
-            batch = [document for document in batch if stored.get(document.id) != document]
+            batch = [
+                document
+                for document in batch
+                if document.id not in stored or not _same(stored[document.id], document)
+            ]
         if not batch:
             return WriteReport(unchanged=given)
         vectors = self._vectors_of(batch, embeddings, counts)
@@ -289,6 +319,8 @@ class SearchIndex:
     def search_many(self, queries: Sequence[str], k: int = 10) -> list[list[Hit]]:
         """Return the hits of each query, in order; errors as `search`."""
         check_k(k)
+        if isinstance(queries, str):
+            raise InvalidInput("search_many takes several queries, got one string (pass [query])")
         for query in queries:
             check_query(query)
         if not queries:
@@ -308,7 +340,11 @@ class SearchIndex:
         with self._mutex, self._store.snapshot():
             self._refresh()
             rows, similarities = self._vectors.search(vectors, k)
-            documents = self._store.fetch_rows(np.unique(rows).tolist())
+            found = np.unique(rows).tolist()
+            documents = self._store.fetch_rows(found)
+        if len(documents) < len(found):
+            lost = next(row for row in found if row not in documents)
+            raise CorruptIndex(f"{self._path}: row {lost} has a vector but no document")
         return [
             [_hit(documents[row], score) for row, score in zip(row_list, score_list, strict=True)]
             for row_list, score_list in zip(rows.tolist(), similarities.tolist(), strict=True)
@@ -359,7 +395,7 @@ class SearchIndex:
                 format=FORMAT_VERSION,
                 finished=self.finished,
                 documents=documents,
-                deleted=int(setting("next_row")) - documents,
+                dead_rows=int(setting("next_row")) - documents,
                 dim=self._store.dim,
                 encoder=setting("encoder"),
                 fingerprint=setting("fingerprint"),
@@ -381,10 +417,25 @@ def _refuse_other_encoder(store: DocumentStore, encoder: TextEncoder) -> None:
         )
 
 
+def _same(stored: Document, given: Document) -> bool:
+    # Equal is not enough for metadata: to Python, true equals 1.
+    return stored == given and json.dumps(dict(stored.metadata), sort_keys=True) == json.dumps(
+        dict(given.metadata), sort_keys=True
+    )
+
+
+def _description_sha256(directory: Path) -> str:
+    """Return the hash of the encoder copy's description, "" where there is none."""
+    try:
+        return file_sha256(directory / "encoder" / "encoder.json")
+    except OSError:
+        return ""
+
+
 def _hit(document: Document, score: float) -> Hit:
     return Hit(
         id=document.id,
-        score=score,
+        score=max(-1.0, min(1.0, score)),  # rounding of unit vectors gives 1.0000002
         text=document.text,
         title=document.title,
         metadata=document.metadata,

@@ -29,7 +29,7 @@ def writer_lock(path: Path, *, budget: float = LOCK_BUDGET) -> Iterator[None]:
         IndexLocked: another process, or another handle in this one, kept it for `budget` seconds.
     """
     with translated_os_errors(path):
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     try:
         _acquire(descriptor, path, budget)
         with translated_os_errors(path):

@@ -74,6 +74,7 @@ class DocumentStore:
         self._path = path
         self._settings = settings
         self._mutex = threading.RLock()
+        self._identity = _identity(path)
         self.dim = int(settings["dim"])
 
     @staticmethod
@@ -99,7 +100,7 @@ class DocumentStore:
             SystemFailure: the operating system refuses.
         """
         path = directory / "meta.db"
-        if not path.is_file():
+        if path.is_symlink() or not path.is_file():
             raise CorruptIndex(f"{path} is missing: this index has lost its documents")
         with _translated_errors(path):
             connection = _connect(path)
@@ -125,11 +126,13 @@ class DocumentStore:
             if self._connection.in_transaction:
                 yield
                 return
+            self._refuse_if_replaced()
             self._connection.execute("BEGIN")
             try:
                 yield
             finally:
-                self._connection.execute("ROLLBACK")
+                if self._connection.in_transaction:
+                    self._connection.execute("ROLLBACK")
 
     @contextlib.contextmanager
     def transaction(self) -> Iterator[None]:
@@ -137,11 +140,13 @@ class DocumentStore:
 
         Holds the writer lock meanwhile.
         """
+        # The lock first: while it is waited for, other threads may still read.
         with (
-            self._mutex,
             writer_lock(self._path.with_name("LOCK")),
+            self._mutex,
             _translated_errors(self._path),
         ):
+            self._refuse_if_replaced()
             self._connection.execute("BEGIN IMMEDIATE")
             try:
                 yield
@@ -153,6 +158,13 @@ class DocumentStore:
                 if self._connection.in_transaction:
                     self._connection.execute("ROLLBACK")
                 raise
+
+    def _refuse_if_replaced(self) -> None:
+        """A write to a file that has no name any more would be acknowledged and lost."""
+        if _identity(self._path) != self._identity:
+            raise SystemFailure(
+                f"{self._path.parent} was replaced or deleted since it was opened (open it again)"
+            )
 
     def insert(self, documents: Sequence[Document], vectors: FloatArray, *, supplied: bool) -> None:
         """Add documents with their vectors (n, dim); inside a transaction.
@@ -219,28 +231,49 @@ class DocumentStore:
         return Changes(latest, rows, vectors, removed[removed < next_row])
 
     def _vectors_from(self, first_row: int) -> tuple[IntArray, FloatArray]:
-        total = int(self.read_setting("next_row")) - first_row
-        vectors = np.empty((total, self.dim), dtype=np.float32)
-        expected = first_row
-        for first, count, checksum, data in self._connection.execute(
-            "SELECT first_row, rows, crc32, data FROM vector_blocks WHERE first_row >= ? "
-            "ORDER BY first_row",
+        """Return the rows from `first_row` on that lie in a block with a living document."""
+        blocks = self._living_blocks(first_row)
+        count = sum(rows for _, rows in blocks)
+        row_ids = np.empty(count, dtype=np.int64)
+        vectors = np.empty((count, self.dim), dtype=np.float32)
+        done = 0
+        for first, rows in blocks:
+            row_ids[done : done + rows] = np.arange(first, first + rows)
+            vectors[done : done + rows] = self._read_block(first, rows)
+            done += rows
+        return row_ids, vectors
+
+    def _living_blocks(self, first_row: int) -> list[tuple[int, int]]:
+        expected, living = first_row, []
+        for first, rows, alive in self._connection.execute(
+            "SELECT first_row, rows, EXISTS (SELECT 1 FROM documents "
+            "WHERE row >= first_row AND row < first_row + rows) "
+            "FROM vector_blocks WHERE first_row >= ? ORDER BY first_row",
             (first_row,),
         ):
-            whole = len(data) == count * self.dim * _VECTOR_TYPE.itemsize
-            if first != expected or not whole or zlib.crc32(data) != checksum:
-                raise CorruptIndex(
-                    f"{self._path}: the vectors of rows {expected} to {first + count - 1} are "
-                    "damaged (restore a backup, or index the corpus again)"
-                )
-            block = np.frombuffer(data, dtype=_VECTOR_TYPE).reshape(count, self.dim)
-            vectors[first - first_row : first - first_row + count] = block
-            expected = first + count
-        if expected != first_row + total:
+            if first != expected or rows < 1:
+                break
+            expected = first + rows
+            if alive:
+                living.append((first, rows))
+        end = int(self.read_setting("next_row"))
+        if expected != end:
             raise CorruptIndex(
-                f"{self._path}: the vectors of rows {expected} to {first_row + total - 1} are lost"
+                f"{self._path}: the vectors of rows {expected} to {end - 1} are lost"
             )
-        return np.arange(first_row, first_row + total, dtype=np.int64), vectors
+        return living
+
+    def _read_block(self, first: int, rows: int) -> FloatArray:
+        checksum, data = self._connection.execute(
+            "SELECT crc32, data FROM vector_blocks WHERE first_row = ?", (first,)
+        ).fetchone()
+        whole = len(data) == rows * self.dim * _VECTOR_TYPE.itemsize
+        if not whole or zlib.crc32(data) != checksum:
+            raise CorruptIndex(
+                f"{self._path}: the vectors of rows {first} to {first + rows - 1} are damaged "
+                "(restore a backup, or index the corpus again)"
+            )
+        return np.frombuffer(data, dtype=_VECTOR_TYPE).reshape(rows, self.dim)
 
     def known_ids(self, ids: Sequence[str]) -> set[str]:
         """Return those of `ids` that are in the store."""
@@ -305,6 +338,14 @@ class DocumentStore:
             f"SELECT row, id, text, title, metadata FROM documents {condition}", values
         ):
             yield row, Document(id=id_, text=text, title=title, metadata=json.loads(metadata))
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
 
 
 def _connect(path: Path) -> sqlite3.Connection:

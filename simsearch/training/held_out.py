@@ -51,6 +51,7 @@ class HeldOut(Protocol):
 
     deciding_metric: str
     description: str
+    size: int  # queries or pairs: what a difference is averaged over
 
     def score(self, encoder: TextEncoder) -> Scores: ...
     def compare(self, before: Scores, after: Scores) -> dict[str, Difference]: ...
@@ -63,6 +64,7 @@ class HeldOutRetrieval:
         if not task.queries or not task.corpus:
             raise InvalidData("the held-out data has no query with an answer in its corpus")
         self.task = task
+        self.size = len(task.queries)
         self.deciding_metric = "ndcg@10"
         self.description = (
             f"{len(task.queries):,} queries against {len(task.corpus):,} texts"
@@ -85,6 +87,7 @@ class HeldOutPairs:
     """Pairs with a known answer each; every metric is a statistic over all pairs at once."""
 
     def __init__(self, pairs: Sequence[LabelledPair | ScoredPair]) -> None:
+        self.size = len(pairs)
         self._first = [pair.sentence1 for pair in pairs]
         self._second = [pair.sentence2 for pair in pairs]
         self._gold = np.array(

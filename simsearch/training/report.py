@@ -9,8 +9,6 @@ from typing import Any
 
 from simsearch.evaluation import Difference
 
-RUN = "run"
-
 
 def before_after_table(
     before: Mapping[str, float], after: Mapping[str, float], difference: Mapping[str, Difference]

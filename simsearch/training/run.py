@@ -15,11 +15,11 @@ from dataclasses import replace as with_changes
 from enum import StrEnum
 from pathlib import Path
 
-from simsearch.encoder import MODEL_FILE, Encoder, write_model_file
+from simsearch.encoder import Encoder, write_model_file
 from simsearch.encoder.layout import read_layout
-from simsearch.errors import AlreadyExists, InvalidData
+from simsearch.errors import InvalidData
 from simsearch.evaluation import Difference
-from simsearch.files import check_free, new_directory, occupied
+from simsearch.files import draft_directory, install_directory
 from simsearch.formats import Example
 from simsearch.search_index import RetrievalTask
 from simsearch.training.config import TrainingConfig
@@ -37,13 +37,16 @@ from simsearch.training.held_out import (
     make_held_out,
 )
 from simsearch.training.objectives import Objective, choose_objective
+from simsearch.training.output import RUN, check_output, place_of
 from simsearch.training.report import (
-    RUN,
     before_after_table,
     report_text,
     write_run_folder,
 )
 from simsearch.training.trainer import load_trainable, resolve, save_model, steps_of, train
+from simsearch.version import __version__
+
+SIGNIFICANCE = 0.05
 
 # Called with the stage, and how much of it is done: ("train", 3, 57).
 Progress = Callable[[str, int, int], None]
@@ -59,7 +62,11 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class FinetuneResult:
-    """What a run found; `difference` is after - before, by metric."""
+    """What a run found; `difference` is after - before, by metric.
+
+    `model` is the model directory (of a rejected model nothing was written to it, or only the run
+    folder), `run` the run folder.
+    """
 
     before: Mapping[str, float]
     after: Mapping[str, float]
@@ -67,6 +74,7 @@ class FinetuneResult:
     verdict: Verdict
     reason: str
     model: str
+    run: str
     objective: str
     examples: int
     held_out: str
@@ -100,8 +108,9 @@ def finetune(
 
     The base encoder is scored first, then the tuned one as it was exported, both on the same
     held-out data: `evaluation`, or a leakage-free split of `data`. The verdict is `keep` when the
-    95% interval of the deciding metric's difference lies above 0. On `reject` only the run folder
-    is left in `output`, unless `force`.
+    95% interval of the deciding metric's difference lies above 0 and p is at most 0.05. On
+    `reject` only the run folder is left in `output`, unless `force`; a model that is there already
+    stays, and the run folder goes to `output` + ".rejected".
 
     `say` is told in plain lines what was found and decided; `progress` follows the slow stages.
 
@@ -113,9 +122,7 @@ def finetune(
     started = time.monotonic()
     config = config or TrainingConfig()
     output = Path(output)
-    check_free(output, replace=replace)
-    if occupied(output) and not _is_model(output):
-        raise AlreadyExists(f"{output} exists and is no model directory, which is never replaced")
+    check_output(output, replace=replace)
     plan = _plan(data, evaluation, config, say)
 
     base = Encoder.load(encoder, max_length=config.max_length)
@@ -125,7 +132,7 @@ def finetune(
     metric = check_metric(plan.held_out, before, config.metric)
     say(f"before: {metric} {before.metrics[metric]:.4f} ({plan.held_out.description})")
 
-    with new_directory(output, replace=replace) as draft:
+    with draft_directory(output) as draft:
         training_started = time.monotonic()
         log = _train(base, draft, plan, config, progress)
         training_seconds = round(time.monotonic() - training_started, 1)
@@ -142,6 +149,7 @@ def finetune(
             verdict=verdict,
             reason=reason,
             model=str(output),
+            run=str(place_of(output, kept=verdict is Verdict.KEEP or force) / RUN),
             objective=plan.objective.name,
             examples=len(plan.training),
             held_out=plan.held_out.description,
@@ -149,27 +157,30 @@ def finetune(
             seconds=round(time.monotonic() - started, 1),
         )
         _document(draft, base, tuned, plan, config, result, log)
-        if verdict is Verdict.REJECT and not force:
+        kept = verdict is Verdict.KEEP or force
+        if not kept:
             _keep_only_run_folder(draft)
+        install_directory(draft, place_of(output, kept=kept), replace=True)
     say(f"verdict: {verdict} ({reason})")
     return result
 
 
-def _is_model(path: Path) -> bool:
-    """Whether a directory was made by a run; nothing else is ever replaced."""
-    return (path / RUN / "result.json").is_file() or (path / MODEL_FILE).is_file()
-
-
 def judge(metric: str, difference: Difference) -> tuple[Verdict, str]:
     """Return the verdict on a difference and its reason in words."""
-    interval = f"{difference.low:+.4f} .. {difference.high:+.4f}"
-    if difference.low > 0:
-        return Verdict.KEEP, f"{metric} rose by {difference.value:.4f}, 95% interval {interval}"
-    return (
-        Verdict.REJECT,
-        f"{metric} changed by {difference.value:+.4f}, and its 95% interval {interval} "
-        "does not lie above 0",
-    )
+    interval = f"95% interval {difference.low:+.4f} .. {difference.high:+.4f}"
+    if difference.low <= 0:
+        return (
+            Verdict.REJECT,
+            f"{metric} changed by {difference.value:+.4f}, and its {interval} does not lie above 0",
+        )
+    # With few units the bootstrap's interval is too narrow; the permutation test is exact.
+    if difference.p > SIGNIFICANCE:
+        return (
+            Verdict.REJECT,
+            f"{metric} rose by {difference.value:.4f}, {interval}, but with p = {difference.p:.2f} "
+            "that may be chance (hold out more data)",
+        )
+    return Verdict.KEEP, f"{metric} rose by {difference.value:.4f}, {interval}"
 
 
 def _plan(
@@ -180,6 +191,8 @@ def _plan(
 ) -> _Plan:
     objective = choose_objective(config.objective, data.kind)
     examples, duplicates = without_duplicates(data.examples)
+    if evaluation is not None and not isinstance(evaluation, RetrievalTask) and not evaluation:
+        raise InvalidData("the evaluation data is empty")
     if evaluation is None:
         training, held = split_examples(
             examples, share=config.held_out, limit=config.held_out_limit, seed=config.seed
@@ -189,7 +202,10 @@ def _plan(
         training, leaks = without_leaks(examples, evaluation)
         held = []
     if not training:
-        raise InvalidData("no training examples are left beside the held-out ones")
+        raise InvalidData(
+            "no training examples are left: all of them share a text with the held-out data "
+            "(held-out questions need answers of their own, or a BEIR folder as --eval)"
+        )
     held_out: HeldOut
     if isinstance(evaluation, RetrievalTask):
         held_out = HeldOutRetrieval(evaluation)
@@ -200,6 +216,11 @@ def _plan(
             distractors=data.distractors,
             distractor_limit=config.distractors,
             seed=config.seed,
+        )
+    if held_out.size < 2:
+        raise InvalidData(
+            f"only {held_out.size} question can be held out of {len(data.examples)} examples, "
+            "which proves nothing (bring more, or evaluation data of its own)"
         )
     numbers = resolve(config, objective)
     facts = {
@@ -326,6 +347,6 @@ def _hash_examples(examples: Sequence[Example]) -> str:
 
 
 def _versions() -> dict[str, str]:
-    names = ("simsearch", "torch", "transformers", "sentence-transformers", "numpy")
+    names = ("torch", "transformers", "sentence-transformers", "numpy")
     found = {name: importlib.metadata.version(name) for name in names}
-    return {"python": platform.python_version(), **found}
+    return {"simsearch": __version__, "python": platform.python_version(), **found}

@@ -21,7 +21,7 @@ from transformers import PrinterCallback, TrainerCallback
 
 from simsearch.encoder.layout import Layout
 from simsearch.encoder.torch_runtime import quiet_transformers
-from simsearch.errors import EncoderError
+from simsearch.errors import EncoderError, SystemFailure
 from simsearch.formats import Example
 from simsearch.training.config import TrainingConfig
 from simsearch.training.micro_batches import MicroBatchedLoss
@@ -136,8 +136,11 @@ def steps_of(examples: int, numbers: Resolved) -> int:
 
 def save_model(model: SentenceTransformer, directory: Path) -> None:
     """Write the model as a plain sentence-transformers directory, weights as safetensors."""
-    with quiet_transformers():
-        model.save_pretrained(str(directory), create_model_card=False, safe_serialization=True)
+    try:
+        with quiet_transformers():
+            model.save_pretrained(str(directory), create_model_card=False, safe_serialization=True)
+    except Exception as error:  # a full disk is an OSError or an error of safetensors
+        raise SystemFailure(f"{directory}: {error}") from error
 
 
 class _Trainer(SentenceTransformerTrainer):  # type: ignore[misc]  # the library is untyped

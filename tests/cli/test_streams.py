@@ -76,7 +76,7 @@ def test_info_is_one_object(run: Run, index_dir: Path, tiny_encoder_dir: Path) -
     facts = outcome.object
     with SearchIndex.open(index_dir) as index:
         assert facts["fingerprint"] == index.encoder.fingerprint
-    assert (facts["documents"], facts["deleted"], facts["dim"]) == (3, 0, 32)
+    assert (facts["documents"], facts["dead_rows"], facts["dim"]) == (3, 0, 32)
     assert (facts["finished"], facts["encoder"]) == (True, str(tiny_encoder_dir))
 
 

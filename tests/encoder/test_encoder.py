@@ -11,7 +11,7 @@ from conftest import WORDS, write_tiny_encoder
 from simsearch.encoder import Encoder, EncodingCounts, UnencodableText, read_model_file
 from simsearch.encoder.export import PARITY_TEXTS, export_encoder, parity_texts
 from simsearch.encoder.layout import read_layout
-from simsearch.errors import AlreadyExists, EncoderError, InvalidData
+from simsearch.errors import AlreadyExists, EncoderError, InvalidData, InvalidInput
 
 TEXTS = ["my card was swallowed", "the cat", "late " * 40, "卡", "🙂 unknown words", "a"]
 
@@ -82,7 +82,23 @@ def test_a_smaller_window_is_another_encoder(encoder, tiny_encoder_dir):
         capped.encode(["my card was late"]), encoder.encode(["my card"]), atol=1e-6
     )
     assert capped.fingerprint != encoder.fingerprint
-    assert Encoder.load(tiny_encoder_dir, max_length=999).fingerprint == encoder.fingerprint
+    assert Encoder.load(tiny_encoder_dir, max_length=32).fingerprint == encoder.fingerprint
+
+
+@pytest.mark.parametrize("max_length", [-5, 0, 1, 2, 33, 100_000])
+def test_a_window_that_cannot_be_is_refused(tiny_encoder_dir, max_length):
+    with pytest.raises(InvalidInput, match=r"max_length must be 3\.\.32"):
+        Encoder.load(tiny_encoder_dir, max_length=max_length)
+
+
+def test_one_text_is_not_taken_for_several(encoder):
+    with pytest.raises(InvalidInput, match="several texts"):
+        encoder.encode("hello")
+
+
+def test_an_unknown_runtime_is_refused(tiny_encoder_dir):
+    with pytest.raises(InvalidInput, match=r"no runtime 'tpu' \(there are: onnx, torch\)"):
+        Encoder.load(tiny_encoder_dir, runtime="tpu")
 
 
 def test_what_encoding_loses_is_counted(encoder):
@@ -152,6 +168,15 @@ def spoil(monkeypatch, encoder, *, rows, value):
     monkeypatch.setattr(encoder._runtime, "run", run)
 
 
+def test_a_swapped_tokenizer_of_an_export_is_refused(encoder, tmp_path):
+    encoder.save_export(tmp_path / "export")
+    tokenizer = tmp_path / "export" / "tokenizer.json"
+    swapped = tokenizer.read_text().replace('"cat"', '"tmp"').replace('"dog"', '"cat"')
+    tokenizer.write_text(swapped.replace('"tmp"', '"dog"'))
+    with pytest.raises(EncoderError, match=r"tokenizer\.json is damaged"):
+        Encoder.load(tmp_path / "export")
+
+
 @pytest.mark.parametrize("value", [np.nan, np.inf, 0.0])
 def test_a_bad_row_of_a_batch_is_encoded_again_alone(encoder, monkeypatch, value):
     expected = encoder.encode(["cat", "dog"])
@@ -186,6 +211,18 @@ def test_an_export_answers_alone(encoder, tmp_path):
         alone.save(tmp_path / "model")
 
 
+def test_a_directory_of_another_tool_is_left_as_it_is(tiny_encoder_dir, tmp_path):
+    model = shutil.copytree(tiny_encoder_dir, tmp_path / "model")
+    (model / "onnx").mkdir()
+    (model / "onnx" / "model_qint8.onnx").write_bytes(b"mine")
+    before = sorted(path.relative_to(model) for path in model.rglob("*"))
+    Encoder.load(model).encode(["cat"])
+    assert sorted(path.relative_to(model) for path in model.rglob("*")) == before
+    with pytest.raises(AlreadyExists, match="never replaced"):
+        Encoder.load(tiny_encoder_dir).save(model, replace=True)
+    assert (model / "onnx" / "model_qint8.onnx").read_bytes() == b"mine"
+
+
 def test_an_encoder_on_torch_has_no_export_to_give(torch_encoder, tmp_path):
     with pytest.raises(EncoderError, match="runs on torch"):
         torch_encoder.save_export(tmp_path / "export")
@@ -202,7 +239,8 @@ def test_a_damaged_export_of_an_index_is_refused(encoder, tmp_path):
 
 
 def test_a_damaged_export_of_a_model_is_made_anew(encoder, tiny_encoder_dir, tmp_path):
-    model = shutil.copytree(tiny_encoder_dir, tmp_path / "model")
+    Encoder.load(tiny_encoder_dir).save(tmp_path / "model")
+    model = tmp_path / "model"
     (model / "onnx" / "encoder.onnx").write_bytes(b"damaged")
     np.testing.assert_allclose(Encoder.load(model).encode(TEXTS), encoder.encode(TEXTS), atol=1e-5)
 
@@ -229,7 +267,7 @@ def test_without_an_export_torch_is_used_with_a_warning(tmp_path, monkeypatch, c
     from simsearch.encoder import export
 
     monkeypatch.setattr(export, "PARITY_COSINE", 1.1)
-    model = write_tiny_encoder(tmp_path / "model")
+    model = write_tiny_encoder(tmp_path / "model", seed=7)  # one that has no export yet
     assert Encoder.load(model).runtime == "torch"
     assert "torch is used instead" in caplog.text
     with pytest.raises(EncoderError, match="disagrees"):

@@ -172,6 +172,41 @@ def test_every_setting_that_decides_the_vectors_changes_the_fingerprint(director
     assert fingerprint(read_layout(directory)) != before
 
 
+@pytest.mark.parametrize("change", [{"num_attention_heads": 4}, {"hidden_act": "relu"}])
+def test_what_the_weights_are_used_for_changes_the_fingerprint(directory, change):
+    before = fingerprint(read_layout(directory))
+    edit(directory / "config.json", **change)
+    assert fingerprint(read_layout(directory)) != before
+
+
+def test_where_a_model_comes_from_does_not_matter(directory):
+    before = fingerprint(read_layout(directory))
+    edit(directory / "config.json", _name_or_path="elsewhere", transformers_version="9.9")
+    assert fingerprint(read_layout(directory)) == before
+
+
+@pytest.mark.parametrize(
+    ("name", "changes"),
+    [
+        ("config.json", {"hidden_size": None}),
+        ("config.json", {"max_position_embeddings": "many"}),
+        ("sentence_bert_config.json", {"max_seq_length": "long"}),
+        ("config_sentence_transformers.json", {"prompts": ["query: "]}),
+        ("1_Pooling/config.json", {"pooling_mode": 3}),
+    ],
+)
+def test_a_malformed_setting_is_an_error_of_the_encoder(directory, name, changes):
+    edit(directory / name, **changes)
+    with pytest.raises(EncoderError, match=r"malformed|not supported"):
+        read_layout(directory)
+
+
+def test_a_module_list_of_something_else_is_an_error_of_the_encoder(directory):
+    (directory / "modules.json").write_text('["Transformer"]')
+    with pytest.raises(EncoderError, match="malformed"):
+        read_layout(directory)
+
+
 def test_padding_and_truncation_of_the_tokenizer_file_do_not_matter(directory):
     before = fingerprint(read_layout(directory))
     edit(directory / "tokenizer.json", padding=None, truncation=None)

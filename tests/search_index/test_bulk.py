@@ -3,7 +3,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from simsearch.errors import AlreadyExists, DuplicateId, EncoderMismatch, InvalidData
+from simsearch.errors import (
+    AlreadyExists,
+    DuplicateId,
+    EncoderMismatch,
+    IndexLocked,
+    InvalidData,
+)
 from simsearch.records import Document
 from simsearch.search_index import (
     SearchIndex,
@@ -124,6 +130,43 @@ def test_an_interrupted_replacement_leaves_the_old_index_and_is_taken_up(tmp_pat
     report = build(path, hash_encoder, documents(5, start=10), replace=True)
     assert report.unchanged == 5
     assert ids(path, hash_encoder) == {f"d{n}" for n in range(10, 15)}
+
+
+def test_a_second_build_of_the_same_index_is_told_who_builds(tmp_path, hash_encoder):
+    with build_index(tmp_path / "i", encoder=hash_encoder, replace=False) as index:
+        write_corpus(index.upsert, documents(3), total=3)
+        with pytest.raises(IndexLocked, match=r"locked by pid \d+"):
+            build(tmp_path / "i", hash_encoder, documents(9, start=50))
+        write_corpus(index.upsert, documents(3, start=3), total=3)
+    assert ids(tmp_path / "i", hash_encoder) == {f"d{n}" for n in range(6)}
+
+
+@pytest.mark.parametrize(
+    ("name", "content"), [("meta.db", "damaged"), ("FORMAT", "simsearch-index 99 simsearch/9.9\n")]
+)
+def test_replace_replaces_an_index_that_cannot_be_opened(tmp_path, hash_encoder, name, content):
+    path = tmp_path / "i"
+    build(path, hash_encoder, documents(3))
+    (path / name).write_text(content)
+    build(path, hash_encoder, documents(2), replace=True)
+    assert ids(path, hash_encoder) == {"d0", "d1"}
+
+
+def test_a_replacement_begun_with_another_encoder_is_begun_anew(tmp_path, hash_encoder):
+    path = tmp_path / "i"
+    build(path, hash_encoder, documents(3))
+    interrupt(path, hash_encoder, documents(5, start=10), replace=True)
+    hash_encoder.fingerprint = "hash-2"
+    assert build(path, hash_encoder, documents(2), replace=True).added == 2
+
+
+def test_a_link_to_an_index_stays_a_link(tmp_path, hash_encoder):
+    build(tmp_path / "real", hash_encoder, documents(3))
+    (tmp_path / "link").symlink_to(tmp_path / "real")
+    build(tmp_path / "link", hash_encoder, documents(2), replace=True)
+    assert (tmp_path / "link").is_symlink()
+    assert ids(tmp_path / "real", hash_encoder) == {"d0", "d1"}
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["link", "real"]
 
 
 def test_known_ids_are_refused_before_any_write(tmp_path, hash_encoder):

@@ -14,9 +14,11 @@ from simsearch.errors import (
     EncoderError,
     EncoderMismatch,
     IncompatibleIndex,
+    IndexLocked,
     InvalidData,
     InvalidInput,
     NotFound,
+    SystemFailure,
 )
 from simsearch.records import Document
 from simsearch.search_index import SearchIndex
@@ -284,7 +286,7 @@ def test_a_document_without_a_finite_vector_is_named(index, hash_encoder, monkey
 def test_info_tells_what_is_there(index, tmp_path):
     index.delete(["cat"])
     info = index.info()
-    assert (info.documents, info.deleted, info.dim) == (3, 1, 256)
+    assert (info.documents, info.dead_rows, info.dim) == (3, 1, 256)
     assert (info.encoder, info.fingerprint, info.finished) == ("hash", "hash-1", True)
     assert info.commit_number == 2
     assert info.bytes_on_disk > 4 * 256 * 4
@@ -355,3 +357,89 @@ def test_a_closed_index_says_that_it_is_closed(index):
 def test_an_encoder_may_be_given_by_name(tmp_path, tiny_encoder_dir):
     with SearchIndex.create(tmp_path / "by-name", encoder=str(tiny_encoder_dir)) as index:
         assert (index.dim, index.encoder.name) == (32, str(tiny_encoder_dir))
+
+
+def test_one_query_is_not_taken_for_several(index):
+    with pytest.raises(InvalidInput, match="several queries"):
+        index.search_many("hello")
+
+
+def test_true_is_not_one_in_metadata(index):
+    index.upsert([Document("flag", "x", metadata={"on": True})])
+    assert index.upsert([Document("flag", "x", metadata={"on": 1})]).replaced == 1
+    assert index.get("flag").metadata["on"] is not True
+
+
+def test_a_directory_that_is_no_index_is_never_replaced(tmp_path, hash_encoder):
+    (tmp_path / "precious").mkdir()
+    (tmp_path / "precious" / "thesis.txt").write_text("years")
+    with pytest.raises(AlreadyExists, match="never replaced"):
+        SearchIndex.create(tmp_path / "precious", encoder=hash_encoder, replace=True)
+    assert (tmp_path / "precious" / "thesis.txt").read_text() == "years"
+
+
+def test_a_write_to_an_index_that_was_replaced_is_refused(index, tmp_path, hash_encoder):
+    SearchIndex.create(tmp_path / "index", encoder=hash_encoder, replace=True).close()
+    for use in (
+        lambda: index.add([Document("new", "acknowledged and lost")]),
+        lambda: index.search("cat"),
+        lambda: len(index),
+    ):
+        with pytest.raises(SystemFailure, match="replaced or deleted since it was opened"):
+            use()
+
+
+def test_an_index_is_not_replaced_while_somebody_writes_to_it(
+    index, tmp_path, hash_encoder, monkeypatch
+):
+    from simsearch.storage import locks
+
+    monkeypatch.setattr(locks, "LOCK_BUDGET", 0.0)
+    with (
+        locks.writer_lock(tmp_path / "index" / "LOCK"),
+        pytest.raises(IndexLocked),
+    ):
+        SearchIndex.create(tmp_path / "index", encoder=hash_encoder, replace=True)
+    assert len(index) == 4
+
+
+def test_a_link_in_the_place_of_the_lock_is_not_followed(index, tmp_path):
+    victim = tmp_path / "victim"
+    victim.write_text("keep me")
+    (tmp_path / "index" / "LOCK").unlink()
+    (tmp_path / "index" / "LOCK").symlink_to(victim)
+    with pytest.raises(SystemFailure):
+        index.delete(["cat"])
+    assert victim.read_text() == "keep me"
+
+
+def test_a_damaged_encoder_copy_is_damage_of_the_index(tmp_path, tiny_encoder_dir):
+    SearchIndex.create(tmp_path / "i", encoder=tiny_encoder_dir).close()
+    description = tmp_path / "i" / "encoder" / "encoder.json"
+    description.write_text(description.read_text().replace('"max_length": 32', '"max_length": 8'))
+    with SearchIndex.open(tmp_path / "i") as damaged, pytest.raises(CorruptIndex, match="damaged"):
+        damaged.search("cat")
+
+
+def test_vectors_without_a_document_are_damage(index, tmp_path):
+    import sqlite3
+
+    connection = sqlite3.connect(tmp_path / "index" / "meta.db")
+    connection.execute("DELETE FROM documents WHERE id = 'cat'")
+    connection.commit()
+    connection.close()
+    with pytest.raises(CorruptIndex, match="row 2 has a vector but no document"):
+        index.search("cat")
+
+
+def test_blocks_of_dead_rows_are_not_read(index, tmp_path, hash_encoder):
+    """An index that is upserted for years must not get slower to open."""
+    import sqlite3
+
+    index.upsert([Document(name, f"{text} again") for name, text in TEXTS.items()])
+    connection = sqlite3.connect(tmp_path / "index" / "meta.db")
+    connection.execute("UPDATE vector_blocks SET data = x'00' WHERE first_row = 0")  # unreadable
+    connection.commit()
+    connection.close()
+    with SearchIndex.open(tmp_path / "index", encoder=hash_encoder) as reopened:
+        assert reopened.search("cat mat", k=1)[0].id == "cat"

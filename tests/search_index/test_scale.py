@@ -58,4 +58,4 @@ def test_fifty_thousand_lines_are_indexed_searched_and_deleted(data_dir, tmp_pat
         assert len(answer["hits"]) == 1000
         assert not {hit["id"] for hit in answer["hits"]} & set(gone)
     (info,) = command(capsys, "info", index)
-    assert (info["documents"], info["deleted"]) == (LINES - len(set(gone)), len(set(gone)))
+    assert (info["documents"], info["dead_rows"]) == (LINES - len(set(gone)), len(set(gone)))

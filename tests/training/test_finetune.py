@@ -231,12 +231,46 @@ def test_a_run_that_fails_leaves_nothing_behind(tmp_path, tiny_encoder_dir):
         run(tmp_path, tiny_encoder_dir, make_pairs(60), config=TrainingConfig(metric="bleu"))
     with pytest.raises(InvalidData, match="got none"):
         run(tmp_path, tiny_encoder_dir, [])
+    with pytest.raises(InvalidData, match="evaluation data is empty"):
+        run(tmp_path, tiny_encoder_dir, make_pairs(60), evaluation=[])
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize(("low", "verdict"), [(0.001, "keep"), (0.0, "reject"), (-0.001, "reject")])
-def test_keep_needs_an_interval_above_zero(low, verdict):
-    assert judge("ndcg@10", Difference(0.02, low, 0.04, 0.5))[0] == verdict
+@pytest.mark.parametrize(
+    ("low", "p", "verdict"),
+    [
+        (0.001, 0.05, "keep"),
+        (0.0, 0.001, "reject"),
+        (-0.001, 0.001, "reject"),
+        (0.001, 0.06, "reject"),  # few units: the interval is too narrow, p is not
+    ],
+)
+def test_keep_needs_an_interval_above_zero_and_a_small_p(low, p, verdict):
+    assert judge("ndcg@10", Difference(0.02, low, 0.04, p))[0] == verdict
+
+
+def test_two_questions_prove_nothing(tmp_path, tiny_encoder_dir):
+    config = TrainingConfig(epochs=8, batch_size=4, learning_rate=2e-3)
+    result = run(tmp_path, tiny_encoder_dir, make_pairs(12), config=config)
+    assert result.verdict is Verdict.REJECT
+
+
+@pytest.mark.parametrize("count", [2, 5])
+def test_too_few_pairs_are_refused_before_any_training(tmp_path, tiny_encoder_dir, count):
+    with pytest.raises(InvalidData, match="only 1 question can be held out"):
+        run(tmp_path, tiny_encoder_dir, make_pairs(count))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_rejected_run_does_not_replace_a_model(tmp_path, tiny_encoder_dir):
+    run(tmp_path, tiny_encoder_dir, make_pairs(60), force=True)
+    good = Encoder.load(tmp_path / "model").fingerprint
+    config = TrainingConfig(epochs=1, learning_rate=1e-12, seed=0)
+    result = run(tmp_path, tiny_encoder_dir, make_pairs(60), config=config, replace=True)
+    assert result.verdict is Verdict.REJECT
+    assert Encoder.load(tmp_path / "model").fingerprint == good
+    assert result.run == str(tmp_path / "model.rejected" / "run")
+    assert "**verdict: reject**" in (tmp_path / "model.rejected/run/report.md").read_text()
 
 
 @pytest.mark.parametrize(
