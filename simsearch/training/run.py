@@ -264,6 +264,7 @@ def _train(
         progress=lambda done, total: progress("train", done, total),
     )
     save_model(model, draft)
+    write_model_file(draft, {})  # makes it a directory of ours, which keeps its export inside
     return log
 
 

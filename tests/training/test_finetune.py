@@ -69,6 +69,12 @@ def test_the_kept_model_loads_here_and_in_sentence_transformers(kept, tiny_encod
     assert not np.allclose(tuned.encode(texts), base.encode(texts), atol=1e-2)
 
 
+def test_the_model_brings_its_export(kept):
+    output, _, _, _ = kept
+    names = sorted(entry.name for entry in (output / "onnx").iterdir())
+    assert names == ["encoder.json", "encoder.onnx", "tokenizer.json"]
+
+
 def test_the_model_file_says_what_the_model_is(kept, tiny_encoder_dir):
     output, result, _, _ = kept
     content = read_model_file(output)
