@@ -181,6 +181,7 @@ class Encoder:
     @classmethod
     def _open_export(cls, directory: Path) -> Encoder:
         spec = _read_export(directory)
+        spec = with_changes(spec, name=spec.name or str(directory))
         tokenizer = TextTokenizer(
             directory / "tokenizer.json", max_length=spec.max_length, lower_case=spec.lower_case
         )
@@ -422,7 +423,9 @@ def _find_or_make_export(files: EncoderFiles, layout: Layout, spec: EncoderSpec)
     # Said where it surprises: at the first use of an encoder, not at the end of a training run.
     level = logging.DEBUG if files.ours_to_write else logging.INFO
     logger.log(level, "exporting %s for use without torch, once", spec.name)
-    export_encoder(layout, directory, description={"format": EXPORT_FORMAT, **asdict(spec)})
+    # Inside a model directory the export is named by that directory, wherever it is moved to.
+    described = with_changes(spec, name="") if files.ours_to_write else spec
+    export_encoder(layout, directory, description={"format": EXPORT_FORMAT, **asdict(described)})
     return directory
 
 

@@ -73,6 +73,8 @@ def test_the_model_brings_its_export(kept):
     output, _, _, _ = kept
     names = sorted(entry.name for entry in (output / "onnx").iterdir())
     assert names == ["encoder.json", "encoder.onnx", "tokenizer.json"]
+    assert json.loads((output / "onnx" / "encoder.json").read_text())["name"] == ""
+    assert Encoder.load(output / "onnx").name == str(output / "onnx")
 
 
 def test_the_model_file_says_what_the_model_is(kept, tiny_encoder_dir):
