@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -16,6 +16,9 @@ from simsearch.cli.options import bundled
 from simsearch.cli.output import Output
 from simsearch.cli.query import hit_fields, print_hits
 from simsearch.errors import AlreadyExists
+
+if TYPE_CHECKING:
+    from simsearch.records import Document, Pair
 
 # Docstrings are cut here, as most of what they say stands in the first lines.
 MAX_LENGTH = 100
@@ -34,13 +37,7 @@ def demo(
     ] = Path(),
 ) -> int:
     """Fine-tune, index and query the docstrings of this Python's standard library."""
-    from simsearch.demo import (
-        QUESTIONS,
-        demo_documents,
-        demo_pairs,
-        sample,
-        standard_library,
-    )
+    from simsearch.demo import QUESTIONS
     from simsearch.encoder import Encoder
     from simsearch.search_index import SearchIndex, write_corpus
     from simsearch.training import TrainingConfig, TrainingData, Verdict, finetune
@@ -49,24 +46,7 @@ def demo(
     model_dir, index_dir, data_dir = (out / name / "demo" for name in ("models", "indexes", "data"))
     report = out / "report.md"
     _check_report(report)
-    definitions = standard_library()
-    pairs = demo_pairs(definitions)
-    documents = demo_documents(definitions)
-    output.say(
-        f"the standard library has {len(documents):,} docstrings; {len(pairs):,} make a pair"
-    )
-    if quick:
-        pairs, documents = (
-            sample(pairs, QUICK_PAIRS, seed=0),
-            sample(documents, QUICK_DOCUMENTS, seed=0),
-        )
-    data_dir.mkdir(parents=True, exist_ok=True)
-    _write_jsonl(data_dir / "pairs.jsonl", (asdict(pair) for pair in pairs))
-    _write_jsonl(
-        data_dir / "corpus.jsonl",
-        ({"id": d.id, "title": d.title, "text": d.text, **d.metadata} for d in documents),
-    )
-
+    pairs, documents = _write_data(data_dir, output, quick=quick)
     with stages(output) as progress:
         result = finetune(
             TrainingData(pairs),
@@ -88,42 +68,54 @@ def demo(
                 progress=lambda done: progress("indexing", done, len(documents)),
             )
             answers = index.search_many(QUESTIONS, k=3)
-
-    run = Path(result.run)
-    shutil.copyfile(run / "curves.png", out / "report.png")
-    text = (run / "report.md").read_text(encoding="utf-8")
-    report.write_text(text.replace("curves.png", "report.png"), encoding="utf-8")
+    _copy_report(Path(result.run), report)
     seconds = round(time.monotonic() - started, 1)
+    asked = list(zip(QUESTIONS, answers, strict=True))
     if output.json_only:
-        output.result(
-            {
-                **contract(result),
-                "index": str(index_dir),
-                "documents": len(documents),
-                "report": str(report),
-                "answers": [
-                    {"query": question, "hits": [hit_fields(hit) for hit in hits]}
-                    for question, hits in zip(QUESTIONS, answers, strict=True)
-                ],
-                "seconds": seconds,
-            }
-        )
+        places = {"index": str(index_dir), "documents": len(documents), "report": str(report)}
+        found = [
+            {"query": question, "hits": [hit_fields(hit) for hit in hits]}
+            for question, hits in asked
+        ]
+        output.result({**contract(result), **places, "answers": found, "seconds": seconds})
         return 0 if kept else 1
-    for question, hits in zip(QUESTIONS, answers, strict=True):
+    for question, hits in asked:
         output.text(f"\n# {question}")
         print_hits(output, hits)
-    output.text("")
-    for what, path in (
-        ("encoder", model_dir),
-        ("index", index_dir),
-        ("report", report),
-        ("data", data_dir),
-    ):
-        output.text(f"{what:8} {path}")
+    output.text(
+        f"\nencoder  {model_dir}\nindex    {index_dir}\nreport   {report}\ndata     {data_dir}"
+    )
     output.say(f"{seconds:.0f} seconds. Try next:")
     for command in _next_commands(data_dir, model_dir if kept else None, out):
         output.say(f"  {shlex.join(command)}")
     return 0 if kept else 1
+
+
+def _write_data(
+    data_dir: Path, output: Output, *, quick: bool
+) -> "tuple[list[Pair], list[Document]]":
+    """Collect the corpus and its pairs, and leave them where the user can go on with them."""
+    from simsearch.demo import demo_documents, demo_pairs, sample, standard_library
+
+    definitions = standard_library()
+    pairs, documents = demo_pairs(definitions), demo_documents(definitions)
+    output.say(
+        f"the standard library has {len(documents):,} docstrings; {len(pairs):,} make a pair"
+    )
+    if quick:
+        pairs = sample(pairs, QUICK_PAIRS, seed=0)
+        documents = sample(documents, QUICK_DOCUMENTS, seed=0)
+    data_dir.mkdir(parents=True, exist_ok=True)
+    _write_jsonl(data_dir / "pairs.jsonl", (asdict(pair) for pair in pairs))
+    rows = ({"id": d.id, "title": d.title, "text": d.text, **d.metadata} for d in documents)
+    _write_jsonl(data_dir / "corpus.jsonl", rows)
+    return pairs, documents
+
+
+def _copy_report(run: Path, report: Path) -> None:
+    shutil.copyfile(run / "curves.png", report.with_suffix(".png"))
+    text = (run / "report.md").read_text(encoding="utf-8")
+    report.write_text(text.replace("curves.png", f"{report.stem}.png"), encoding="utf-8")
 
 
 def _check_report(report: Path) -> None:
