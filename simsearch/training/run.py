@@ -142,6 +142,8 @@ def finetune(
         progress("score after", 1, 1)
         difference = plan.held_out.compare(before, after)
         verdict, reason = judge(metric, difference[metric])
+        kept = verdict is Verdict.KEEP or force
+        place = place_of(output, kept=kept)
         result = FinetuneResult(
             before=before.metrics,
             after=after.metrics,
@@ -149,7 +151,7 @@ def finetune(
             verdict=verdict,
             reason=reason,
             model=str(output),
-            run=str(place_of(output, kept=verdict is Verdict.KEEP or force) / RUN),
+            run=str(place / RUN),
             objective=plan.objective.name,
             examples=len(plan.training),
             held_out=plan.held_out.description,
@@ -157,10 +159,10 @@ def finetune(
             seconds=round(time.monotonic() - started, 1),
         )
         _document(draft, base, tuned, plan, config, result, log)
-        kept = verdict is Verdict.KEEP or force
         if not kept:
             _keep_only_run_folder(draft)
-        install_directory(draft, place_of(output, kept=kept), replace=True)
+        # Not over what somebody else put there during the training.
+        install_directory(draft, place, replace=replace or place != output)
     say(f"verdict: {verdict} ({reason})")
     return result
 

@@ -234,6 +234,17 @@ def test_a_model_directory_is_replaced_whole(tmp_path, tiny_encoder_dir):
     assert Encoder.load(tmp_path / "model").dim == 32
 
 
+def test_what_appeared_during_the_training_is_not_overwritten(tmp_path, tiny_encoder_dir):
+    def put_something_there(stage, done, total):
+        if (stage, done) == ("train", 1):
+            (tmp_path / "model").mkdir()
+            (tmp_path / "model" / "theirs").write_text("keep me")
+
+    with pytest.raises(AlreadyExists, match="meanwhile"):
+        run(tmp_path, tiny_encoder_dir, make_pairs(60), force=True, progress=put_something_there)
+    assert (tmp_path / "model" / "theirs").read_text() == "keep me"
+
+
 def test_a_run_that_fails_leaves_nothing_behind(tmp_path, tiny_encoder_dir):
     with pytest.raises(InvalidInput, match="no metric 'bleu'"):
         run(tmp_path, tiny_encoder_dir, make_pairs(60), config=TrainingConfig(metric="bleu"))
