@@ -8,15 +8,23 @@ import logging
 import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from dataclasses import replace as with_changes
 from enum import StrEnum
 from pathlib import Path
 
 import numpy as np
 
-from simsearch.cache import file_sha256
 from simsearch.encoder.batching import pad, token_budget_batches
+from simsearch.encoder.export_files import (
+    CHECKED_FILES,
+    DESCRIPTION,
+    EXPORT_FORMAT,
+    GRAPH,
+    TOKENIZER,
+    EncoderSpec,
+    read_export,
+)
 from simsearch.encoder.fingerprint import fingerprint
 from simsearch.encoder.layout import Layout, read_layout
 from simsearch.encoder.locate import EncoderFiles, locate_encoder
@@ -47,10 +55,6 @@ logger = logging.getLogger("simsearch")
 TOKEN_BUDGET = 2048
 # Texts tokenized at once: bounds memory, and is enough to sort lengths into even batches.
 CHUNK = 4096
-
-EXPORT_FORMAT = 1
-# The files of an export, and where its description keeps their hashes.
-_CHECKED_FILES = {"encoder.onnx": "graph_sha256", "tokenizer.json": "tokenizer_sha256"}
 
 # Called with the number of texts done so far.
 Progress = Callable[[int], None]
@@ -88,20 +92,6 @@ class EncodedTokens:
 
     vectors: FloatArray
     offsets: IntArray
-
-
-@dataclass(frozen=True, slots=True)
-class EncoderSpec:
-    """What an encoder is, apart from its weights: the content of `encoder.json`."""
-
-    name: str
-    fingerprint: str
-    dim: int
-    max_length: int
-    pad_id: int
-    lower_case: bool
-    query_prompt: str
-    document_prompt: str
 
 
 class UnencodableText(EncoderError):
@@ -153,7 +143,7 @@ class Encoder:
             EncoderError: the encoder cannot be found, trusted or loaded.
         """
         wanted = _runtime_name(runtime)
-        if name is not None and (Path(name) / "encoder.json").is_file():
+        if name is not None and (Path(name) / DESCRIPTION).is_file():
             if wanted is RuntimeName.TORCH or max_length is not None:
                 raise InvalidInput(
                     f"{name} is an export: it has its window, and runs without torch"
@@ -180,10 +170,10 @@ class Encoder:
 
     @classmethod
     def _open_export(cls, directory: Path) -> Encoder:
-        spec = _read_export(directory)
+        spec = read_export(directory)
         spec = with_changes(spec, name=spec.name or str(directory))
         tokenizer = TextTokenizer(
-            directory / "tokenizer.json", max_length=spec.max_length, lower_case=spec.lower_case
+            directory / TOKENIZER, max_length=spec.max_length, lower_case=spec.lower_case
         )
         return cls(spec, tokenizer, _onnx_runtime(directory), layout=None, export=directory)
 
@@ -300,12 +290,12 @@ class Encoder:
             )
         with translated_os_errors(directory):
             directory.mkdir(mode=0o700)
-            for name in _CHECKED_FILES:
+            for name in CHECKED_FILES:
                 shutil.copyfile(self._export / name, directory / name)
-            content = json.loads((self._export / "encoder.json").read_text(encoding="utf-8"))
+            content = json.loads((self._export / DESCRIPTION).read_text(encoding="utf-8"))
             content |= asdict(self._spec)
             text = json.dumps(content, indent=2) + "\n"
-            (directory / "encoder.json").write_text(text, encoding="utf-8")
+            (directory / DESCRIPTION).write_text(text, encoding="utf-8")
 
     @staticmethod
     def _model_files(layout: Layout) -> list[Path]:
@@ -416,7 +406,7 @@ def _find_or_make_export(files: EncoderFiles, layout: Layout, spec: EncoderSpec)
     directory = files.export_directory(spec.fingerprint)
     # A damaged export is made anew: it is derived, and the model is at hand.
     with contextlib.suppress(EncoderError):
-        if _read_export(directory).fingerprint == spec.fingerprint:
+        if read_export(directory).fingerprint == spec.fingerprint:
             return directory
     from simsearch.encoder.export import export_encoder  # imports torch
 
@@ -429,28 +419,6 @@ def _find_or_make_export(files: EncoderFiles, layout: Layout, spec: EncoderSpec)
     return directory
 
 
-def _read_export(directory: Path) -> EncoderSpec:
-    """Read and verify an export."""
-    path = directory / "encoder.json"
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        if content["format"] != EXPORT_FORMAT:
-            raise EncoderError(f"{directory} holds an export of format {content['format']}")
-        spec = EncoderSpec(**{field.name: content[field.name] for field in fields(EncoderSpec)})
-        damaged = [
-            file
-            for file, name in _CHECKED_FILES.items()
-            if file_sha256(directory / file) != content[name]
-        ]
-    except FileNotFoundError as error:
-        raise EncoderError(f"{error.filename} is missing") from error
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise EncoderError(f"{path}: {error!r}") from error
-    if damaged:
-        raise EncoderError(f"{directory / damaged[0]} is damaged: its SHA-256 has changed")
-    return spec
-
-
 def _torch_runtime(layout: Layout) -> Runtime:
     from simsearch.encoder.torch_runtime import TorchRuntime
 
@@ -460,4 +428,4 @@ def _torch_runtime(layout: Layout) -> Runtime:
 def _onnx_runtime(export: Path) -> Runtime:
     from simsearch.encoder.onnx_runtime import OnnxRuntime
 
-    return OnnxRuntime(export / "encoder.onnx")
+    return OnnxRuntime(export / GRAPH)

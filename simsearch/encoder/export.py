@@ -18,6 +18,7 @@ import torch
 
 from simsearch.cache import file_sha256
 from simsearch.encoder.batching import pad
+from simsearch.encoder.export_files import CHECKED_FILES, DESCRIPTION, GRAPH, TOKENIZER
 from simsearch.encoder.layout import Layout
 from simsearch.encoder.onnx_runtime import OnnxRuntime
 from simsearch.encoder.runtime import SENTENCE_EMBEDDING, TokenBatch
@@ -25,10 +26,6 @@ from simsearch.encoder.tokenization import TextTokenizer
 from simsearch.encoder.torch_runtime import OUTPUTS, EncoderModule, TorchRuntime
 from simsearch.errors import EncoderError
 from simsearch.files import new_directory
-
-GRAPH = "encoder.onnx"
-TOKENIZER = "tokenizer.json"
-DESCRIPTION = "encoder.json"
 
 PARITY_COSINE = 0.9999
 PARITY_TEXTS = 200
@@ -47,7 +44,7 @@ def export_encoder(layout: Layout, destination: Path, *, description: dict[str, 
         shutil.copyfile(layout.tokenizer, draft / TOKENIZER)
         parity = _check_parity(layout, runtime, OnnxRuntime(draft / GRAPH))
         content = {**description, "parity": parity}
-        for name, file in (("graph_sha256", GRAPH), ("tokenizer_sha256", TOKENIZER)):
+        for file, name in CHECKED_FILES.items():
             content[name] = file_sha256(draft / file)
         (draft / DESCRIPTION).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 

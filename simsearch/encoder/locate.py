@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from simsearch.cache import cache_directory, file_sha256
+from simsearch.encoder.export_files import DESCRIPTION
 from simsearch.encoder.model_file import MODEL_FILE
 from simsearch.errors import EncoderError
 from simsearch.files import occupied
@@ -50,7 +51,7 @@ class EncoderFiles:
         hub snapshots, what other tools made) are left as they are: theirs is in the user's cache.
         """
         beside = self.directory / "onnx"
-        foreign = occupied(beside) and not (beside / "encoder.json").is_file()
+        foreign = occupied(beside) and not (beside / DESCRIPTION).is_file()
         if self.ours_to_write and not foreign:
             return beside
         return cache_directory() / "encoders" / fingerprint
