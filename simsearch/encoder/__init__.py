@@ -1,13 +1,11 @@
 """Text to vectors: finding, trusting, running and exporting encoders."""
 
-from simsearch.encoder.encoder import (
-    EncodedTokens,
-    Encoder,
-    EncodingCounts,
-    UnencodableText,
-)
+from simsearch.encoder.encoder import EncodedTokens, Encoder
+from simsearch.encoder.forward_pass import EncodingCounts, UnencodableText
 from simsearch.encoder.locate import DEFAULT_ENCODER
+from simsearch.encoder.matryoshka import truncate_embeddings
 from simsearch.encoder.model_file import MODEL_FILE, read_model_file, write_model_file
+from simsearch.encoder.precision import Precision, bulk_precision
 from simsearch.encoder.threads import set_threads
 
 __all__ = [
@@ -16,8 +14,11 @@ __all__ = [
     "EncodedTokens",
     "Encoder",
     "EncodingCounts",
+    "Precision",
     "UnencodableText",
+    "bulk_precision",
     "read_model_file",
     "set_threads",
+    "truncate_embeddings",
     "write_model_file",
 ]

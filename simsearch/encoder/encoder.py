@@ -2,85 +2,61 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import logging
 import os
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from dataclasses import replace as with_changes
-from enum import StrEnum
 from pathlib import Path
 
 import numpy as np
 
-from simsearch.encoder.batching import pad, token_budget_batches
+from simsearch.encoder.bulk import bfloat16_bulk, float32_bulk
 from simsearch.encoder.export_files import (
     CHECKED_FILES,
     DESCRIPTION,
     EXPORT_FORMAT,
-    GRAPH,
     TOKENIZER,
     EncoderSpec,
+    ExportRefused,
+    ModelMoved,
     read_export,
 )
-from simsearch.encoder.fingerprint import fingerprint
-from simsearch.encoder.layout import Layout, read_layout
+from simsearch.encoder.forward_pass import (
+    EncodingCounts,
+    ForwardPass,
+    Progress,
+)
+from simsearch.encoder.layout import SLOW_TOKENIZERS, Layout
+from simsearch.encoder.loading import (
+    RuntimeName,
+    cap_window,
+    describe,
+    find_or_make_export,
+    onnx_runtime,
+    read_whole_layout,
+    runtime_name,
+    torch_runtime,
+)
 from simsearch.encoder.locate import EncoderFiles, locate_encoder
 from simsearch.encoder.model_file import MODEL_FILE, write_model_file
+from simsearch.encoder.passages import split_documents
+from simsearch.encoder.precision import Precision
 from simsearch.encoder.runtime import (
     HIDDEN_STATES,
-    SENTENCE_EMBEDDING,
     TOKEN_EMBEDDINGS,
     FloatArray,
     IntArray,
     Runtime,
-    TokenBatch,
 )
-from simsearch.encoder.tokenization import TextTokenizer, TokenizedText
-from simsearch.errors import (
-    AlreadyExists,
-    EncoderError,
-    InvalidData,
-    InvalidInput,
-    SystemFailure,
-)
+from simsearch.encoder.tokenization import TextTokenizer
+from simsearch.errors import AlreadyExists, EncoderError, InvalidInput, SystemFailure
 from simsearch.files import new_directory, occupied, translated_os_errors
+from simsearch.records import Document
 
 logger = logging.getLogger("simsearch")
-
-# Tokens of one batch, padding included: the fastest of 1,024 to 16,384 with ONNX Runtime on two
-# cores (docs/log.md, 2026-11-22); the products then stay in the cache.
-TOKEN_BUDGET = 2048
-# Texts tokenized at once: bounds memory, and is enough to sort lengths into even batches.
-CHUNK = 4096
-
-# Called with the number of texts done so far.
-Progress = Callable[[int], None]
-
-
-class RuntimeName(StrEnum):
-    """What runs the encoder."""
-
-    ONNX = "onnx"
-    TORCH = "torch"
-
-
-@dataclass(slots=True)
-class EncodingCounts:
-    """What was seen while encoding; filled by `encode*` when passed to it."""
-
-    texts: int = 0
-    tokens: int = 0
-    unknown_tokens: int = 0
-    truncated: int = 0
-    all_unknown: int = 0
-
-    @property
-    def unknown_share(self) -> float:
-        """Share of tokens, special ones not counted, that the tokenizer does not know."""
-        return self.unknown_tokens / self.tokens if self.tokens else 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,14 +70,6 @@ class EncodedTokens:
     offsets: IntArray
 
 
-class UnencodableText(EncoderError):
-    """The encoder gave NaN or a zero vector for a text, alone and in float32 too."""
-
-    def __init__(self, position: int) -> None:
-        super().__init__(f"the encoder gives no finite, non-zero vector for text {position}")
-        self.position = position
-
-
 class Encoder:
     """A pretrained or tuned text encoder.
 
@@ -113,17 +81,42 @@ class Encoder:
     def __init__(
         self,
         spec: EncoderSpec,
-        tokenizer: TextTokenizer,
         runtime: Runtime,
         *,
-        layout: Layout | None,
-        export: Path | None,
+        tokenizer: Path,
+        files: EncoderFiles | None = None,
+        layout: Layout | None = None,
+        export: Path | None = None,
+        precision: Precision = Precision.FP32,
+        device: str = "cpu",
     ) -> None:
         self._spec = spec
-        self._tokenizer = tokenizer
-        self._runtime = runtime
+        self._files = files
         self._layout = layout
         self._export = export
+        self._precision = precision
+        self._tokenizer = TextTokenizer(
+            tokenizer, max_length=spec.max_length, lower_case=spec.lower_case
+        )
+        exact = ForwardPass(
+            self._tokenizer,
+            pad_id=spec.pad_id,
+            dim=spec.dim,
+            include_prompt=spec.include_prompt,
+            runtime=runtime,
+            bulk=float32_bulk(runtime),
+        )
+        self._exact = self._documents = exact
+        if precision is Precision.BF16:
+            bulk = bfloat16_bulk(
+                runtime,
+                self._tokenizer,
+                layout=layout,
+                export=export,
+                device=device,
+                pad_id=spec.pad_id,
+            )
+            self._documents = with_changes(exact, bulk=bulk, bulk_tokens=0)
 
     @classmethod
     def load(
@@ -131,51 +124,77 @@ class Encoder:
         name: str | os.PathLike[str] | None = None,
         *,
         runtime: RuntimeName | str | None = None,
+        precision: Precision | str = Precision.FP32,
+        device: str = "cpu",
         max_length: int | None = None,
     ) -> Encoder:
         """Load an encoder by directory or hub name; None is the packaged default.
 
         Without `runtime` the torch-free one is used; the export that it needs is made on first
-        use (which imports torch once) and kept in the model directory or the user's cache.
-        `max_length` caps the window in tokens, and changes the fingerprint: it is for trials.
+        use (which imports torch once) and kept in the model directory or the user's cache. An
+        encoder that cannot be exported runs on torch, with a warning.
+
+        With `precision="bf16"` documents are encoded in bfloat16, by OpenVINO if it is installed,
+        else by torch; queries stay in float32. `device` (`cpu`, `cuda`, `cuda:1`, ...) says where
+        torch runs. `max_length` caps the window in tokens, and changes the fingerprint: it is for
+        trials.
 
         Raises:
             EncoderError: the encoder cannot be found, trusted or loaded.
         """
-        wanted = _runtime_name(runtime)
+        wanted, numbers = runtime_name(runtime), _precision(precision)
         if name is not None and (Path(name) / DESCRIPTION).is_file():
-            if wanted is RuntimeName.TORCH or max_length is not None:
+            if wanted is RuntimeName.TORCH or max_length is not None or device != "cpu":
                 raise InvalidInput(
-                    f"{name} is an export: it has its window, and runs without torch"
+                    f"{name} is an export: it has its window, and runs without torch, on the CPU"
                 )
-            return cls._open_export(Path(name))
+            return cls._open_export(Path(name), numbers)
         files = locate_encoder(name)
-        full = read_layout(files.directory)
-        layout = full if max_length is None else _capped(full, max_length)
-        spec = _describe(files.name, layout)
-        tokenizer = TextTokenizer(
-            layout.tokenizer, max_length=layout.max_length, lower_case=layout.lower_case
+        full = read_whole_layout(files.directory)
+        layout = cap_window(full, max_length)
+        export = None
+        if wanted is not RuntimeName.TORCH:
+            try:
+                # The graph does not depend on the window, so one export serves every cap of it.
+                export = find_or_make_export(files, full)
+            except (EncoderError, SystemFailure) as error:
+                if wanted is RuntimeName.ONNX:
+                    raise
+                logger.warning("%s; torch is used instead, which starts more slowly", error)
+        return cls(
+            describe(files.name, layout),
+            torch_runtime(layout, device) if export is None else onnx_runtime(export),
+            tokenizer=layout.fast_tokenizer,
+            files=files,
+            layout=layout,
+            export=export,
+            precision=numbers,
+            device=device,
         )
-        if wanted is RuntimeName.TORCH:
-            return cls(spec, tokenizer, _torch_runtime(layout), layout=layout, export=None)
-        try:
-            # The graph does not depend on the window, so one export serves every cap of it.
-            export = _find_or_make_export(files, full, _describe(files.name, full))
-        except (EncoderError, SystemFailure) as error:
-            if wanted is RuntimeName.ONNX:
-                raise
-            logger.warning("%s; torch is used instead, which starts more slowly", error)
-            return cls(spec, tokenizer, _torch_runtime(layout), layout=layout, export=None)
-        return cls(spec, tokenizer, _onnx_runtime(export), layout=layout, export=export)
 
     @classmethod
-    def _open_export(cls, directory: Path) -> Encoder:
+    def _open_export(cls, directory: Path, precision: Precision) -> Encoder:
         spec = read_export(directory)
-        spec = with_changes(spec, name=spec.name or str(directory))
-        tokenizer = TextTokenizer(
-            directory / TOKENIZER, max_length=spec.max_length, lower_case=spec.lower_case
+        if spec.model:
+            return cls._follow(spec, precision)
+        return cls(
+            with_changes(spec, name=spec.name or str(directory)),
+            onnx_runtime(directory),
+            tokenizer=directory / TOKENIZER,
+            export=directory,
+            precision=precision,
         )
-        return cls(spec, tokenizer, _onnx_runtime(directory), layout=None, export=directory)
+
+    @classmethod
+    def _follow(cls, spec: EncoderSpec, precision: Precision) -> Encoder:
+        """Load the full model of an encoder that has no export."""
+        try:
+            encoder = cls.load(spec.model, runtime=RuntimeName.TORCH, precision=precision)
+        except EncoderError as error:
+            raise ModelMoved(f"{spec.name} runs only from its full model: {error}") from error
+        if encoder.fingerprint != spec.fingerprint:
+            raise ModelMoved(f"{spec.model} is not the model any more that {spec.name} was")
+        return encoder
 
     @property
     def name(self) -> str:
@@ -199,8 +218,18 @@ class Encoder:
 
     @property
     def runtime(self) -> str:
-        """`onnx` or `torch`."""
-        return self._runtime.name
+        """What queries are encoded by: `onnx` or `torch`."""
+        return self._exact.runtime.name
+
+    @property
+    def precision(self) -> Precision:
+        """In which numbers documents are encoded."""
+        return self._precision
+
+    @property
+    def trained_dims(self) -> tuple[int, ...]:
+        """The widths that the encoder says its embeddings may be cut to; none if it is silent."""
+        return self._spec.trained_dims
 
     @property
     def directory(self) -> Path | None:
@@ -230,7 +259,7 @@ class Encoder:
             InvalidData: a text is empty or blank.
             UnencodableText: the encoder has no finite vector for a text.
         """
-        return self._encode(texts, self._spec.document_prompt, counts, progress)
+        return self._stack(self._documents, texts, self._spec.document_prompt, counts, progress)
 
     def encode_queries(
         self,
@@ -240,20 +269,60 @@ class Encoder:
         progress: Progress | None = None,
     ) -> FloatArray:
         """Return the embeddings of queries, (n, dim), in order; errors as `encode_documents`."""
-        return self._encode(texts, self._spec.query_prompt, counts, progress)
+        return self._stack(self._exact, texts, self._spec.query_prompt, counts, progress)
+
+    def encode_stream(
+        self,
+        texts: Iterable[str],
+        *,
+        counts: EncodingCounts | None = None,
+        progress: Progress | None = None,
+    ) -> Iterator[FloatArray]:
+        """Yield the embeddings of documents in order, some thousands at a time, (n, dim).
+
+        Only these are held in memory, however many texts there are; errors as `encode_documents`.
+        """
+        _refuse_one_string(texts)
+        return self._documents.embed_many(
+            texts, self._spec.document_prompt, counts=counts, progress=progress
+        )
+
+    def _stack(
+        self,
+        forward: ForwardPass,
+        texts: Sequence[str],
+        prompt: str,
+        counts: EncodingCounts | None,
+        progress: Progress | None,
+    ) -> FloatArray:
+        _refuse_one_string(texts)
+        embeddings = np.empty((len(texts), self.dim), dtype=np.float32)
+        done = 0
+        for rows in forward.embed_many(texts, prompt, counts=counts, progress=progress):
+            embeddings[done : done + len(rows)] = rows
+            done += len(rows)
+        return embeddings
 
     def encode_tokens(self, texts: Sequence[str]) -> list[EncodedTokens]:
         """Return the contextual token vectors of each text, without a prompt, in order."""
-        tokenized = self._tokenize(texts, "", None)
-        vectors = self._run_ragged(tokenized, TOKEN_EMBEDDINGS)
+        _refuse_one_string(texts)
         return [
-            EncodedTokens(vectors=rows, offsets=text.offsets)
-            for rows, text in zip(vectors, tokenized, strict=True)
+            EncodedTokens(vectors=vectors, offsets=row.offsets)
+            for row, vectors in self._exact.run_ragged(texts, TOKEN_EMBEDDINGS)
         ]
 
     def hidden_states(self, texts: Sequence[str]) -> list[FloatArray]:
-        """Return every layer's token vectors of each text, (layers + 1, t, dim), in order."""
-        return self._run_ragged(self._tokenize(texts, "", None), HIDDEN_STATES)
+        """Return every layer's token vectors of each text, (layers + 1, t, hidden), in order."""
+        _refuse_one_string(texts)
+        return [vectors for _, vectors in self._exact.run_ragged(texts, HIDDEN_STATES)]
+
+    def split_documents(self, documents: Sequence[Document]) -> list[list[tuple[int, int]]]:
+        """Return for each document the half-open character ranges of its passages in its text.
+
+        A document that fits the window is one passage. Those of a longer one end with a sentence
+        where possible and overlap; together they hold the whole text.
+        """
+        return split_documents(self._tokenizer, documents, prompt=self._spec.document_prompt)
 
     def save(self, path: str | os.PathLike[str], *, replace: bool = False) -> None:
         """Write the encoder to a model directory that `Encoder.load` and other tools read.
@@ -280,152 +349,55 @@ class Encoder:
     def save_export(self, directory: Path) -> None:
         """Copy the torch-free export to `directory`, which must not exist.
 
-        Raises:
-            EncoderError: this encoder has none, because it runs on torch.
+        Of an encoder that cannot be exported only the description is written, with the place of
+        the full model, which must then stay where it is.
         """
-        if self._export is None:
-            raise EncoderError(
-                "this encoder runs on torch and has no export; an index needs one to answer "
-                "queries (load it without runtime='torch')"
-            )
+        try:
+            export = self._own_export()
+        except ExportRefused as error:
+            logger.warning("%s; queries will need the full model, and torch", error)
+            export = None
         with translated_os_errors(directory):
             directory.mkdir(mode=0o700)
-            for name in CHECKED_FILES:
-                shutil.copyfile(self._export / name, directory / name)
-            content = json.loads((self._export / DESCRIPTION).read_text(encoding="utf-8"))
-            content |= asdict(self._spec)
+            content = {"format": EXPORT_FORMAT}
+            if export is not None:
+                for name in CHECKED_FILES:
+                    shutil.copyfile(export / name, directory / name)
+                content = json.loads((export / DESCRIPTION).read_text(encoding="utf-8"))
+            model = "" if export is not None else self._full_model()
+            content |= asdict(with_changes(self._spec, model=model))
             text = json.dumps(content, indent=2) + "\n"
             (directory / DESCRIPTION).write_text(text, encoding="utf-8")
 
+    def _own_export(self) -> Path:
+        if self._export is None and self._files is not None:
+            whole = read_whole_layout(self._files.directory)
+            self._export = find_or_make_export(self._files, whole)
+        if self._export is None:
+            raise ExportRefused(f"{self.name} has no export")
+        return self._export
+
+    def _full_model(self) -> str:
+        if self._files is None or self._layout is None:
+            raise EncoderError(f"{self.name} has neither an export nor a full model")
+        is_directory = Path(self._files.name).is_dir()
+        return str(self._layout.directory) if is_directory else self._files.name
+
     @staticmethod
     def _model_files(layout: Layout) -> list[Path]:
-        extra = ("tokenizer_config.json", "special_tokens_map.json", "vocab.txt")
+        extra = ("tokenizer_config.json", "special_tokens_map.json", *SLOW_TOKENIZERS)
         beside = [layout.transformer / name for name in extra]
-        return [*layout.files, *(path for path in beside if path.is_file())]
-
-    def _encode(
-        self,
-        texts: Sequence[str],
-        prompt: str,
-        counts: EncodingCounts | None,
-        progress: Progress | None,
-    ) -> FloatArray:
-        embeddings = np.empty((len(texts), self.dim), dtype=np.float32)
-        done = 0
-        for start in range(0, len(texts), CHUNK):
-            rows = self._tokenize(texts[start : start + CHUNK], prompt, counts, first=start)
-            for positions, batch in self._batches(rows):
-                embeddings[start + positions] = self._runtime.run(batch, SENTENCE_EMBEDDING)
-                done += len(positions)
-                if progress is not None:
-                    progress(done)
-            self._mend(embeddings[start : start + len(rows)], rows, first=start)
-        return embeddings
-
-    def _mend(self, embeddings: FloatArray, rows: Sequence[TokenizedText], *, first: int) -> None:
-        """Encode rows that came out as NaN or zero once more, alone."""
-        norms = np.linalg.norm(embeddings, axis=1)
-        for position in np.flatnonzero(~(np.isfinite(norms) & (norms > 0.5))).tolist():
-            ids = rows[position].ids[None, :]
-            again = self._runtime.run(TokenBatch(ids, np.ones_like(ids)), SENTENCE_EMBEDDING)[0]
-            if not np.isfinite(again).all() or not again.any():
-                raise UnencodableText(first + position)
-            embeddings[position] = again
-
-    def _tokenize(
-        self, texts: Sequence[str], prompt: str, counts: EncodingCounts | None, first: int = 0
-    ) -> list[TokenizedText]:
-        if isinstance(texts, str):
-            raise InvalidInput("encode takes several texts, got one string (pass [text])")
-        for position, text in enumerate(texts, start=first):
-            if not isinstance(text, str):
-                raise InvalidData(f"text {position} is a {type(text).__name__}, expected a string")
-            if not text.strip():
-                raise InvalidData(f"text {position} is empty")
-        rows = self._tokenizer.tokenize([prompt + text for text in texts] if prompt else texts)
-        if counts is not None:
-            self._count(rows, counts)
-        return rows
-
-    def _count(self, rows: Sequence[TokenizedText], counts: EncodingCounts) -> None:
-        special = self._tokenizer.special_tokens
-        counts.texts += len(rows)
-        for row in rows:
-            unknown = int((row.ids == self._tokenizer.unknown_id).sum())
-            tokens = len(row.ids) - special
-            counts.tokens += tokens
-            counts.unknown_tokens += unknown
-            counts.truncated += row.truncated
-            counts.all_unknown += unknown == tokens > 0
-
-    def _batches(self, rows: Sequence[TokenizedText]) -> Iterator[tuple[IntArray, TokenBatch]]:
-        for positions in token_budget_batches([len(row.ids) for row in rows], TOKEN_BUDGET):
-            ids = [rows[position].ids for position in positions]
-            mask = pad([np.ones_like(row) for row in ids])
-            yield positions, TokenBatch(pad(ids, value=self._spec.pad_id), mask)
-
-    def _run_ragged(self, rows: Sequence[TokenizedText], output: str) -> list[FloatArray]:
-        """Run and cut the padding off; tokens are the last axis but one of the output."""
-        results: list[FloatArray] = [np.empty(0, dtype=np.float32)] * len(rows)
-        for positions, batch in self._batches(rows):
-            for position, row in zip(positions, self._runtime.run(batch, output), strict=True):
-                results[position] = row[..., : len(rows[position].ids), :].copy()
-        return results
+        listing = layout.transformer / "model.safetensors.index.json"
+        return [*layout.files, *(path for path in [*beside, listing] if path.is_file())]
 
 
-def _runtime_name(name: RuntimeName | str | None) -> RuntimeName | None:
+def _precision(name: Precision | str) -> Precision:
     try:
-        return None if name is None else RuntimeName(name)
+        return Precision(name)
     except ValueError:
-        raise InvalidInput(f"no runtime {name!r} (there are: {', '.join(RuntimeName)})") from None
+        raise InvalidInput(f"no precision {name!r} (there are: {', '.join(Precision)})") from None
 
 
-def _capped(layout: Layout, max_length: int) -> Layout:
-    # Below 3 there is no room for a token between the special ones.
-    if not 3 <= max_length <= layout.max_length:
-        raise InvalidInput(
-            f"max_length must be 3..{layout.max_length}, the encoder's window, got {max_length}"
-        )
-    return with_changes(layout, max_length=max_length)
-
-
-def _describe(name: str, layout: Layout) -> EncoderSpec:
-    return EncoderSpec(
-        name=name,
-        fingerprint=fingerprint(layout),
-        dim=layout.dim,
-        max_length=layout.max_length,
-        pad_id=int(layout.config.get("pad_token_id") or 0),
-        lower_case=layout.lower_case,
-        query_prompt=layout.query_prompt,
-        document_prompt=layout.document_prompt,
-    )
-
-
-def _find_or_make_export(files: EncoderFiles, layout: Layout, spec: EncoderSpec) -> Path:
-    directory = files.export_directory(spec.fingerprint)
-    # A damaged export is made anew: it is derived, and the model is at hand.
-    with contextlib.suppress(EncoderError):
-        if read_export(directory).fingerprint == spec.fingerprint:
-            return directory
-    from simsearch.encoder.export import export_encoder  # imports torch
-
-    # Said where it surprises: at the first use of an encoder, not at the end of a training run.
-    level = logging.DEBUG if files.ours_to_write else logging.INFO
-    logger.log(level, "exporting %s for use without torch, once", spec.name)
-    # Inside a model directory the export is named by that directory, wherever it is moved to.
-    described = with_changes(spec, name="") if files.ours_to_write else spec
-    export_encoder(layout, directory, description={"format": EXPORT_FORMAT, **asdict(described)})
-    return directory
-
-
-def _torch_runtime(layout: Layout) -> Runtime:
-    from simsearch.encoder.torch_runtime import TorchRuntime
-
-    return TorchRuntime(layout)
-
-
-def _onnx_runtime(export: Path) -> Runtime:
-    from simsearch.encoder.onnx_runtime import OnnxRuntime
-
-    return OnnxRuntime(export / GRAPH)
+def _refuse_one_string(texts: Iterable[str]) -> None:
+    if isinstance(texts, str):
+        raise InvalidInput("encode takes several texts, got one string (pass [text])")

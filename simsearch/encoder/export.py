@@ -18,13 +18,18 @@ import torch
 
 from simsearch.cache import file_sha256
 from simsearch.encoder.batching import pad
-from simsearch.encoder.export_files import CHECKED_FILES, DESCRIPTION, GRAPH, TOKENIZER
+from simsearch.encoder.export_files import (
+    CHECKED_FILES,
+    DESCRIPTION,
+    GRAPH,
+    TOKENIZER,
+    ExportRefused,
+)
 from simsearch.encoder.layout import Layout
 from simsearch.encoder.onnx_runtime import OnnxRuntime
-from simsearch.encoder.runtime import SENTENCE_EMBEDDING, TokenBatch
+from simsearch.encoder.runtime import POOLING_MASK, SENTENCE_EMBEDDING, TokenBatch
 from simsearch.encoder.tokenization import TextTokenizer
 from simsearch.encoder.torch_runtime import OUTPUTS, EncoderModule, TorchRuntime
-from simsearch.errors import EncoderError
 from simsearch.files import new_directory
 
 PARITY_COSINE = 0.9999
@@ -36,12 +41,13 @@ def export_encoder(layout: Layout, destination: Path, *, description: dict[str, 
     """Write the export of an encoder to `destination`, whole or not at all.
 
     Raises:
-        EncoderError: the graph cannot be made, or its embeddings are not those of torch.
+        ExportRefused: the graph cannot be made, or its embeddings are not those of torch.
+        EncoderError: the encoder itself cannot be loaded or run.
     """
     runtime = TorchRuntime(layout)
     with new_directory(destination, replace=True) as draft:
-        _write_graph(runtime.module, draft / GRAPH)
-        shutil.copyfile(layout.tokenizer, draft / TOKENIZER)
+        _write_graph(runtime.module, draft / GRAPH, pooling_mask=not layout.include_prompt)
+        shutil.copyfile(layout.fast_tokenizer, draft / TOKENIZER)
         parity = _check_parity(layout, runtime, OnnxRuntime(draft / GRAPH))
         content = {**description, "parity": parity}
         for file, name in CHECKED_FILES.items():
@@ -49,12 +55,14 @@ def export_encoder(layout: Layout, destination: Path, *, description: dict[str, 
         (draft / DESCRIPTION).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 
 
-def _write_graph(module: EncoderModule, path: Path) -> None:
+def _write_graph(module: EncoderModule, path: Path, *, pooling_mask: bool) -> None:
     # Two rows of different length: an example without padding would let the tracer fold the mask.
     ids = torch.full((2, 7), 5, dtype=torch.int64)
     mask = torch.ones_like(ids)
     mask[1, 5:] = 0
-    names = ["input_ids", "attention_mask"]
+    # The mask twice: the tracer takes one tensor object given for two inputs for one input.
+    inputs = (ids, mask, mask.clone()) if pooling_mask else (ids, mask)
+    names = ["input_ids", "attention_mask", POOLING_MASK][: len(inputs)]
     axes = {name: {0: "batch", 1: "tokens"} for name in [*names, *OUTPUTS[:2]]}
     axes[OUTPUTS[0]] = {0: "batch"}
     axes[OUTPUTS[2]] = {0: "batch", 2: "tokens"}
@@ -66,7 +74,7 @@ def _write_graph(module: EncoderModule, path: Path) -> None:
         try:
             torch.onnx.export(
                 module,
-                (ids, mask),
+                inputs,
                 str(path),
                 input_names=names,
                 output_names=list(OUTPUTS),
@@ -75,26 +83,27 @@ def _write_graph(module: EncoderModule, path: Path) -> None:
                 dynamo=False,
             )
         except Exception as error:  # the exporter has no common base for its failures
-            raise EncoderError(f"this encoder cannot be exported to ONNX: {error}") from error
+            raise ExportRefused(f"this encoder cannot be exported to ONNX: {error}") from error
 
 
 def _check_parity(layout: Layout, torch_runtime: TorchRuntime, onnx: OnnxRuntime) -> dict[str, Any]:
     tokenizer = TextTokenizer(
-        layout.tokenizer, max_length=layout.max_length, lower_case=layout.lower_case
+        layout.fast_tokenizer, max_length=layout.max_length, lower_case=layout.lower_case
     )
     rows = [text.ids for text in tokenizer.tokenize(parity_texts())]
     lowest = 1.0
     for start in range(0, len(rows), 8):  # mixed lengths: padding is part of what is checked
         chunk = rows[start : start + 8]
-        pad_id = int(layout.config.get("pad_token_id") or 0)
-        batch = TokenBatch(pad(chunk, value=pad_id), pad([np.ones_like(row) for row in chunk]))
+        batch = TokenBatch(
+            pad(chunk, value=layout.pad_id), pad([np.ones_like(row) for row in chunk])
+        )
         expected = torch_runtime.run(batch, SENTENCE_EMBEDDING)
         cosines = (expected * onnx.run(batch, SENTENCE_EMBEDDING)).sum(axis=1)
         if not np.isfinite(cosines).all():
-            raise EncoderError("the exported graph gives NaN; it is not used")
+            raise ExportRefused("the exported graph gives NaN; it is not used")
         lowest = min(lowest, float(cosines.min()))
     if lowest < PARITY_COSINE:
-        raise EncoderError(
+        raise ExportRefused(
             f"the exported graph disagrees with torch: cosine {lowest:.5f}, "
             f"at least {PARITY_COSINE} is required"
         )

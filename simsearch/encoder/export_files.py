@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Any
 
 from simsearch.cache import file_sha256
 from simsearch.errors import EncoderError
@@ -20,9 +21,21 @@ DESCRIPTION = "encoder.json"
 CHECKED_FILES = {GRAPH: "graph_sha256", TOKENIZER: "tokenizer_sha256"}
 
 
+class ExportRefused(EncoderError):
+    """This encoder has no torch-free form that agrees with torch."""
+
+
+class ModelMoved(EncoderError):
+    """The full model that an export points to is not there any more, or is another one."""
+
+
 @dataclass(frozen=True, slots=True)
 class EncoderSpec:
-    """What an encoder is, apart from its weights: the content of `encoder.json`."""
+    """What an encoder is, apart from its weights: the content of `encoder.json`.
+
+    `model` is set, to a directory or hub name, where an encoder cannot be exported: then there is
+    no graph, and the full model is loaded from there.
+    """
 
     name: str
     fingerprint: str
@@ -32,6 +45,9 @@ class EncoderSpec:
     lower_case: bool
     query_prompt: str
     document_prompt: str
+    trained_dims: tuple[int, ...] = ()
+    include_prompt: bool = True
+    model: str = ""
 
 
 def read_export(directory: Path) -> EncoderSpec:
@@ -45,7 +61,9 @@ def read_export(directory: Path) -> EncoderSpec:
         content = json.loads(path.read_text(encoding="utf-8"))
         if content["format"] != EXPORT_FORMAT:
             raise EncoderError(f"{directory} holds an export of format {content['format']}")
-        spec = EncoderSpec(**{field.name: content[field.name] for field in fields(EncoderSpec)})
+        spec = _spec(content)
+        if spec.model:
+            return spec
         damaged = [
             file
             for file, name in CHECKED_FILES.items()
@@ -58,3 +76,10 @@ def read_export(directory: Path) -> EncoderSpec:
     if damaged:
         raise EncoderError(f"{directory / damaged[0]} is damaged: its SHA-256 has changed")
     return spec
+
+
+def _spec(content: dict[str, Any]) -> EncoderSpec:
+    # What the first exports do not name has a default.
+    names = {field.name for field in fields(EncoderSpec)} & content.keys()
+    values = {name: content[name] for name in names}
+    return EncoderSpec(**{**values, "trained_dims": tuple(values.get("trained_dims", ()))})

@@ -11,6 +11,7 @@ from typing import Any, BinaryIO
 
 from simsearch.cache import remembered
 from simsearch.encoder.layout import Layout
+from simsearch.encoder.modules import Dense, Normalize
 from simsearch.errors import EncoderError
 
 _HEADER_LIMIT = 100_000_000  # the limit of the safetensors format
@@ -27,29 +28,40 @@ def fingerprint(layout: Layout) -> str:
     """Return the SHA-256 (hex) of an encoder's weights, tokenizer and settings.
 
     Covered are the tensors' names, shapes, types and bytes, config.json without what only tells
-    where the model comes from, the tokenizer without its truncation
-    and padding (which we set ourselves), pooling, window, prompts and lower-casing. The part that
-    has to read the weights is remembered for as long as no file changes.
+    where the model comes from, the tokenizer without its truncation and padding (which we set
+    ourselves), pooling and projections, window, prompts and lower-casing. The part that has to
+    read the weights is remembered for as long as no file changes.
     """
     settings = {
         "config": {key: layout.config[key] for key in layout.config if key not in _NO_EFFECT},
-        "pooling": layout.pooling,
+        "pooling": "+".join(layout.pooling),
         "max_length": layout.max_length,
         "lower_case": layout.lower_case,
         "query_prompt": layout.query_prompt,
         "document_prompt": layout.document_prompt,
         "files": remembered("fingerprint", layout.files, lambda: _hash_files(layout)),
     }
+    # Every embedding ends in unit length; only what else follows the pooling makes a difference.
+    if layout.dense:
+        settings["projections"] = [_settings_of(module) for module in layout.projections]
+    if not layout.include_prompt:
+        settings["include_prompt"] = False
+    if layout.dim != layout.full_dim:
+        settings["dim"] = layout.dim
     return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
 
 
 def _hash_files(layout: Layout) -> str:
     digest = hashlib.sha256()
-    for path in layout.weights:
+    for path in layout.tensor_files:
         for chunk in _tensors(path):
             digest.update(chunk)
-    digest.update(json.dumps(_tokenizer(layout.tokenizer), sort_keys=True).encode())
+    digest.update(json.dumps(_tokenizer(layout.fast_tokenizer), sort_keys=True).encode())
     return digest.hexdigest()
+
+
+def _settings_of(module: Dense | Normalize) -> list[str]:
+    return ["dense", module.activation] if isinstance(module, Dense) else ["normalize"]
 
 
 def _tokenizer(path: Path) -> Any:

@@ -1,77 +1,124 @@
 """What an encoder directory says about itself, read as data and checked before any weight is.
 
-Nothing here runs code from the directory: no `auto_map`, no dotted names, no pickles.
+Nothing here runs code from the directory: no `auto_map`, no dotted names, no pickles. Whether
+the family is one that transformers has built in is asked when its weights are first loaded
+(`torch_runtime.load_transformer`), because asking needs an import of seconds.
 """
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
-from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
+from simsearch.encoder.model_file import MODEL_FILE
+from simsearch.encoder.modules import Dense, Normalize, Pooling, read_json, read_modules
 from simsearch.errors import EncoderError
 
-# Families whose forward pass takes ids, mask and token types, and returns token embeddings.
-SUPPORTED_FAMILIES = frozenset(
-    {"albert", "bert", "distilbert", "electra", "mpnet", "roberta", "xlm-roberta"}
-)
-# sentence-transformers has moved its module classes between packages over the years; the class
-# name alone tells what to do, and the class itself is never imported from the name.
-_MODULE_PACKAGE = "sentence_transformers."
-_MODULES = frozenset({"Transformer", "Pooling", "Normalize"})
-
-
-class Pooling(StrEnum):
-    """How token embeddings become one text embedding."""
-
-    MEAN = "mean"
-    CLS = "cls"
-    MAX = "max"
-
-
-# The keys of 1_Pooling/config.json before sentence-transformers 6, which names the mode instead.
-_POOLING_FLAGS = {
-    "pooling_mode_mean_tokens": Pooling.MEAN,
-    "pooling_mode_cls_token": Pooling.CLS,
-    "pooling_mode_max_tokens": Pooling.MAX,
+# Of these, which also have a decoder, only the encoder is used.
+ENCODER_OF = {
+    "t5": "T5EncoderModel",
+    "mt5": "MT5EncoderModel",
+    "umt5": "UMT5EncoderModel",
+    "longt5": "LongT5EncoderModel",
 }
+# RoBERTa and its kin count positions from pad_token_id + 1, so that many fewer are of use.
+_OFFSET_POSITIONS = frozenset(
+    {
+        "camembert",
+        "data2vec-text",
+        "ibert",
+        "longformer",
+        "luke",
+        "mpnet",
+        "roberta",
+        "roberta-prelayernorm",
+        "xlm-roberta",
+        "xlm-roberta-xl",
+        "xmod",
+    }
+)
+# What families call the width of a token vector, and the number of positions.
+_WIDTHS = ("hidden_size", "d_model", "n_embd", "dim")
+_POSITIONS = ("max_position_embeddings", "n_positions", "n_ctx")
+_DEFAULT_POSITIONS = 512
+# A tokenizer that is not saved in the fast format is converted from one of these.
+SLOW_TOKENIZERS = ("vocab.txt", "vocab.json", "spiece.model", "sentencepiece.bpe.model")
 
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """An encoder directory: where its files are and how its outputs become embeddings."""
+    """An encoder directory: where its files are and how its outputs become embeddings.
+
+    `hidden` is the width of a token vector, `dim` that of an embedding, which may be the first
+    part of a longer one, `full_dim` wide. `include_prompt` is false where the tokens of a prompt
+    do not count for the embedding. `tokenizer` is None where the directory holds none in the fast
+    format. `trained_dims` are the widths that the encoder says it may be cut to (Matryoshka).
+    """
 
     directory: Path
     transformer: Path
     weights: tuple[Path, ...]
-    tokenizer: Path
+    tokenizer: Path | None
     config: dict[str, Any]
+    hidden: int
+    full_dim: int
     dim: int
-    pooling: Pooling
+    pooling: tuple[Pooling, ...]
+    projections: tuple[Dense | Normalize, ...]
     max_length: int
     lower_case: bool
     query_prompt: str
     document_prompt: str
+    include_prompt: bool
+    trained_dims: tuple[int, ...]
+    described: tuple[Path, ...]
+
+    @property
+    def family(self) -> str:
+        """What transformers calls the architecture."""
+        return str(self.config["model_type"])
+
+    @property
+    def fast_tokenizer(self) -> Path:
+        """The tokenizer in the fast format.
+
+        Raises:
+            EncoderError: there is none yet (see `tokenizer_conversion`).
+        """
+        if self.tokenizer is None:
+            raise EncoderError(f"{self.transformer}: tokenizer.json is missing")
+        return self.tokenizer
+
+    @property
+    def pad_id(self) -> int:
+        """The token id that fills up a batch; masked, but some families count positions by it."""
+        return int(self.config.get("pad_token_id") or 0)
+
+    @property
+    def dense(self) -> tuple[Dense, ...]:
+        """The dense modules among the projections."""
+        return tuple(module for module in self.projections if isinstance(module, Dense))
+
+    @property
+    def tensor_files(self) -> tuple[Path, ...]:
+        """The weights, those of dense modules last."""
+        return (*self.weights, *(module.weights for module in self.dense))
 
     @property
     def files(self) -> tuple[Path, ...]:
         """Every file that decides what the embeddings are."""
-        names = ("modules.json", "config_sentence_transformers.json")
-        described = [self.directory / name for name in names]
-        described += [self.transformer / "sentence_bert_config.json"]
-        described += sorted(self.directory.glob("*_Pooling/config.json"))
-        present = [path for path in described if path.is_file()]
-        return (*self.weights, self.tokenizer, self.transformer / "config.json", *present)
+        config = self.transformer / "config.json"
+        tokenizer = () if self.tokenizer is None else (self.tokenizer,)
+        return (*self.tensor_files, *tokenizer, config, *self.described)
 
 
 def read_layout(directory: Path) -> Layout:
     """Read and check an encoder directory.
 
     Raises:
-        EncoderError: a file is missing or not what it should be, the family or a module is not
-            supported, or loading it would mean to run code or a pickle from the directory.
+        EncoderError: a file is missing or not what it should be, a module is not supported, or
+            loading it would mean to run code or a pickle from the directory.
     """
     try:
         return _read_layout(directory)
@@ -80,90 +127,92 @@ def read_layout(directory: Path) -> Layout:
 
 
 def _read_layout(directory: Path) -> Layout:
-    transformer, pooling_config = _read_modules(directory)
-    config = _read_json(transformer / "config.json")
-    tokenizer_config = _read_json(transformer / "tokenizer_config.json", optional=True)
+    modules = read_modules(directory)
+    transformer = modules.transformer
+    config = read_json(transformer / "config.json")
+    tokenizer_config = read_json(transformer / "tokenizer_config.json", optional=True)
     for name, content in (("config.json", config), ("tokenizer_config.json", tokenizer_config)):
         if "auto_map" in content:
             raise EncoderError(
                 f"{transformer / name} asks for code from the model (auto_map); "
                 "simsearch never runs it: use an encoder of a built-in architecture"
             )
-    family = config.get("model_type")
-    if family not in SUPPORTED_FAMILIES:
-        raise EncoderError(
-            f"{directory}: encoder family {family!r} is not supported "
-            f"(supported: {', '.join(sorted(SUPPORTED_FAMILIES))})"
-        )
-    tokenizer = transformer / "tokenizer.json"
-    if not tokenizer.is_file():
-        raise EncoderError(f"{tokenizer} is missing (save the tokenizer in its fast format)")
-    limits = _read_json(transformer / "sentence_bert_config.json", optional=True)
-    prompts = _read_json(directory / "config_sentence_transformers.json", optional=True)
-    prompts = prompts.get("prompts") or {}
+    _check_family(directory, config)
+    limits = read_json(transformer / "sentence_bert_config.json", optional=True)
+    settings = read_json(directory / "config_sentence_transformers.json", optional=True)
+    prompts = settings.get("prompts") or {}
+    query_prompt = str(prompts.get("query") or "")
+    document_prompt = str(prompts.get("document") or prompts.get("passage") or "")
+    hidden = _width(directory, config)
+    width = _embedding_width(directory, hidden * len(modules.pooling), modules.projections)
+    own = [directory / "config_sentence_transformers.json"]
+    own.append(transformer / "sentence_bert_config.json")
     return Layout(
         directory=directory,
         transformer=transformer,
         weights=_find_weights(transformer),
-        tokenizer=tokenizer,
+        tokenizer=_find_tokenizer(transformer),
         config=config,
-        dim=int(config.get("hidden_size") or config["dim"]),
-        pooling=_read_pooling(directory, pooling_config),
+        hidden=hidden,
+        full_dim=width,
+        dim=min(width, int(settings.get("truncate_dim") or width)),
+        pooling=modules.pooling,
+        projections=modules.projections,
         max_length=_max_length(limits, tokenizer_config, config),
         lower_case=bool(limits.get("do_lower_case", False)),
-        query_prompt=str(prompts.get("query") or ""),
-        document_prompt=str(prompts.get("document") or prompts.get("passage") or ""),
+        query_prompt=query_prompt,
+        document_prompt=document_prompt,
+        include_prompt=modules.include_prompt or not (query_prompt or document_prompt),
+        trained_dims=_trained_dims(directory, config),
+        described=(*modules.configs, *(path for path in own if path.is_file())),
     )
 
 
-def _read_modules(directory: Path) -> tuple[Path, dict[str, Any]]:
-    """Return the transformer's directory and the pooling configuration ({}: mean)."""
-    path = directory / "modules.json"
-    if not path.is_file():
-        return directory, {}
-    transformer, pooling_config = directory, {}
-    for module in _read_json(path, kind=list):
-        type_name, folder = str(module.get("type")), str(module.get("path") or "")
-        name = type_name.rpartition(".")[2]
-        if not type_name.startswith(_MODULE_PACKAGE) or name not in _MODULES:
-            raise EncoderError(
-                f"{path}: module {type_name!r} is not supported "
-                f"(supported: {', '.join(sorted(_MODULES))})"
-            )
-        inside = (directory / folder).resolve()
-        if not inside.is_relative_to(directory.resolve()):
-            raise EncoderError(f"{path}: module folder {folder!r} lies outside the encoder")
-        if name == "Transformer":
-            transformer = directory / folder
-        elif name == "Pooling":
-            pooling_config = _read_json(directory / folder / "config.json")
-        # Normalize has no parameters; many directories name a folder for it that is not there.
-    return transformer, pooling_config
-
-
-def _read_pooling(directory: Path, config: dict[str, Any]) -> Pooling:
-    modes = config.get("pooling_mode")
-    if modes is None:
-        modes = [
-            key for key, on in config.items() if key.startswith("pooling_mode_") and on is True
-        ]
-        modes = [_POOLING_FLAGS.get(key, key) for key in modes] or [Pooling.MEAN]
-    modes = [modes] if isinstance(modes, str) else list(modes)
-    try:
-        (mode,) = modes
-        return Pooling(mode)
-    except ValueError:
+def _check_family(directory: Path, config: dict[str, Any]) -> None:
+    family = config.get("model_type")
+    if not isinstance(family, str):
+        raise EncoderError(f"{directory}: config.json names no architecture (model_type)")
+    if config.get("is_encoder_decoder") and family not in ENCODER_OF:
         raise EncoderError(
-            f"{directory}: pooling {'+'.join(map(str, modes))!r} is not supported "
-            f"(supported: {', '.join(Pooling)})"
-        ) from None
+            f"{directory}: {family!r} has an encoder and a decoder; of such families "
+            f"{', '.join(ENCODER_OF)} are supported"
+        )
+
+
+def _width(directory: Path, config: dict[str, Any]) -> int:
+    for name in _WIDTHS:
+        if isinstance(config.get(name), int):
+            return int(config[name])
+    raise EncoderError(
+        f"{directory}: config.json gives no width of a token vector ({', '.join(_WIDTHS)}); "
+        "this is no text encoder"
+    )
+
+
+def _embedding_width(
+    directory: Path, pooled: int, projections: tuple[Dense | Normalize, ...]
+) -> int:
+    width = pooled
+    for module in projections:
+        if isinstance(module, Dense):
+            if module.in_features != width:
+                raise EncoderError(
+                    f"{directory}: a Dense takes {module.in_features} features, it is given {width}"
+                )
+            width = module.out_features
+    return width
 
 
 def _find_weights(transformer: Path) -> tuple[Path, ...]:
     single = transformer / "model.safetensors"
     if single.is_file():
         return (single,)
+    listing = transformer / "model.safetensors.index.json"
     shards = tuple(sorted(transformer.glob("model-*-of-*.safetensors")))
+    if listing.is_file():
+        named = sorted(set(read_json(listing)["weight_map"].values()))
+        if missing := set(named) - {path.name for path in shards}:
+            raise EncoderError(f"{transformer / min(missing)} is missing, named by {listing.name}")
     if not shards:
         raise EncoderError(
             f"{transformer}: no model.safetensors (pickled weights are not read; "
@@ -172,12 +221,21 @@ def _find_weights(transformer: Path) -> tuple[Path, ...]:
     return shards
 
 
+def _find_tokenizer(transformer: Path) -> Path | None:
+    fast = transformer / "tokenizer.json"
+    if fast.is_file():
+        return fast
+    if any((transformer / name).is_file() for name in SLOW_TOKENIZERS):
+        return None
+    raise EncoderError(f"{fast} is missing, and there is no vocabulary to make it from")
+
+
 def _max_length(
     limits: dict[str, Any], tokenizer_config: dict[str, Any], config: dict[str, Any]
 ) -> int:
-    positions = int(config.get("max_position_embeddings", 512))
-    # RoBERTa and its kin count positions from pad_token_id + 1.
-    if config["model_type"] in {"roberta", "xlm-roberta", "mpnet"}:
+    given = [int(config[name]) for name in _POSITIONS if config.get(name) is not None]
+    positions = next((number for number in given if number > 0), _DEFAULT_POSITIONS)
+    if config["model_type"] in _OFFSET_POSITIONS:
         positions -= int(config.get("pad_token_id", 1)) + 1
     # sentence-transformers keeps the window in its own file up to version 5, with the tokenizer
     # from version 6 on. A tokenizer without a window claims 10^30.
@@ -185,18 +243,8 @@ def _max_length(
     return min(int(asked), positions)
 
 
-def _read_json(path: Path, *, optional: bool = False, kind: type = dict) -> Any:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        if optional:
-            return kind()
-        rejected = "; its model was rejected" if (path.parent / "run").is_dir() else ""
-        raise EncoderError(
-            f"{path.parent} is not an encoder directory: {path.name} is missing{rejected}"
-        ) from None
-    except (OSError, ValueError, RecursionError) as error:
-        raise EncoderError(f"{path}: {error}") from error
-    if not isinstance(content, kind):
-        raise EncoderError(f"{path}: expected a JSON {kind.__name__}, got {type(content).__name__}")
-    return content
+def _trained_dims(directory: Path, config: dict[str, Any]) -> tuple[int, ...]:
+    """Return the widths named by simsearch.json or, as some models do it, by config.json."""
+    ours = read_json(directory / MODEL_FILE, optional=True)
+    dims = ours.get("trained_dims") or config.get("matryoshka_dimensions") or ()
+    return tuple(int(dim) for dim in dims)

@@ -1,38 +1,70 @@
-"""What both runtimes of an encoder have in common: padded ids in, arrays out."""
+"""What a runtime of an encoder is: padded token ids in, one named output out."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 
+from simsearch.errors import EncoderError
+
 IntArray = npt.NDArray[np.int64]
 FloatArray = npt.NDArray[np.float32]
 
+POOLING_MASK = "pooling_mask"  # an input only of graphs that leave the prompt out of pooling
 SENTENCE_EMBEDDING = "sentence_embedding"
 TOKEN_EMBEDDINGS = "token_embeddings"
 HIDDEN_STATES = "hidden_states"
 
 
+class OutOfMemory(EncoderError):
+    """A batch does not fit into memory; a smaller one may."""
+
+
 @dataclass(frozen=True, slots=True)
 class TokenBatch:
-    """A padded batch: `ids` and `mask` (1 for a token, 0 for padding) are both (b, t)."""
+    """A batch padded on the right: `ids` and `mask` (1: a token, 0: padding) are both (b, t).
+
+    `pooled`, where it differs from `mask`, has 1 for the tokens that the embedding is made of.
+    """
 
     ids: IntArray
     mask: IntArray
+    pooled: IntArray | None = None
+
+    def rows(self, part: slice) -> TokenBatch:
+        """Return a batch of some of the rows."""
+        pooled = None if self.pooled is None else self.pooled[part]
+        return TokenBatch(self.ids[part], self.mask[part], pooled)
+
+    def feed(self, inputs: Sequence[str]) -> dict[str, IntArray]:
+        """Return the values of a graph's inputs by name."""
+        pooled = self.mask if self.pooled is None else self.pooled
+        values = {"input_ids": self.ids, "attention_mask": self.mask, POOLING_MASK: pooled}
+        return {name: values[name] for name in inputs}
 
 
 class Runtime(Protocol):
     """Runs the encoder's graph.
 
-    `sentence_embedding` is (b, dim) and of unit length, `token_embeddings` (b, t, dim),
-    `hidden_states` (b, layers + 1, t, dim) with the embedding layer first.
+    `sentence_embedding` is (b, dim) and of unit length, `token_embeddings` (b, t, hidden),
+    `hidden_states` (b, layers + 1, t, hidden) with the embedding layer first. `streams` is how
+    many threads may call `run` at once to some advantage, `token_budget` how large a batch should
+    be, in tokens, padding included.
     """
 
     name: str
+    streams: int
+    token_budget: int
 
     def run(self, batch: TokenBatch, output: str) -> FloatArray:
-        """Return one named output, computing no more than it needs."""
+        """Return one named output, computing no more than it needs.
+
+        Raises:
+            OutOfMemory: the batch is too large.
+            EncoderError: it cannot be run.
+        """
         ...

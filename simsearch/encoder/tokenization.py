@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from tokenizers import Encoding, Tokenizer
+from tokenizers import Encoding, Tokenizer, normalizers
 
 from simsearch.errors import EncoderError
 
@@ -45,27 +45,50 @@ class TextTokenizer:
         # The default encoder's file asks for truncation at 128 and padding to a fixed 128.
         self._tokenizer.no_padding()
         self._tokenizer.enable_truncation(max_length)
-        self._lower_case = lower_case
+        self._whole: Tokenizer | None = None
+        if lower_case:
+            given = self._tokenizer.normalizer
+            steps = [normalizers.Lowercase(), *([] if given is None else [given])]
+            self._tokenizer.normalizer = normalizers.Sequence(steps)
         self.max_length = max_length
         self.unknown_id = _unknown_id(path, self._tokenizer)
         self.special_tokens = self._tokenizer.num_special_tokens_to_add(is_pair=False)
 
+    def offsets(self, texts: Sequence[str]) -> list[IntArray]:
+        """Return for each text the character range of each of its tokens, (t, 2), none cut off.
+
+        Special tokens are not among them.
+        """
+        if self._whole is None:
+            self._whole = Tokenizer.from_str(self._tokenizer.to_str())
+            self._whole.no_truncation()
+        found = self._encode(self._whole, texts, special=False)
+        return [np.array(one.offsets, dtype=np.int64).reshape(-1, 2) for one in found]
+
+    def prompt_length(self, prompt: str) -> int:
+        """Return how many tokens of a text stand before what follows the prompt."""
+        encoding = self._tokenizer.encode(prompt)
+        trailing = bool(encoding.ids) and encoding.special_tokens_mask[-1] == 1
+        return len(encoding.ids) - trailing
+
     def tokenize(self, texts: Sequence[str]) -> list[TokenizedText]:
         """Return one TokenizedText per text, in order."""
-        if self._lower_case:
-            texts = [text.lower() for text in texts]
-        try:
-            encodings = self._tokenizer.encode_batch(list(texts))
-        except Exception as error:  # as above
-            raise EncoderError(f"the tokenizer failed: {error}") from error
         return [
             TokenizedText(
                 ids=np.array(encoding.ids, dtype=np.int64),
                 truncated=bool(encoding.overflowing),
                 _encoding=encoding,
             )
-            for encoding in encodings
+            for encoding in self._encode(self._tokenizer, texts)
         ]
+
+    def _encode(
+        self, tokenizer: Tokenizer, texts: Sequence[str], *, special: bool = True
+    ) -> list[Encoding]:
+        try:
+            return tokenizer.encode_batch(list(texts), add_special_tokens=special)
+        except Exception as error:  # as above
+            raise EncoderError(f"the tokenizer failed: {error}") from error
 
 
 def _unknown_id(path: Path, tokenizer: Tokenizer) -> int | None:

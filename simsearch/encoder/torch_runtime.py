@@ -3,75 +3,181 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
+import safetensors.torch
 import torch
 import transformers
 from torch import Tensor, nn
 from transformers import AutoModel
+from transformers.models.auto.modeling_auto import MODEL_MAPPING_NAMES
 
-from simsearch.encoder.layout import Layout, Pooling
+from simsearch.encoder.layout import ENCODER_OF, Layout
+from simsearch.encoder.modules import Activation, Dense, Pooling
 from simsearch.encoder.runtime import (
     HIDDEN_STATES,
     SENTENCE_EMBEDDING,
     TOKEN_EMBEDDINGS,
     FloatArray,
+    OutOfMemory,
     TokenBatch,
 )
+from simsearch.encoder.threads import thread_count
 from simsearch.errors import EncoderError
 
 OUTPUTS = (SENTENCE_EMBEDDING, TOKEN_EMBEDDINGS, HIDDEN_STATES)
+# Tokens of one batch, padding included. On a CPU the products then stay in the cache
+# (docs/log.md, 2026-11-22); a GPU wants enough work to fill it.
+_CPU_BUDGET = 2048
+_GPU_BUDGET = 65536
+
+_ACTIVATIONS: dict[Activation, type[nn.Module]] = {
+    Activation.IDENTITY: nn.Identity,
+    Activation.TANH: nn.Tanh,
+    Activation.RELU: nn.ReLU,
+    Activation.GELU: nn.GELU,
+    Activation.SILU: nn.SiLU,
+    Activation.SIGMOID: nn.Sigmoid,
+}
 
 
-def pool(token_embeddings: Tensor, mask: Tensor, pooling: Pooling) -> Tensor:
-    """Return one unit vector per text.
+def pool(token_embeddings: Tensor, mask: Tensor, pooling: Sequence[Pooling]) -> Tensor:
+    """Return one vector per text, of several modes side by side.
 
-    Shape: (b, t, dim) and (b, t) -> (b, dim).
+    `mask` is 1 for the tokens that count, one run of them in each row.
+    Shape: (b, t, hidden) and (b, t) -> (b, hidden x modes).
     """
-    if pooling is Pooling.CLS:
-        pooled = token_embeddings[:, 0]
-    else:
-        weights = mask.unsqueeze(-1).to(token_embeddings.dtype)  # (b, t, 1)
-        if pooling is Pooling.MEAN:
-            pooled = (token_embeddings * weights).sum(1) / weights.sum(1)
-        else:
-            lowest = torch.finfo(token_embeddings.dtype).min
-            pooled = token_embeddings.masked_fill(weights == 0, lowest).amax(1)
-    return nn.functional.normalize(pooled, dim=-1)
+    return torch.cat([_pool(token_embeddings, mask, mode) for mode in pooling], dim=-1)
+
+
+def _pool(tokens: Tensor, mask: Tensor, mode: Pooling) -> Tensor:
+    weights = mask.unsqueeze(-1).to(tokens.dtype)  # (b, t, 1)
+    if mode in (Pooling.CLS, Pooling.LAST_TOKEN):
+        # The first largest; in int32, because ONNX Runtime has no argmax of int64.
+        token = mask.to(torch.int32).argmax(1)  # (b,)
+        if mode is Pooling.LAST_TOKEN:
+            token = token + mask.sum(1) - 1
+        index = token.view(-1, 1, 1).expand(-1, 1, tokens.shape[-1])  # (b, 1, hidden)
+        return tokens.gather(1, index).squeeze(1)
+    if mode is Pooling.MAX:
+        return tokens.masked_fill(weights == 0, torch.finfo(tokens.dtype).min).amax(1)
+    if mode is Pooling.WEIGHTED_MEAN:
+        weights = weights * torch.ones_like(weights).cumsum(1)  # the n-th token weighs n
+    length = weights.sum(1)  # (b, 1)
+    if mode is Pooling.MEAN_SQRT_LENGTH:
+        length = length.sqrt()
+    return (tokens * weights).sum(1) / length
+
+
+class DenseModule(nn.Module):
+    """A linear map with an activation, loaded from its file."""
+
+    def __init__(self, dense: Dense) -> None:
+        super().__init__()
+        self.linear = load_linear(dense)
+        self.activation = activation_module(dense.activation)
+
+    def forward(self, embeddings: Tensor) -> Tensor:
+        """Shape: (b, in) -> (b, out)."""
+        mapped: Tensor = self.activation(self.linear(embeddings))
+        return mapped
+
+
+class UnitLength(nn.Module):
+    """Scaling to unit length."""
+
+    def forward(self, embeddings: Tensor) -> Tensor:
+        """Shape: (b, dim) -> (b, dim)."""
+        return nn.functional.normalize(embeddings, dim=-1)
+
+
+def activation_module(activation: Activation) -> nn.Module:
+    """Return the module of an activation."""
+    return _ACTIVATIONS[activation]()
+
+
+def load_linear(dense: Dense) -> nn.Linear:
+    """Return the linear map of a dense module with its weights, in float32.
+
+    Raises:
+        EncoderError: the file is damaged, or holds other tensors than the module has.
+    """
+    linear = nn.Linear(dense.in_features, dense.out_features, bias=dense.bias)
+    try:
+        tensors = safetensors.torch.load_file(dense.weights)
+        linear.load_state_dict(
+            {name.removeprefix("linear."): tensor.float() for name, tensor in tensors.items()}
+        )
+    except Exception as error:  # safetensors and torch each raise their own
+        raise EncoderError(f"{dense.weights}: {error}") from error
+    return linear
 
 
 class EncoderModule(nn.Module):
-    """A pretrained transformer with pooling and normalisation on top."""
+    """A pretrained transformer with all that turns its token vectors into an embedding."""
 
     def __init__(self, layout: Layout) -> None:
         super().__init__()
         self.transformer = load_transformer(layout)
         self.pooling = layout.pooling
+        self.projections = nn.Sequential(
+            *(
+                DenseModule(module) if isinstance(module, Dense) else UnitLength()
+                for module in layout.projections
+            )
+        )
+        self.dim = layout.dim
 
-    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def forward(
+        self, input_ids: Tensor, attention_mask: Tensor, pooling_mask: Tensor | None = None
+    ) -> tuple[Tensor, Tensor, Tensor]:
         """Return sentence embeddings, token embeddings and hidden states.
 
-        Shape: (b, t) each -> (b, dim), (b, t, dim), (b, layers + 1, t, dim).
+        Shape: (b, t) each -> (b, dim), (b, t, hidden), (b, layers + 1, t, hidden).
         """
+        pooled = attention_mask if pooling_mask is None else pooling_mask
+        outputs = self.transform(input_ids, attention_mask, hidden_states=True)
+        tokens = outputs.last_hidden_state  # (b, t, hidden)
+        layers = torch.stack(outputs.hidden_states, dim=1)  # (b, layers + 1, t, hidden)
+        return self.embed(tokens, pooled), tokens, layers
+
+    def transform(
+        self, input_ids: Tensor, attention_mask: Tensor, *, hidden_states: bool = False
+    ) -> Any:
+        """Run the transformer alone and return its outputs. Shape: (b, t) each."""
         # A single text has token types of 0 throughout, which is what the models assume.
-        outputs = self.transformer(
-            input_ids=input_ids, attention_mask=attention_mask, output_hidden_states=True
+        return self.transformer(
+            input_ids=input_ids, attention_mask=attention_mask, output_hidden_states=hidden_states
         )
-        tokens = outputs.last_hidden_state  # (b, t, dim)
-        layers = torch.stack(outputs.hidden_states, dim=1)  # (b, layers + 1, t, dim)
-        return pool(tokens, attention_mask, self.pooling), tokens, layers
+
+    def embed(self, tokens: Tensor, pooling_mask: Tensor) -> Tensor:
+        """Return unit vectors, computed in float32 whatever the transformer runs in.
+
+        Shape: (b, t, hidden) and (b, t) -> (b, dim).
+        """
+        embeddings: Tensor = self.projections(pool(tokens.float(), pooling_mask, self.pooling))
+        return nn.functional.normalize(embeddings[:, : self.dim], dim=-1)
 
 
 def load_transformer(layout: Layout) -> nn.Module:
     """Load the weights named by a checked layout, in float32.
 
     Raises:
-        EncoderError: a weight file is damaged, or tensors are missing from it.
+        EncoderError: the family is none of transformers' own, a weight file is damaged, or
+            tensors are missing from it.
     """
+    if layout.family not in MODEL_MAPPING_NAMES:
+        raise EncoderError(
+            f"{layout.directory}: transformers {transformers.__version__} has no encoder family "
+            f"{layout.family!r} of its own, and code from a model is never run"
+        )
+    name = ENCODER_OF.get(layout.family)
+    family = AutoModel if name is None else getattr(transformers, name)
     try:
         with quiet_transformers():
-            model, report = AutoModel.from_pretrained(
+            model, report = family.from_pretrained(
                 str(layout.transformer),
                 use_safetensors=True,
                 trust_remote_code=False,
@@ -88,27 +194,60 @@ def load_transformer(layout: Layout) -> nn.Module:
             f"{layout.transformer}: {len(missing)} tensors are missing from the weights, "
             f"first {missing[0]!r}"
         )
+    # Keys and values are cached for generation only; here they would be outputs of the graph.
+    if getattr(model.config, "use_cache", False):
+        model.config.use_cache = False
     module: nn.Module = model.eval()
     return module
 
 
 class TorchRuntime:
-    """The encoder run by torch, on the CPU or the given device."""
+    """The encoder run by torch, on the CPU or a GPU; in bfloat16 if asked for.
+
+    In bfloat16 the transformer's weights and products are; pooling and what follows is float32.
+    """
 
     name = "torch"
+    streams = 1
 
-    def __init__(self, layout: Layout, *, device: str = "cpu") -> None:
-        self._device = torch.device(device)
-        self.module = EncoderModule(layout).eval().to(self._device)
+    def __init__(self, layout: Layout, *, device: str = "cpu", bfloat16: bool = False) -> None:
+        torch.set_num_threads(thread_count())
+        try:
+            self._device = torch.device(device)
+            self.module = EncoderModule(layout).eval().to(self._device)
+        except (RuntimeError, AssertionError) as error:  # an unknown device, or one without driver
+            raise EncoderError(f"device {device!r} cannot be used: {error}") from error
+        if bfloat16:
+            self.module.transformer.to(torch.bfloat16)
+        self.token_budget = _CPU_BUDGET if self._device.type == "cpu" else _GPU_BUDGET
 
     def run(self, batch: TokenBatch, output: str) -> FloatArray:
         """Return one output for a padded batch."""
-        ids = torch.from_numpy(batch.ids).to(self._device)
-        mask = torch.from_numpy(batch.mask).to(self._device)
-        with torch.inference_mode():
-            outputs = self.module(ids, mask)
-        result: FloatArray = outputs[OUTPUTS.index(output)].float().cpu().numpy()
+        try:
+            ids = torch.from_numpy(batch.ids).to(self._device)
+            mask = torch.from_numpy(batch.mask).to(self._device)
+            pooled = mask
+            if batch.pooled is not None:
+                pooled = torch.from_numpy(batch.pooled).to(self._device)
+            with torch.inference_mode():
+                result: FloatArray = self._output(ids, mask, pooled, output).float().cpu().numpy()
+        except (torch.OutOfMemoryError, RuntimeError) as error:
+            raise _translated(error, batch) from error
         return np.ascontiguousarray(result)
+
+    def _output(self, ids: Tensor, mask: Tensor, pooled: Tensor, output: str) -> Tensor:
+        if output == HIDDEN_STATES:
+            layers: Tensor = self.module(ids, mask)[OUTPUTS.index(output)]
+            return layers
+        tokens: Tensor = self.module.transform(ids, mask).last_hidden_state  # (b, t, hidden)
+        return tokens if output == TOKEN_EMBEDDINGS else self.module.embed(tokens, pooled)
+
+
+def _translated(error: RuntimeError, batch: TokenBatch) -> EncoderError:
+    # On a CPU torch has no exception of its own for it.
+    full = isinstance(error, torch.OutOfMemoryError) or "allocate memory" in str(error)
+    kind = OutOfMemory if full else EncoderError
+    return kind(f"the encoder failed on a batch of {batch.ids.shape}: {error}")
 
 
 @contextlib.contextmanager

@@ -45,19 +45,31 @@ def embed_columns(
 
     Equal rows, in one column or several, are embedded once.
     """
-    distinct: dict[bytes, int] = {}
-    texts: list[Tensor] = []
-    positions: list[list[int]] = []
+    # By the length of the prompt, which some models leave out of pooling: texts, and embeddings.
+    groups: dict[int, dict[bytes, Tensor]] = {}
+    keys: list[tuple[int, list[bytes]]] = []
     for column in columns:
+        prompt = _prompt_length(column)
         rows = _unpadded(column)
-        keys = [row.numpy(force=True).tobytes() for row in rows]
-        for key, row in zip(keys, rows, strict=True):
-            if key not in distinct:
-                distinct[key] = len(texts)
-                texts.append(row)
-        positions.append([distinct[key] for key in keys])
-    embeddings = _embed(model, texts, budget, pad_id)  # (distinct, dim)
-    return [embeddings[column] for column in positions]
+        names = [row.numpy(force=True).tobytes() for row in rows]
+        groups.setdefault(prompt, {}).update(zip(names, rows, strict=True))
+        keys.append((prompt, names))
+    embeddings = {
+        prompt: _embed(model, list(texts.values()), budget, pad_id, prompt)  # (distinct, dim)
+        for prompt, texts in groups.items()
+    }
+    position = {
+        prompt: {name: number for number, name in enumerate(texts)}
+        for prompt, texts in groups.items()
+    }
+    return [
+        embeddings[prompt][[position[prompt][name] for name in names]] for prompt, names in keys
+    ]
+
+
+def _prompt_length(column: Mapping[str, Any]) -> int:
+    length = column.get("prompt_length", 0)
+    return int(length.flatten()[0]) if isinstance(length, Tensor) else int(length)
 
 
 def _unpadded(column: Mapping[str, Any]) -> list[Tensor]:
@@ -65,7 +77,9 @@ def _unpadded(column: Mapping[str, Any]) -> list[Tensor]:
     return [row[keep] for row, keep in zip(ids, mask, strict=True)]
 
 
-def _embed(model: nn.Module, texts: list[Tensor], budget: int, pad_id: int) -> Tensor:
+def _embed(
+    model: nn.Module, texts: list[Tensor], budget: int, pad_id: int, prompt_length: int
+) -> Tensor:
     order: list[int] = []
     parts: list[Tensor] = []
     for batch in token_budget_batches([len(text) for text in texts], budget):
@@ -73,6 +87,8 @@ def _embed(model: nn.Module, texts: list[Tensor], budget: int, pad_id: int) -> T
         ids = nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=pad_id)  # (b, t)
         mask = nn.utils.rnn.pad_sequence([torch.ones_like(row) for row in rows], batch_first=True)
         features = {"input_ids": ids, "attention_mask": mask, "modality": "text"}
+        if prompt_length:
+            features["prompt_length"] = prompt_length
         parts.append(model(features)["sentence_embedding"])  # (b, dim)
         order.extend(batch.tolist())
     inverse = torch.empty(len(order), dtype=torch.int64)

@@ -16,7 +16,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from simsearch.encoder import Encoder, write_model_file
-from simsearch.encoder.layout import read_layout
+from simsearch.encoder.loading import read_whole_layout
 from simsearch.errors import InvalidData
 from simsearch.evaluation import Difference
 from simsearch.files import draft_directory, install_directory
@@ -255,7 +255,7 @@ def _train(
     """Train into `draft` and return the log."""
     if base.directory is None:
         raise InvalidData(f"{base.name} is an index's copy of an encoder, which cannot be trained")
-    layout = with_changes(read_layout(base.directory), max_length=base.max_length)
+    layout = with_changes(read_whole_layout(base.directory), max_length=base.max_length)
     model = load_trainable(layout)
     log = train(
         model,
@@ -265,7 +265,7 @@ def _train(
         config=config,
         progress=lambda done, total: progress("train", done, total),
     )
-    save_model(model, draft)
+    save_model(model, draft, lower_case=layout.lower_case)
     write_model_file(draft, {})  # makes it a directory of ours, which keeps its export inside
     return log
 

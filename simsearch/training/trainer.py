@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import tempfile
 from collections.abc import Callable, Sequence
@@ -16,11 +17,17 @@ from sentence_transformers import (
     SentenceTransformerTrainer,
     SentenceTransformerTrainingArguments,
 )
-from sentence_transformers.sentence_transformer.modules import Normalize, Pooling, Transformer
+from sentence_transformers.sentence_transformer.modules import (
+    Dense,
+    Normalize,
+    Pooling,
+    Transformer,
+)
 from transformers import PrinterCallback, TrainerCallback
 
+from simsearch.encoder import modules as encoder_modules
 from simsearch.encoder.layout import Layout
-from simsearch.encoder.torch_runtime import quiet_transformers
+from simsearch.encoder.torch_runtime import activation_module, load_linear, quiet_transformers
 from simsearch.errors import EncoderError, SystemFailure
 from simsearch.formats import Example
 from simsearch.training.config import TrainingConfig
@@ -49,6 +56,9 @@ def resolve(config: TrainingConfig, objective: Objective) -> Resolved:
     )
 
 
+_TEXT_ONLY = {"text": {"method": "forward", "method_output_name": "last_hidden_state"}}
+
+
 def load_trainable(layout: Layout) -> SentenceTransformer:
     """Return the encoder as a sentence-transformers model, built module by module.
 
@@ -62,16 +72,50 @@ def load_trainable(layout: Layout) -> SentenceTransformer:
                 str(layout.transformer),
                 max_seq_length=layout.max_length,
                 do_lower_case=layout.lower_case,
+                # Plain texts: a tokenizer with a chat template would otherwise put each into it.
+                modality_config=_TEXT_ONLY,
+                module_output_name="token_embeddings",
                 model_kwargs={"use_safetensors": True, **safe},
                 processor_kwargs=safe,
                 config_kwargs=safe,
             )
     except Exception as error:  # safetensors, transformers and torch each raise their own
         raise EncoderError(f"{layout.transformer}: {error}") from error
-    pooling = Pooling(layout.dim, pooling_mode=str(layout.pooling))
+    _prepare_tokenizer(transformer.tokenizer)
+    modes = [str(mode) for mode in layout.pooling]
+    pooling = Pooling(layout.hidden, modes, include_prompt=layout.include_prompt)
+    modules = [transformer, pooling]
+    modules += [
+        _dense(module) if isinstance(module, encoder_modules.Dense) else Normalize()
+        for module in layout.projections
+    ]
+    if not isinstance(modules[-1], Normalize):
+        modules.append(Normalize())
     prompts = {"query": layout.query_prompt, "document": layout.document_prompt}
-    model = SentenceTransformer(modules=[transformer, pooling, Normalize()], prompts=prompts)
-    return model
+    dim = None if layout.dim == layout.full_dim else layout.dim
+    return SentenceTransformer(modules=modules, prompts=prompts, truncate_dim=dim)
+
+
+def _prepare_tokenizer(tokenizer: Any) -> None:
+    """Let the tokenizer pad as we do: on the right, where padding moves no position.
+
+    GPT-2 and its kin have no padding token; any will do, for it is masked.
+    """
+    tokenizer.padding_side = "right"
+    if tokenizer.pad_token is None:
+        tokenizer.pad_token = tokenizer.eos_token or tokenizer.unk_token
+
+
+def _dense(module: encoder_modules.Dense) -> Dense:
+    linear = load_linear(module)
+    return Dense(
+        module.in_features,
+        module.out_features,
+        bias=module.bias,
+        activation_function=activation_module(module.activation),
+        init_weight=linear.weight.data,
+        init_bias=linear.bias.data if module.bias else None,
+    )
 
 
 def train(
@@ -93,7 +137,7 @@ def train(
         model,
         objective.make_loss(model),
         budget=config.micro_batch_tokens,
-        pad_id=int(layout.config.get("pad_token_id") or 0),
+        pad_id=layout.pad_id,
     )
     log = _Log(progress)
     with tempfile.TemporaryDirectory(prefix="simsearch-") as scratch, quiet_transformers():
@@ -134,11 +178,16 @@ def steps_of(examples: int, numbers: Resolved) -> int:
     return numbers.epochs * math.ceil(examples / numbers.batch_size)
 
 
-def save_model(model: SentenceTransformer, directory: Path) -> None:
+def save_model(model: SentenceTransformer, directory: Path, *, lower_case: bool) -> None:
     """Write the model as a plain sentence-transformers directory, weights as safetensors."""
     try:
         with quiet_transformers():
             model.save_pretrained(str(directory), create_model_card=False, safe_serialization=True)
+        if lower_case:
+            # The library reads the setting, and forgets to write it.
+            path = directory / model[0].config_file_name
+            content = {**json.loads(path.read_text(encoding="utf-8")), "do_lower_case": True}
+            path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
     except Exception as error:  # a full disk is an OSError or an error of safetensors
         raise SystemFailure(f"{directory}: {error}") from error
 

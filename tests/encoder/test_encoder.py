@@ -158,14 +158,14 @@ def test_the_last_hidden_state_is_the_token_vectors(encoder):
 
 def spoil(monkeypatch, encoder, *, rows, value):
     """Make the runtime give `value` for the rows of a batch that `rows` selects."""
-    original = encoder._runtime.run
+    original = encoder._exact.runtime.run
 
     def run(batch, output):
         result = original(batch, output).copy()
         result[rows(len(result))] = value
         return result
 
-    monkeypatch.setattr(encoder._runtime, "run", run)
+    monkeypatch.setattr(encoder._exact.runtime, "run", run)
 
 
 def test_a_swapped_tokenizer_of_an_export_is_refused(encoder, tmp_path):
@@ -223,9 +223,10 @@ def test_a_directory_of_another_tool_is_left_as_it_is(tiny_encoder_dir, tmp_path
     assert (model / "onnx" / "model_qint8.onnx").read_bytes() == b"mine"
 
 
-def test_an_encoder_on_torch_has_no_export_to_give(torch_encoder, tmp_path):
-    with pytest.raises(EncoderError, match="runs on torch"):
-        torch_encoder.save_export(tmp_path / "export")
+def test_an_encoder_on_torch_gives_an_export_too(torch_encoder, tmp_path):
+    torch_encoder.save_export(tmp_path / "export")
+    exported = Encoder.load(tmp_path / "export")
+    np.testing.assert_allclose(exported.encode(TEXTS), torch_encoder.encode(TEXTS), atol=1e-5)
 
 
 def test_a_damaged_export_of_an_index_is_refused(encoder, tmp_path):
@@ -274,6 +275,24 @@ def test_without_an_export_torch_is_used_with_a_warning(tmp_path, monkeypatch, c
         Encoder.load(model, runtime="onnx")
 
 
+def test_a_refused_export_is_not_tried_again_with_the_same_versions(
+    tmp_path, monkeypatch, private_cache
+):
+    from simsearch.encoder import export
+
+    monkeypatch.setattr(export, "PARITY_COSINE", 1.1)
+    model = write_tiny_encoder(tmp_path / "model", seed=8)
+    with pytest.raises(EncoderError, match="disagrees with torch"):
+        Encoder.load(model, runtime="onnx")
+    monkeypatch.setattr(export, "PARITY_COSINE", 0.9999)  # it would pass now
+    with pytest.raises(EncoderError, match="disagrees with torch"):
+        Encoder.load(model, runtime="onnx")
+    fingerprint = Encoder.load(model, runtime="torch").fingerprint
+    refusal = private_cache / "encoders" / f"{fingerprint}.refused"
+    refusal.write_text("simsearch 0, torch 0\nby other versions")
+    assert Encoder.load(model).runtime == "onnx"
+
+
 def test_the_parity_texts_are_mixed(encoder):
     texts = parity_texts()
     lengths = {len(text.split()) for text in texts}
@@ -293,38 +312,6 @@ def test_missing_tensors_are_refused_instead_of_being_random(tmp_path):
     save_file(tensors, model / "model.safetensors", metadata={"format": "pt"})
     with pytest.raises(EncoderError, match=r"1 tensors are missing.*layer\.1\.output\.dense"):
         Encoder.load(model, runtime="torch")
-
-
-FAMILIES = {
-    "albert": ("AlbertConfig", "AlbertModel", {"embedding_size": 16}),
-    "distilbert": ("DistilBertConfig", "DistilBertModel", {"dim": 32, "n_layers": 2, "n_heads": 2}),
-    "electra": ("ElectraConfig", "ElectraModel", {"embedding_size": 16}),
-    "mpnet": ("MPNetConfig", "MPNetModel", {}),
-    "roberta": ("RobertaConfig", "RobertaModel", {"pad_token_id": 0}),
-    "xlm-roberta": ("XLMRobertaConfig", "XLMRobertaModel", {"pad_token_id": 0}),
-}
-
-
-@pytest.mark.parametrize("family", FAMILIES)
-def test_every_supported_family_loads_and_exports(family, tmp_path):
-    import torch
-    import transformers
-
-    config_name, model_name, extra = FAMILIES[family]
-    model = write_tiny_encoder(tmp_path / "model")
-    torch.manual_seed(0)
-    config = getattr(transformers, config_name)(
-        vocab_size=len(set(WORDS)) + 5,
-        hidden_size=32,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        intermediate_size=64,
-        max_position_embeddings=64,
-        **extra,
-    )
-    getattr(transformers, model_name)(config).save_pretrained(model)
-    exported, on_torch = Encoder.load(model, runtime="onnx"), Encoder.load(model, runtime="torch")
-    np.testing.assert_allclose(exported.encode(TEXTS), on_torch.encode(TEXTS), atol=1e-4)
 
 
 @pytest.mark.parametrize("name", ["models/support", "BAAI/bge-small-zh-v1.5", "no-such-model"])

@@ -8,8 +8,10 @@ import shutil
 import pytest
 from conftest import write_tiny_encoder
 
+from simsearch.encoder import Encoder
 from simsearch.encoder.fingerprint import fingerprint
-from simsearch.encoder.layout import Pooling, read_layout
+from simsearch.encoder.layout import read_layout
+from simsearch.encoder.modules import Pooling
 from simsearch.errors import EncoderError
 
 
@@ -30,7 +32,7 @@ def edit(path, **changes):
 
 def test_a_sentence_transformers_directory_is_understood(directory):
     layout = read_layout(directory)
-    assert (layout.dim, layout.max_length, layout.pooling) == (32, 32, Pooling.MEAN)
+    assert (layout.dim, layout.max_length, layout.pooling) == (32, 32, (Pooling.MEAN,))
     assert layout.weights == (directory / "model.safetensors",)
 
 
@@ -39,7 +41,7 @@ def test_a_plain_transformer_directory_has_mean_pooling_and_its_own_window(direc
     (directory / "sentence_bert_config.json").unlink()
     layout = read_layout(directory)
     # The tokenizer says 128, the model has 64 positions.
-    assert (layout.pooling, layout.max_length) == (Pooling.MEAN, 64)
+    assert (layout.pooling, layout.max_length) == ((Pooling.MEAN,), 64)
 
 
 def test_a_tokenizer_without_a_window_leaves_it_to_the_model(directory):
@@ -65,28 +67,41 @@ def test_module_names_of_old_and_new_versions_are_known(directory, kind):
 @pytest.mark.parametrize(
     ("config", "pooling"),
     [
-        ({"pooling_mode_cls_token": True, "pooling_mode_mean_tokens": False}, Pooling.CLS),
-        ({"pooling_mode": "max"}, Pooling.MAX),
-        ({"pooling_mode": ["cls"]}, Pooling.CLS),
+        ({"pooling_mode_cls_token": True, "pooling_mode_mean_tokens": False}, [Pooling.CLS]),
+        ({"pooling_mode": "max"}, [Pooling.MAX]),
+        ({"pooling_mode": ["cls"]}, [Pooling.CLS]),
+        ({"pooling_mode": ["mean", "cls"]}, [Pooling.MEAN, Pooling.CLS]),
+        # sentence-transformers joins the flags of old files in an order of its own.
+        (
+            {"pooling_mode_mean_tokens": True, "pooling_mode_cls_token": True},
+            [Pooling.CLS, Pooling.MEAN],
+        ),
+        ({"pooling_mode_lasttoken": True}, [Pooling.LAST_TOKEN]),
+        ({"word_embedding_dimension": 32}, [Pooling.MEAN]),
     ],
 )
 def test_pooling_is_read_in_both_forms(directory, config, pooling):
     (directory / "1_Pooling" / "config.json").write_text(json.dumps(config))
-    assert read_layout(directory).pooling is pooling
+    layout = read_layout(directory)
+    assert layout.pooling == tuple(pooling)
+    assert layout.dim == 32 * len(pooling)
 
 
 @pytest.mark.parametrize(
-    "config",
-    [
-        {"pooling_mode": "weightedmean"},
-        {"pooling_mode_mean_tokens": True, "pooling_mode_max_tokens": True},
-        {"pooling_mode_mean_sqrt_len_tokens": True},
-    ],
+    "config", [{"pooling_mode": "attention"}, {"pooling_mode_attention": True}]
 )
 def test_pooling_that_we_do_not_have_is_refused_by_name(directory, config):
     (directory / "1_Pooling" / "config.json").write_text(json.dumps(config))
     with pytest.raises(EncoderError, match=r"pooling '.*' is not supported \(supported: mean"):
         read_layout(directory)
+
+
+def test_pooling_that_leaves_the_prompt_out_makes_a_difference_only_where_there_is_one(directory):
+    edit(directory / "1_Pooling" / "config.json", include_prompt=False)
+    assert read_layout(directory).include_prompt
+    prompts = directory / "config_sentence_transformers.json"
+    prompts.write_text(json.dumps({"prompts": {"query": "query: "}}))
+    assert not read_layout(directory).include_prompt
 
 
 @pytest.mark.parametrize("name", ["config.json", "tokenizer_config.json"])
@@ -98,7 +113,7 @@ def test_code_from_the_model_is_never_run(directory, name):
 
 @pytest.mark.parametrize(
     "kind",
-    ["evil.Transformer", "sentence_transformers.models.Dense", "os.system", "Transformer"],
+    ["evil.Transformer", "sentence_transformers.models.LSTM", "os.system", "Transformer"],
 )
 def test_a_module_that_is_not_on_the_list_is_refused_by_name(directory, kind):
     modules = json.loads((directory / "modules.json").read_text())
@@ -122,9 +137,23 @@ def test_pickled_weights_are_not_read(directory):
         read_layout(directory)
 
 
-def test_an_unknown_family_is_refused_with_those_we_have(directory):
-    edit(directory / "config.json", model_type="llama")
-    with pytest.raises(EncoderError, match=r"family 'llama' is not supported \(supported: albert"):
+def test_a_family_that_transformers_does_not_have_is_refused(directory):
+    edit(directory / "config.json", model_type="evil")
+    with pytest.raises(EncoderError, match="has no encoder family 'evil' of its own"):
+        Encoder.load(directory, runtime="torch")
+
+
+def test_a_family_with_a_decoder_that_cannot_be_left_out_is_refused(directory):
+    edit(directory / "config.json", model_type="bart", is_encoder_decoder=True)
+    with pytest.raises(EncoderError, match="'bart' has an encoder and a decoder"):
+        read_layout(directory)
+
+
+def test_an_architecture_without_a_width_is_no_text_encoder(directory):
+    config = json.loads((directory / "config.json").read_text())
+    del config["hidden_size"]
+    (directory / "config.json").write_text(json.dumps(config))
+    with pytest.raises(EncoderError, match="this is no text encoder"):
         read_layout(directory)
 
 
@@ -197,7 +226,7 @@ def test_where_a_model_comes_from_does_not_matter(directory):
 )
 def test_a_malformed_setting_is_an_error_of_the_encoder(directory, name, changes):
     edit(directory / name, **changes)
-    with pytest.raises(EncoderError, match=r"malformed|not supported"):
+    with pytest.raises(EncoderError, match=r"malformed|not supported|no text encoder"):
         read_layout(directory)
 
 

@@ -1,0 +1,112 @@
+"""The runtime for many texts: more streams, or bfloat16 where that is as good as float32."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from simsearch.encoder.batching import pad
+from simsearch.encoder.layout import Layout
+from simsearch.encoder.onnx_runtime import OnnxRuntime
+from simsearch.encoder.openvino_runtime import OpenVinoRuntime, openvino_is_installed
+from simsearch.encoder.runtime import SENTENCE_EMBEDDING, FloatArray, Runtime, TokenBatch
+from simsearch.encoder.threads import thread_count
+from simsearch.encoder.tokenization import TextTokenizer
+from simsearch.errors import EncoderError
+
+logger = logging.getLogger("simsearch")
+
+# The least cosine between an embedding in bfloat16 and in float32.
+BFLOAT16_COSINE = 0.999
+_SAMPLES: Sequence[str] = (
+    "a",
+    "card was swallowed by the machine",
+    "Where is my parcel? I ordered it on the 3rd, and nothing has come since. 🙂",
+    "p53 (TP53) mutations were found in 12.5% of the samples, p < 0.001. " * 20,
+    "Grüße aus Zürich; 卡被机器吞了，怎么办？ Где находится метро?",
+)
+
+
+def float32_bulk(runtime: Runtime) -> Callable[[], Runtime]:
+    """Return what makes, once, the runtime for many texts beside `runtime`, in float32."""
+    made: list[Runtime] = []
+
+    def get() -> Runtime:
+        if not isinstance(runtime, OnnxRuntime) or thread_count() == 1:
+            return runtime
+        if not made:
+            made.append(OnnxRuntime(runtime.graph, streams=thread_count()))
+        return made[0]
+
+    return get
+
+
+def bfloat16_bulk(
+    runtime: Runtime,
+    tokenizer: TextTokenizer,
+    *,
+    layout: Layout | None,
+    export: Path | None,
+    device: str,
+    pad_id: int,
+) -> Callable[[], Runtime]:
+    """Return what makes, once, a runtime in bfloat16, checked against `runtime` in float32.
+
+    Where it cannot be had, or its embeddings are not those of float32, float32 is used, with a
+    warning.
+    """
+    float32 = float32_bulk(runtime)
+    made: list[Runtime] = []
+
+    def make() -> Runtime:
+        try:
+            found = _bfloat16_runtime(layout, export, device)
+            lowest = _lowest_cosine(found, runtime, tokenizer, pad_id)
+        except EncoderError as error:
+            logger.warning("no bf16 (%s); documents are encoded in fp32", error)
+            return float32()
+        if not lowest >= BFLOAT16_COSINE:  # NaN, too
+            logger.warning(
+                "bf16 gives other embeddings with this encoder (cosine %.4f to fp32, at least %s "
+                "is required); documents are encoded in fp32",
+                lowest,
+                BFLOAT16_COSINE,
+            )
+            return float32()
+        logger.info("documents are encoded in bf16 by %s (cosine %.5f)", found.name, lowest)
+        return found
+
+    def get() -> Runtime:
+        if not made:
+            made.append(make())
+        return made[0]
+
+    return get
+
+
+def _bfloat16_runtime(layout: Layout | None, export: Path | None, device: str) -> Runtime:
+    if export is not None and device == "cpu" and openvino_is_installed():
+        return OpenVinoRuntime(export)
+    if layout is None:
+        raise EncoderError(
+            "without the full model it needs OpenVINO (pip install 'simsearch[openvino]')"
+        )
+    from simsearch.encoder.torch_runtime import TorchRuntime
+
+    return TorchRuntime(layout, device=device, bfloat16=True)
+
+
+def _lowest_cosine(
+    tested: Runtime, reference: Runtime, tokenizer: TextTokenizer, pad_id: int
+) -> float:
+    rows = [row.ids for row in tokenizer.tokenize(_SAMPLES)]
+    batch = TokenBatch(pad(rows, value=pad_id), pad([np.ones_like(row) for row in rows]))
+    cosines: FloatArray = np.einsum(
+        "nd,nd->n",
+        tested.run(batch, SENTENCE_EMBEDDING),
+        reference.run(batch, SENTENCE_EMBEDDING),
+    )
+    return float(cosines.min())

@@ -1,0 +1,251 @@
+"""The way through an encoder: texts in, tokens, even batches, a runtime, vectors in order."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+
+from simsearch.encoder.batching import pad, token_budget_batches
+from simsearch.encoder.runtime import (
+    SENTENCE_EMBEDDING,
+    FloatArray,
+    IntArray,
+    OutOfMemory,
+    Runtime,
+    TokenBatch,
+)
+from simsearch.encoder.tokenization import TextTokenizer, TokenizedText
+from simsearch.errors import EncoderError, InvalidData
+
+# Texts tokenized at once: bounds memory, and is enough to sort lengths into even batches.
+CHUNK = 4096
+# Tokens of a call from which on the runtime for bulk work is worth its start, about 0.2 s.
+BULK_TOKENS = 16 * 1024
+
+# Called with the number of texts done so far.
+Progress = Callable[[int], None]
+
+
+@dataclass(slots=True)
+class EncodingCounts:
+    """What was seen while encoding; filled by `encode*` when passed to it.
+
+    `texts` are those asked for, `encoded` those that went through the encoder (equal texts do so
+    once), and the others are counted over these. `padding` is in tokens, as `tokens` is.
+    """
+
+    texts: int = 0
+    encoded: int = 0
+    tokens: int = 0
+    unknown_tokens: int = 0
+    truncated: int = 0
+    all_unknown: int = 0
+    padding: int = 0
+
+    @property
+    def unknown_share(self) -> float:
+        """Share of tokens, special ones not counted, that the tokenizer does not know."""
+        return self.unknown_tokens / self.tokens if self.tokens else 0.0
+
+    @property
+    def padding_share(self) -> float:
+        """Share of what was computed that was padding."""
+        total = self.tokens + self.padding
+        return self.padding / total if total else 0.0
+
+
+class UnencodableText(EncoderError):
+    """The encoder gave NaN or a zero vector for a text, alone and in float32 too."""
+
+    def __init__(self, position: int) -> None:
+        super().__init__(f"the encoder gives no finite, non-zero vector for text {position}")
+        self.position = position
+
+
+@dataclass(frozen=True, slots=True)
+class ForwardPass:
+    """A tokenizer and the runtimes behind it.
+
+    `runtime` computes in float32, and is quick with a few texts; `bulk()` returns the one for
+    calls of more than `bulk_tokens` tokens, which may compute in other numbers.
+    """
+
+    tokenizer: TextTokenizer
+    pad_id: int
+    dim: int
+    include_prompt: bool
+    runtime: Runtime
+    bulk: Callable[[], Runtime]
+    bulk_tokens: int = BULK_TOKENS
+
+    def embed_many(
+        self,
+        texts: Iterable[str],
+        prompt: str,
+        *,
+        counts: EncodingCounts | None = None,
+        progress: Progress | None = None,
+    ) -> Iterator[FloatArray]:
+        """Yield the embeddings of texts in order, (n, dim), a chunk at a time.
+
+        No more than a chunk of texts is held. Within it equal texts are encoded once.
+        """
+        counts = counts if counts is not None else EncodingCounts()
+        progress = progress or _ignore
+        done = 0
+        for chunk in _chunks(texts):
+            refuse_no_text(chunk, first=done)
+            row = {text: number for number, text in enumerate(dict.fromkeys(chunk))}
+            try:
+                embeddings = self._embed(list(row), prompt, counts, progress, done)
+            except UnencodableText as error:
+                position = chunk.index(list(row)[error.position])
+                raise UnencodableText(done + position) from error
+            if len(row) < len(chunk):
+                embeddings = embeddings[[row[text] for text in chunk]]
+            done += len(chunk)
+            counts.texts += len(chunk)
+            progress(done)
+            yield embeddings
+
+    def _embed(
+        self, texts: list[str], prompt: str, counts: EncodingCounts, progress: Progress, before: int
+    ) -> FloatArray:
+        rows = self._tokenize([prompt + text for text in texts] if prompt else texts)
+        lengths = np.array([len(row.ids) for row in rows])
+        runtime = self.bulk() if lengths.sum() > self.bulk_tokens else self.runtime
+        embeddings = np.empty((len(texts), self.dim), dtype=np.float32)
+        done = 0
+        skip = 0 if self.include_prompt else self.tokenizer.prompt_length(prompt)
+        for positions, size, vectors in self._run(runtime, rows, skip):
+            embeddings[positions] = vectors
+            counts.padding += size - int(lengths[positions].sum())
+            done += len(positions)
+            progress(before + done)
+        self._mend(embeddings, rows, skip)
+        self._count(rows, counts)
+        return embeddings
+
+    def _tokenize(self, texts: Sequence[str]) -> list[TokenizedText]:
+        rows = self.tokenizer.tokenize(texts)
+        for position, row in enumerate(rows):
+            # A tokenizer without special tokens may leave nothing of a text.
+            if not len(row.ids):
+                raise UnencodableText(position)
+        return rows
+
+    def _run(
+        self, runtime: Runtime, rows: Sequence[TokenizedText], skip: int
+    ) -> Iterator[tuple[IntArray, int, FloatArray]]:
+        """Yield positions, size in tokens with padding, and embeddings of each batch."""
+        batches = token_budget_batches([len(row.ids) for row in rows], runtime.token_budget)
+
+        def run(positions: IntArray) -> tuple[IntArray, int, FloatArray]:
+            batch = self._batch([rows[position].ids for position in positions], skip)
+            return positions, batch.ids.size, run_halving(runtime, batch, SENTENCE_EMBEDDING)
+
+        if runtime.streams == 1 or len(batches) == 1:
+            yield from map(run, batches)
+            return
+        with ThreadPoolExecutor(runtime.streams) as pool:
+            try:
+                yield from pool.map(run, batches)
+            finally:  # after an error, or when the caller has enough
+                pool.shutdown(cancel_futures=True)
+
+    def _batch(self, ids: Sequence[IntArray], skip: int = 0) -> TokenBatch:
+        """Return a padded batch; `skip` tokens at the beginning do not count for embeddings."""
+        mask = pad([np.ones_like(row) for row in ids])
+        pooled = None
+        if skip:
+            pooled = mask.copy()
+            pooled[:, :skip] = 0
+        return TokenBatch(pad(ids, value=self.pad_id), mask, pooled)
+
+    def _mend(self, embeddings: FloatArray, rows: Sequence[TokenizedText], skip: int) -> None:
+        """Encode rows that came out as NaN or zero once more, alone and in float32."""
+        norms = np.linalg.norm(embeddings, axis=1)
+        for position in np.flatnonzero(~(np.isfinite(norms) & (norms > 0.5))).tolist():
+            batch = self._batch([rows[position].ids], skip)
+            again = self.runtime.run(batch, SENTENCE_EMBEDDING)[0]
+            if not np.isfinite(again).all() or not again.any():
+                raise UnencodableText(position)
+            embeddings[position] = again
+
+    def _count(self, rows: Sequence[TokenizedText], counts: EncodingCounts) -> None:
+        special = self.tokenizer.special_tokens
+        counts.encoded += len(rows)
+        for row in rows:
+            unknown = int((row.ids == self.tokenizer.unknown_id).sum())
+            tokens = len(row.ids) - special
+            counts.tokens += tokens
+            counts.unknown_tokens += unknown
+            counts.truncated += row.truncated
+            counts.all_unknown += unknown == tokens > 0
+
+    def run_ragged(
+        self, texts: Sequence[str], output: str
+    ) -> list[tuple[TokenizedText, FloatArray]]:
+        """Return each text with its rows of an output that has one per token, padding cut off.
+
+        Tokens are the last axis but one of the output.
+        """
+        refuse_no_text(texts, first=0)
+        rows = self._tokenize(texts)
+        results: list[FloatArray] = [np.empty(0, dtype=np.float32)] * len(rows)
+        lengths = [len(row.ids) for row in rows]
+        for positions in token_budget_batches(lengths, self.runtime.token_budget):
+            batch = self._batch([rows[position].ids for position in positions])
+            vectors = run_halving(self.runtime, batch, output)
+            for position, row in zip(positions, vectors, strict=True):
+                results[position] = row[..., : lengths[position], :].copy()
+        return list(zip(rows, results, strict=True))
+
+
+def run_halving(runtime: Runtime, batch: TokenBatch, output: str) -> FloatArray:
+    """Run a batch; one that does not fit into memory in halves, down to a single text.
+
+    Raises:
+        OutOfMemory: not even one text fits.
+    """
+    try:
+        return runtime.run(batch, output)
+    except (OutOfMemory, MemoryError) as error:
+        rows = len(batch.ids)
+        if rows == 1:
+            raise OutOfMemory(
+                f"out of memory: not even one text of {batch.ids.shape[1]} tokens fits"
+            ) from error
+        half = rows // 2
+    parts = [
+        run_halving(runtime, batch.rows(part), output)
+        for part in (slice(None, half), slice(half, None))
+    ]
+    return np.concatenate(parts)
+
+
+def _chunks(texts: Iterable[str]) -> Iterator[list[str]]:
+    chunk: list[str] = []
+    for text in texts:
+        chunk.append(text)
+        if len(chunk) == CHUNK:
+            yield chunk
+            chunk = []
+    if chunk:
+        yield chunk
+
+
+def refuse_no_text(texts: Sequence[str], *, first: int) -> None:
+    """Refuse what is no text: an empty or blank one, or no string."""
+    for position, text in enumerate(texts, start=first):
+        if not isinstance(text, str):
+            raise InvalidData(f"text {position} is a {type(text).__name__}, expected a string")
+        if not text.strip():
+            raise InvalidData(f"text {position} is empty")
+
+
+def _ignore(_: int) -> None:
+    pass

@@ -1,0 +1,203 @@
+"""What comes after the transformer: the modules that an encoder directory lists in modules.json.
+
+Read as data, against an allow-list. The class names in the file are dotted names which other
+tools import; here they are only compared.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+from simsearch.errors import EncoderError
+
+# sentence-transformers has moved its module classes between packages over the years; the class
+# name alone tells what to do.
+_PACKAGE = "sentence_transformers."
+_KNOWN = ("Transformer", "Pooling", "Dense", "Normalize")
+
+
+class Pooling(StrEnum):
+    """How token embeddings become one text embedding."""
+
+    MEAN = "mean"
+    CLS = "cls"
+    MAX = "max"
+    LAST_TOKEN = "lasttoken"
+    WEIGHTED_MEAN = "weightedmean"
+    MEAN_SQRT_LENGTH = "mean_sqrt_len_tokens"
+
+
+# The keys of 1_Pooling/config.json before sentence-transformers 6, in the order in which it joins
+# several modes.
+_POOLING_FLAGS = {
+    "pooling_mode_cls_token": Pooling.CLS,
+    "pooling_mode_max_tokens": Pooling.MAX,
+    "pooling_mode_mean_tokens": Pooling.MEAN,
+    "pooling_mode_mean_sqrt_len_tokens": Pooling.MEAN_SQRT_LENGTH,
+    "pooling_mode_weightedmean_tokens": Pooling.WEIGHTED_MEAN,
+    "pooling_mode_lasttoken": Pooling.LAST_TOKEN,
+}
+
+
+class Activation(StrEnum):
+    """What follows the linear map of a dense module, by its class in torch."""
+
+    IDENTITY = "Identity"
+    TANH = "Tanh"
+    RELU = "ReLU"
+    GELU = "GELU"
+    SILU = "SiLU"
+    SIGMOID = "Sigmoid"
+
+
+@dataclass(frozen=True, slots=True)
+class Dense:
+    """A linear map with an activation, applied to the pooled embedding."""
+
+    weights: Path
+    in_features: int
+    out_features: int
+    bias: bool
+    activation: Activation
+
+
+@dataclass(frozen=True, slots=True)
+class Normalize:
+    """Scaling to unit length. An encoder's last step in any case; it matters before a Dense."""
+
+
+@dataclass(frozen=True, slots=True)
+class Modules:
+    """The modules of an encoder: where its transformer is, and what follows it, in order.
+
+    `pooling` has several members where a model concatenates them; where nothing is said it is the
+    mean. `include_prompt` is false where the tokens of a prompt are left out of it. `configs` are
+    the files that were read.
+    """
+
+    transformer: Path
+    pooling: tuple[Pooling, ...]
+    include_prompt: bool
+    projections: tuple[Dense | Normalize, ...]
+    configs: tuple[Path, ...]
+
+
+def read_modules(directory: Path) -> Modules:
+    """Read modules.json and what it names; without it the directory is a plain transformer.
+
+    Raises:
+        EncoderError: a module is not on the list, or lies outside the directory.
+    """
+    path = directory / "modules.json"
+    if not path.is_file():
+        return Modules(directory, (Pooling.MEAN,), True, (), ())
+    transformer, include_prompt = directory, True
+    pooling: tuple[Pooling, ...] = (Pooling.MEAN,)
+    projections: list[Dense | Normalize] = []
+    configs = [path]
+    names: list[str] = []
+    for module in read_json(path, kind=list):
+        name, folder = _checked(path, module)
+        if name == "Transformer":
+            transformer = folder
+        elif name == "Pooling":
+            pooling, include_prompt = _read_pooling(folder)
+            configs.append(folder / "config.json")
+        elif name == "Dense":
+            projections.append(_read_dense(folder))
+            configs.append(folder / "config.json")
+        else:
+            # It has no parameters; many directories name a folder for it that is not there.
+            projections.append(Normalize())
+        names.append(name)
+    if names[:1] != ["Transformer"] or set(names[2:]) - {"Dense", "Normalize"}:
+        raise EncoderError(
+            f"{path}: the modules are {' > '.join(names)}, "
+            "expected Transformer > Pooling, then Dense and Normalize"
+        )
+    if names[1:2] and names[1] != "Pooling":
+        raise EncoderError(f"{path}: {names[1]} stands where Pooling is expected")
+    return Modules(transformer, pooling, include_prompt, tuple(projections), tuple(configs))
+
+
+def _checked(path: Path, module: Any) -> tuple[str, Path]:
+    """Return a module's name and folder, both as they may be."""
+    type_name, folder = str(module.get("type")), str(module.get("path") or "")
+    name = type_name.rpartition(".")[2]
+    if not type_name.startswith(_PACKAGE) or name not in _KNOWN:
+        raise EncoderError(
+            f"{path}: module {type_name!r} is not supported (supported: {', '.join(_KNOWN)})"
+        )
+    directory = path.parent
+    if not (directory / folder).resolve().is_relative_to(directory.resolve()):
+        raise EncoderError(f"{path}: module folder {folder!r} lies outside the encoder")
+    return name, directory / folder
+
+
+def _read_pooling(folder: Path) -> tuple[tuple[Pooling, ...], bool]:
+    config = read_json(folder / "config.json")
+    modes = config.get("pooling_mode")
+    if modes is None:
+        on = [key for key in config if key.startswith("pooling_mode_") and config[key] is True]
+        known = [mode for key, mode in _POOLING_FLAGS.items() if key in on]
+        modes = [*known, *(key for key in on if key not in _POOLING_FLAGS)] or [Pooling.MEAN]
+    modes = [modes] if isinstance(modes, str) else list(modes)
+    try:
+        pooling = tuple(Pooling(mode) for mode in modes)
+    except ValueError:
+        raise EncoderError(
+            f"{folder.parent}: pooling {'+'.join(map(str, modes))!r} is not supported "
+            f"(supported: {', '.join(Pooling)})"
+        ) from None
+    return pooling, config.get("include_prompt") is not False
+
+
+def _read_dense(folder: Path) -> Dense:
+    config = read_json(folder / "config.json")
+    where = folder / "config.json"
+    target = config.get("module_input_name", "sentence_embedding")
+    if target != "sentence_embedding" or config.get("module_output_name", target) != target:
+        raise EncoderError(f"{where}: only a Dense of the sentence embedding is supported")
+    if config.get("use_residual"):
+        raise EncoderError(f"{where}: a residual Dense (use_residual) is not supported")
+    package, _, name = str(config.get("activation_function", "torch.nn.Tanh")).rpartition(".")
+    if not package.startswith("torch.nn") or name not in list(Activation):
+        raise EncoderError(
+            f"{where}: activation {name!r} is not supported (supported: {', '.join(Activation)})"
+        )
+    weights = folder / "model.safetensors"
+    if not weights.is_file():
+        raise EncoderError(f"{folder}: no model.safetensors (pickled weights are not read)")
+    return Dense(
+        weights=weights,
+        in_features=int(config["in_features"]),
+        out_features=int(config["out_features"]),
+        bias=bool(config.get("bias", True)),
+        activation=Activation(name),
+    )
+
+
+def read_json(path: Path, *, optional: bool = False, kind: type = dict) -> Any:
+    """Return the JSON of a file of the encoder; {} for an optional one that is not there.
+
+    Raises:
+        EncoderError: it is missing, no JSON, or JSON of another kind.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        if optional:
+            return kind()
+        rejected = "; its model was rejected" if (path.parent / "run").is_dir() else ""
+        raise EncoderError(
+            f"{path.parent} is not an encoder directory: {path.name} is missing{rejected}"
+        ) from None
+    except (OSError, ValueError, RecursionError) as error:
+        raise EncoderError(f"{path}: {error}") from error
+    if not isinstance(content, kind):
+        raise EncoderError(f"{path}: expected a JSON {kind.__name__}, got {type(content).__name__}")
+    return content

@@ -1,0 +1,90 @@
+"""Where a long text is cut into passages that fit the encoder's window.
+
+A passage ends at the last end of a sentence that fits, if that leaves it at least half full, else
+between two words, else between two tokens. The next one begins a little before, so that what is
+said across a cut is found whole in one of the two.
+"""
+
+from __future__ import annotations
+
+import re
+from bisect import bisect_left, bisect_right
+from collections.abc import Sequence
+
+from simsearch.encoder.runtime import IntArray
+from simsearch.encoder.tokenization import TextTokenizer
+from simsearch.records import Document
+
+# After one of these, with the quotes and brackets that close behind it, a sentence is over; the
+# marks of Chinese and Japanese need no space after them. An empty line ends one, too.
+_SENTENCE_END = re.compile(r"[.!?…][\"'”’)\]]*\s+|[。！？][」』”’）]*|\n\s*\n|\n(?=\s*[-*•\d])")
+_WORD_END = re.compile(r"\s+")
+
+
+# Tokens left free in every passage: a piece may have one or two more than its share of the whole.
+_SEAM = 4
+
+
+def split_documents(
+    tokenizer: TextTokenizer, documents: Sequence[Document], *, prompt: str
+) -> list[list[tuple[int, int]]]:
+    """Return for each document the character ranges of its passages in its text.
+
+    A passage is encoded with the document's title and the prompt before it, for which it leaves
+    room. Neighbours share up to an eighth of it.
+    """
+    whole = tokenizer.tokenize([prompt + document.content for document in documents])
+    split = [[(0, len(document.text))] for document in documents]
+    room = tokenizer.max_length - tokenizer.special_tokens - _SEAM
+    for position in (number for number, row in enumerate(whole) if row.truncated):
+        document = documents[position]
+        before, offsets = tokenizer.offsets([prompt + (document.title or ""), document.text])
+        # A title that fills the window is cut, and counted, like any text over it.
+        window = max(room - len(before), room // 4, 1)
+        split[position] = split_text(document.text, offsets, window=window, overlap=window // 8)
+    return split
+
+
+def split_text(text: str, offsets: IntArray, *, window: int, overlap: int) -> list[tuple[int, int]]:
+    """Return the half-open character ranges of the passages of a text, in order.
+
+    `offsets` (t, 2) are the character ranges of its tokens, `window` is how many tokens fit into
+    a passage, and `overlap` the most that two neighbours share. Together they cover every token.
+    """
+    if len(offsets) <= window:
+        return [(0, len(text))]
+    starts = offsets[:, 0].tolist()
+    sentences = _after(_SENTENCE_END, text)
+    words = _after(_WORD_END, text)
+    passages: list[tuple[int, int]] = []
+    first = 0  # token
+    while True:
+        last = first + window  # the token after the passage
+        begin = 0 if not passages else starts[first]
+        if last >= len(starts):
+            passages.append((begin, len(text)))
+            return passages
+        least = starts[first + window // 2]
+        cut = _last_cut(sentences, least, starts[last]) or _last_cut(words, least, starts[last])
+        end = cut or max(starts[last], begin + 1)
+        passages.append((begin, end))
+        after = bisect_left(starts, end, lo=first)  # the first token that was not in it
+        earliest = starts[max(first + 1, after - overlap)]
+        back = _first_cut(sentences, earliest, end) or _first_cut(words, earliest, end)
+        first = max(first + 1, min(after, bisect_left(starts, back or end, lo=first)))
+
+
+def _after(pattern: re.Pattern[str], text: str) -> list[int]:
+    return [found.end() for found in pattern.finditer(text)]
+
+
+def _last_cut(cuts: Sequence[int], least: int, most: int) -> int | None:
+    """Return the last cut in least..most."""
+    position = bisect_right(cuts, most) - 1
+    return cuts[position] if position >= 0 and cuts[position] >= least else None
+
+
+def _first_cut(cuts: Sequence[int], least: int, most: int) -> int | None:
+    """Return the first cut in least..most."""
+    position = bisect_left(cuts, least)
+    return cuts[position] if position < len(cuts) and cuts[position] <= most else None
