@@ -19,7 +19,12 @@ class Document:
     @property
     def content(self) -> str:
         """What is encoded: title, space, text; or the text alone."""
-        return f"{self.title} {self.text}" if self.title else self.text
+        return self.passage(0, len(self.text))
+
+    def passage(self, start: int, stop: int) -> str:
+        """What is encoded of a half-open range of the text's characters, the title with it."""
+        part = self.text[start:stop]
+        return f"{self.title} {part}" if self.title else part
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +33,8 @@ class Hit:
 
     `score` is the cosine similarity of query and document (higher is better, at most 1).
     `probability` is the calibrated chance that the hit is relevant; None where the encoder
-    has no calibration.
+    has no calibration. `passage` is the half-open range in `text` of the passage that matched,
+    None where the document was encoded whole.
     """
 
     id: str
@@ -37,6 +43,7 @@ class Hit:
     title: str | None = None
     metadata: Mapping[str, Any] = field(default_factory=dict)
     probability: float | None = None
+    passage: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
+
+from simsearch.records import Document
 
 # Before any hub client is imported: an ordinary test never reaches for the network.
 os.environ["HF_HUB_OFFLINE"] = "1"
@@ -44,11 +47,15 @@ def data_dir() -> Path:
 
 
 class HashEncoder:
-    """Bag of hashed words, unit length: texts that share words are similar. Needs no model."""
+    """Bag of hashed words, unit length: texts that share words are similar. Needs no model.
+
+    It sees whole texts; split, a passage is 8 words, of which it shares 2 with the one before.
+    """
 
     name = "hash"
     dim = 256
     fingerprint = "hash-1"
+    trained_dims = ()
 
     def __init__(self) -> None:
         self.encoded: list[str] = []  # everything that was asked for
@@ -64,8 +71,20 @@ class HashEncoder:
     def encode_queries(self, texts: Sequence[str]) -> np.ndarray:
         return self.encode_documents(texts)
 
+    def split_documents(self, documents: Sequence[Document]) -> list[list[tuple[int, int]]]:
+        return [_eight_words_each(document.text) for document in documents]
+
     def save_export(self, directory: Path) -> None:
         directory.mkdir()
+
+
+def _eight_words_each(text: str) -> list[tuple[int, int]]:
+    words = [found.span() for found in re.finditer(r"\S+", text)]
+    if len(words) <= 8:
+        return [(0, len(text))]
+    return [
+        (words[n][0], words[min(n + 8, len(words)) - 1][1]) for n in range(0, len(words) - 2, 6)
+    ]
 
 
 @pytest.fixture

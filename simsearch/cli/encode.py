@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from simsearch.cli.input import report_counts
-from simsearch.cli.options import EncoderName, bundled
+from simsearch.cli.options import Dim, EncoderName, bundled
 from simsearch.cli.output import Output
 from simsearch.errors import InvalidData, InvalidInput
 
@@ -42,6 +42,7 @@ def encode(
         Path | None, typer.Option("--texts", help="A file with one text per line, or -.")
     ] = None,
     encoder: EncoderName = None,
+    dim: Dim = None,
     target: Annotated[
         Path | None, typer.Option("-o", "--output", help="Write .npy, float32 (n, dim).")
     ] = None,
@@ -49,9 +50,9 @@ def encode(
     """Print the embedding of each TEXT as a JSON object, or write them all to a file."""
     import numpy as np
 
-    from simsearch.encoder import Encoder, EncodingCounts
+    from simsearch.encoder import Encoder, EncodingCounts, truncate_embeddings
     from simsearch.files import check_target, replace_file
-    from simsearch.search_index import check_query
+    from simsearch.search_index import check_dim, check_query
 
     if target is not None:
         check_target(target)
@@ -64,21 +65,26 @@ def encode(
     with output.progress() as begin:
         advance = begin("encoding")
         loaded = Encoder.load(encoder)
+        if dim is not None:
+            check_dim(dim, loaded.dim)
         embeddings = loaded.encode(
             given, counts=counts, progress=lambda done: advance(done, len(given))
         )
     report_counts(output, counts)
+    if dim is not None:
+        embeddings = truncate_embeddings(embeddings, dim)
     if target is None:
         for text, row in zip(given, embeddings.tolist(), strict=True):
             output.result({"text": text, "embedding": row})
         return
     with replace_file(target) as stream:
         np.save(stream, embeddings)
-    facts = {"texts": len(given), "dim": loaded.dim, "encoder": loaded.name, "output": str(target)}
+    width = embeddings.shape[1]
+    facts = {"texts": len(given), "dim": width, "encoder": loaded.name, "output": str(target)}
     if output.json_only:
         output.result(facts)
     else:
-        output.text(f"wrote {len(given):,} embeddings of dim {loaded.dim} to {target}")
+        output.text(f"wrote {len(given):,} embeddings of dim {width} to {target}")
 
 
 def _read_texts(path: Path) -> list[str]:

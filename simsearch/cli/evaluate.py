@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from simsearch.cli.input import report_counts
-from simsearch.cli.options import EncoderName, bundled
+from simsearch.cli.options import Dim, EncoderName, bundled
 from simsearch.cli.output import Output
 from simsearch.errors import InvalidData, InvalidInput
 
@@ -30,6 +30,7 @@ def retrieval(
     index_dir: Annotated[
         Path | None, typer.Option("-i", "--index", help="Search this index as it is.")
     ] = None,
+    dim: Dim = None,
 ) -> None:
     """Search with the queries of a BEIR folder and score against its judgements.
 
@@ -39,6 +40,8 @@ def retrieval(
 
     if encoder is not None and index_dir is not None:
         raise InvalidInput("give --encoder or --index, not both (an index has its own encoder)")
+    if dim is not None and index_dir is not None:
+        raise InvalidInput("give --dim or --index, not both (an index has its own dim)")
     beir = read_beir(folder, split)
     if beir.blank_documents:
         output.say(f"{beir.blank_documents:,} blank documents skipped")
@@ -48,7 +51,9 @@ def retrieval(
 
         counts = EncodingCounts()
         task = RetrievalTask(beir.queries, beir.corpus, beir.qrels)
-        scores: RetrievalScores = evaluate_retrieval(Encoder.load(encoder), task, counts=counts)
+        scores: RetrievalScores = evaluate_retrieval(
+            Encoder.load(encoder), task, counts=counts, dim=dim
+        )
         report_counts(output, counts)
     else:
         from simsearch.search_index import SearchIndex, evaluate_index

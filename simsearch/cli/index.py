@@ -1,4 +1,4 @@
-"""index, add, upsert, delete, get, info: what is in an index."""
+"""index, add, upsert, delete, get, info, upgrade: what is in an index."""
 
 from dataclasses import asdict
 from pathlib import Path
@@ -9,9 +9,11 @@ import typer
 from simsearch.cli.input import Rejects, spooled_corpus
 from simsearch.cli.options import (
     Corpus,
+    Dim,
     Embeddings,
     EncoderName,
     IndexDir,
+    LongTexts,
     OnError,
     bundled,
 )
@@ -19,6 +21,7 @@ from simsearch.cli.output import Output, clean
 from simsearch.errors import InvalidInput
 
 if TYPE_CHECKING:
+    from simsearch.encoder import Encoder
     from simsearch.formats import ReadOptions
     from simsearch.search_index import SearchIndex, WriteReport
 
@@ -41,19 +44,32 @@ def index(
             "--replace", help="Replace an index that is there, once the new one is finished."
         ),
     ] = False,
+    long_texts: Annotated[
+        LongTexts,
+        typer.Option(
+            "--long-texts",
+            help="A text beyond the encoder's window: truncate it, or split it into passages.",
+        ),
+    ] = LongTexts.TRUNCATE,
+    dim: Dim = None,
     embeddings: Embeddings = None,
     on_error: Skip = OnError.STOP,
 ) -> int:
     """Build an index from CORPUS. A run that was cut short is taken up where it stopped."""
     from simsearch.encoder import Encoder
-    from simsearch.search_index import build_index, check_build, remove_all_but
+    from simsearch.search_index import build_index, check_build, check_dim, remove_all_but
 
     check_build(index_dir, replace=replace)
     with spooled_corpus(corpus, options, index_dir, on_error, output) as source:
         source.validate()
         loaded = Encoder.load(encoder)
-        vectors = source.vectors(embeddings, dim=loaded.dim)
-        with build_index(index_dir, encoder=loaded, replace=replace) as target:
+        if dim is not None:
+            check_dim(dim, loaded.dim)
+            _warn_of_untrained(dim, loaded, output)
+        vectors = source.vectors(embeddings, dim=dim or loaded.dim)
+        with build_index(
+            index_dir, encoder=loaded, replace=replace, long_texts=long_texts, dim=dim
+        ) as target:
             taken_up = target.count()
             report = source.write(target.upsert, vectors)
             if taken_up:
@@ -62,6 +78,14 @@ def index(
                 output.say(f"{removed:,} of them are not in this corpus, and were removed")
             documents = target.count()
     return _report(output, "indexed", report, index_dir, documents, source.rejects)
+
+
+def _warn_of_untrained(dim: int, encoder: "Encoder", output: Output) -> None:
+    if dim not in (encoder.dim, *encoder.trained_dims):
+        output.warn(
+            f"this encoder does not say that it was trained for dim {dim} (Matryoshka); expect to "
+            "lose quality, measure it with `simsearch evaluate retrieval -i`"
+        )
 
 
 @bundled
@@ -201,4 +225,22 @@ def _report(
             f"{verb} into {index_dir}: {report.added:,} added, {report.replaced:,} replaced, "
             f"{report.unchanged:,} unchanged; {documents:,} documents"
         )
+        output.text(f"{report.encoded:,} texts were encoded, {report.reused:,} vectors reused")
     return rejects.exit_code(output)
+
+
+@bundled
+def upgrade(
+    index_dir: Annotated[Path, typer.Argument(metavar="INDEX_DIR", help="The index directory.")],
+    output: Output,
+) -> None:
+    """Bring an index of an older format to the present one; the old one is kept beside."""
+    from simsearch.search_index import upgrade_index
+
+    backup = upgrade_index(index_dir)
+    if output.json_only:
+        output.result({"index": str(index_dir), "backup": None if backup is None else str(backup)})
+    elif backup is None:
+        output.text(f"{index_dir} has the present format already; nothing was changed")
+    else:
+        output.text(f"upgraded {index_dir}; the old index is kept as {backup}")

@@ -29,6 +29,13 @@ class DuplicateIds(StrEnum):
     LAST = "last"
 
 
+class LongTexts(StrEnum):
+    """What becomes of a text beyond the encoder's window."""
+
+    TRUNCATE = "truncate"
+    PASSAGES = "passages"
+
+
 def parse_k(text: str) -> int:
     """Return a number of hits, 1 to 10,000."""
     try:
@@ -46,6 +53,10 @@ EncoderName = Annotated[
     typer.Option(
         "--encoder", help="A model directory or hub name; default: all-MiniLM-L6-v2, packaged."
     ),
+]
+Dim = Annotated[
+    int | None,
+    typer.Option("--dim", help="Keep the first N components of every embedding.", metavar="N"),
 ]
 K = Annotated[int, typer.Option("-k", parser=parse_k, metavar="K", help="Hits per query.")]
 Corpus = Annotated[

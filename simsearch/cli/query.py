@@ -53,7 +53,8 @@ def print_hits(output: Output, hits: "list[Hit]") -> None:
     for rank, hit in enumerate(hits, start=1):
         title = f"{shorten(hit.title, 80)}: " if hit.title else ""
         output.text(f"{rank:3}  {hit.score:.4f}  {clean(hit.id)}")
-        output.text(f"             {title}{shorten(hit.text)}")
+        start, stop = hit.passage or (0, len(hit.text))
+        output.text(f"             {title}{shorten(hit.text[start:stop])}")
 
 
 def hit_fields(hit: "Hit") -> dict[str, Any]:
@@ -65,6 +66,7 @@ def hit_fields(hit: "Hit") -> dict[str, Any]:
         "text": hit.text,
         **({"title": hit.title} if hit.title else {}),
         "metadata": dict(hit.metadata),
+        **({"passage": list(hit.passage)} if hit.passage else {}),
     }
 
 

@@ -12,15 +12,27 @@ import numpy as np
 import numpy.typing as npt
 
 from simsearch.encoder import EncodingCounts
-from simsearch.errors import AlreadyExists, DuplicateId, InvalidData, SimsearchError
+from simsearch.errors import (
+    AlreadyExists,
+    DuplicateId,
+    InvalidData,
+    InvalidInput,
+    SimsearchError,
+)
 from simsearch.files import occupied
 from simsearch.records import Document
+from simsearch.search_index.binding import TextEncoder
+from simsearch.search_index.checks import check_dim
 from simsearch.search_index.directory import check_place, install_index
-from simsearch.search_index.index import SearchIndex, TextEncoder, WriteReport
+from simsearch.search_index.donor import open_donor
+from simsearch.search_index.index import SearchIndex
+from simsearch.search_index.passages import LongTexts, as_long_texts
+from simsearch.search_index.reports import WriteReport
 from simsearch.storage import writer_lock
 
 FloatArray = npt.NDArray[np.float32]
 Progress = Callable[[int], None]
+Settings = tuple[LongTexts, int]  # with the dim: what an index has for good
 
 # Documents of one commit: at 100 documents a second, 10 s of work to lose to a kill.
 BATCH = 1024
@@ -42,28 +54,48 @@ def check_build(path: Path, *, replace: bool) -> None:
 
 
 @contextlib.contextmanager
-def build_index(path: Path, *, encoder: TextEncoder, replace: bool) -> Iterator[SearchIndex]:
+def build_index(
+    path: Path,
+    *,
+    encoder: TextEncoder,
+    replace: bool,
+    long_texts: LongTexts | str = LongTexts.TRUNCATE,
+    dim: int | None = None,
+) -> Iterator[SearchIndex]:
     """Give an index to be filled, which is finished when the block ends well.
 
     A block that ends badly, or a kill, leaves what was committed; the next build takes it up. What
-    `replace` replaces stays in its place, and answers queries, until the new index is finished.
+    `replace` replaces stays in its place, and answers queries, until the new index is finished;
+    the vectors of texts that stay the same are taken from it. `long_texts` and `dim` are those of
+    `SearchIndex.create`.
 
     Raises:
         AlreadyExists: as `check_build`.
         IndexLocked: another process is building here.
         EncoderMismatch: the unfinished index was begun with another encoder.
+        InvalidInput: it was begun with other settings, or `dim` is not 2 to the encoder's.
     """
     path = path.resolve()
+    wanted = as_long_texts(long_texts), encoder.dim if dim is None else dim
+    check_dim(wanted[1], encoder.dim)
     check_build(path, replace=replace)
     beside = replace and occupied(path)
     place = path.with_name(f".{path.name}.new") if beside else path
-    if beside and not _can_be_taken_up(place, encoder):
+    if beside and not _can_be_taken_up(place, encoder, wanted):
         shutil.rmtree(place, ignore_errors=True)
     if not occupied(place):
         with contextlib.suppress(AlreadyExists):  # somebody was faster: the lock will tell
-            SearchIndex.create(place, encoder=encoder, finished=False).close()
-    with SearchIndex.open(place, encoder=encoder) as index, writer_lock(place / _BUILD, budget=0):
+            SearchIndex.create(
+                place, encoder=encoder, finished=False, long_texts=wanted[0], dim=wanted[1]
+            ).close()
+    with contextlib.ExitStack() as stack:
+        index = stack.enter_context(SearchIndex.open(place, encoder=encoder))
+        stack.enter_context(writer_lock(place / _BUILD, budget=0))
         _refuse_finished(index)
+        _refuse_other_settings(index, wanted)
+        if beside:
+            donor = open_donor(path, fingerprint=encoder.fingerprint, dim=index.dim)
+            index.reuse_vectors_of(stack.enter_context(donor))
         yield index
         index.mark_finished()
         (place / _BUILD).unlink(missing_ok=True)
@@ -71,12 +103,21 @@ def build_index(path: Path, *, encoder: TextEncoder, replace: bool) -> Iterator[
         install_index(place, path, replace=True)
 
 
-def _can_be_taken_up(place: Path, encoder: TextEncoder) -> bool:
+def _can_be_taken_up(place: Path, encoder: TextEncoder, wanted: Settings) -> bool:
     try:
         with SearchIndex.open(place, encoder=encoder) as index:
-            return not index.finished
+            return not index.finished and (index.long_texts, index.dim) == wanted
     except SimsearchError:
         return False
+
+
+def _refuse_other_settings(index: SearchIndex, wanted: Settings) -> None:
+    begun = index.long_texts, index.dim
+    if begun != wanted:
+        raise InvalidInput(
+            f"{index.path} is unfinished and was begun with long_texts={begun[0]}, dim={begun[1]}; "
+            f"got long_texts={wanted[0]}, dim={wanted[1]} (use the same again, or --replace)"
+        )
 
 
 def _refuse_finished(index: SearchIndex) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import unicodedata
 from collections.abc import Iterable
 
@@ -17,6 +18,12 @@ def check_k(k: int) -> None:
     """Refuse a `k` that is not a whole number of 1 to 10,000."""
     if isinstance(k, bool) or not isinstance(k, int) or not 1 <= k <= MAX_K:
         raise InvalidInput(f"k must be 1..{MAX_K}, got {k!r}")
+
+
+def check_dim(dim: int, full: int) -> None:
+    """Refuse a number of components to keep that is not 2 to `full`, the encoder's dim."""
+    if isinstance(dim, bool) or not isinstance(dim, int) or not 2 <= dim <= full:
+        raise InvalidInput(f"dim must be 2..{full}, the encoder's, got {dim!r}")
 
 
 def check_query(query: str, *, name: str = "query") -> None:
@@ -47,6 +54,14 @@ def checked_documents(documents: Iterable[Document]) -> list[Document]:
             raise DuplicateId(f"document {position}: id {document.id!r} stands twice in this call")
         seen.add(document.id)
     return batch
+
+
+def same_document(stored: Document, given: Document) -> bool:
+    """Whether a document is stored already, equal in every field."""
+    # Equal is not enough for metadata: to Python, true equals 1.
+    return stored == given and json.dumps(dict(stored.metadata), sort_keys=True) == json.dumps(
+        dict(given.metadata), sort_keys=True
+    )
 
 
 def askable_ids(ids: Iterable[str]) -> list[str]:

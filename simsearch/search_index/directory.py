@@ -9,7 +9,7 @@ from simsearch.errors import AlreadyExists, CorruptIndex, IncompatibleIndex, Not
 from simsearch.files import check_free, install_directory, occupied, translated_os_errors
 from simsearch.storage import writer_lock
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 _FORMAT_NAME = "simsearch-index"
 
 
@@ -52,6 +52,26 @@ def check_format(directory: Path) -> None:
         CorruptIndex: its marker is not one that we write.
         IncompatibleIndex: it was written in another format version.
     """
+    version = read_format(directory)
+    if version < FORMAT_VERSION:
+        raise IncompatibleIndex(
+            f"{directory} has format {version}, this simsearch reads format {FORMAT_VERSION} "
+            f"(run `simsearch upgrade {directory}`, which keeps a backup)"
+        )
+    if version > FORMAT_VERSION:
+        raise IncompatibleIndex(
+            f"{directory} has format {version}, this simsearch reads format {FORMAT_VERSION} "
+            "(use the version that wrote it, or index the corpus again)"
+        )
+
+
+def read_format(directory: Path) -> int:
+    """Return the format version of an index directory.
+
+    Raises:
+        NotFound: it is not an index.
+        CorruptIndex: its marker is not one that we write.
+    """
     marker = directory / "FORMAT"
     with translated_os_errors(marker):
         if not marker.is_file():
@@ -59,9 +79,4 @@ def check_format(directory: Path) -> None:
         words = marker.read_bytes()[:200].decode("ascii", errors="replace").split()
     if len(words) < 2 or words[0] != _FORMAT_NAME or not words[1].isdigit():
         raise CorruptIndex(f"{marker} does not name a format of simsearch")
-    version = int(words[1])
-    if version != FORMAT_VERSION:
-        raise IncompatibleIndex(
-            f"{directory} has format {version}, this simsearch reads format {FORMAT_VERSION} "
-            "(use the version that wrote it, or index the corpus again)"
-        )
+    return int(words[1])

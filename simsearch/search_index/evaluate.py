@@ -12,7 +12,9 @@ from simsearch.ann import VectorIndex
 from simsearch.encoder import EncodingCounts
 from simsearch.evaluation import Qrels, RetrievalScores, pearson, score_run, spearman
 from simsearch.records import Document, ScoredPair
-from simsearch.search_index.index import SearchIndex, TextEncoder
+from simsearch.search_index.binding import TextEncoder, fitted
+from simsearch.search_index.checks import check_dim
+from simsearch.search_index.index import SearchIndex
 
 FloatArray = npt.NDArray[np.float32]
 Run = dict[str, dict[str, float]]
@@ -32,14 +34,29 @@ class RetrievalTask:
 
 
 def evaluate_retrieval(
-    encoder: TextEncoder, task: RetrievalTask, *, counts: EncodingCounts | None = None
+    encoder: TextEncoder,
+    task: RetrievalTask,
+    *,
+    counts: EncodingCounts | None = None,
+    dim: int | None = None,
 ) -> RetrievalScores:
-    """Encode the corpus and the queries, search exactly, and score against the qrels."""
+    """Encode the corpus and the queries, search exactly, and score against the qrels.
+
+    `dim` keeps the first so many components of every embedding, renormalised, as an index of
+    that dim does; None keeps all.
+
+    Raises:
+        InvalidInput: `dim` is not 2 to the encoder's.
+    """
+    dim = encoder.dim if dim is None else dim
+    check_dim(dim, encoder.dim)
     texts = [document.content for document in task.corpus]
-    vectors = VectorIndex(encoder.dim)
-    vectors.add(np.arange(len(texts)), encoder.encode_documents(texts, counts=counts))
+    vectors = VectorIndex(dim)
+    embeddings = fitted(encoder.encode_documents(texts, counts=counts), dim)
+    vectors.add(np.arange(len(texts)), embeddings)
     query_ids = list(task.queries)
-    queries = encoder.encode_queries([task.queries[query_id] for query_id in query_ids])
+    asked = [task.queries[query_id] for query_id in query_ids]
+    queries = fitted(encoder.encode_queries(asked), dim)
     run: Run = {}
     for start in range(0, len(query_ids), _QUERIES):
         chunk = query_ids[start : start + _QUERIES]

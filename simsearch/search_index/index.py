@@ -2,31 +2,37 @@
 
 from __future__ import annotations
 
-import json
+import functools
 import os
 import threading
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from simsearch.ann import VectorIndex
-from simsearch.cache import file_sha256
-from simsearch.encoder import Encoder, EncodingCounts, UnencodableText
-from simsearch.errors import CorruptIndex, EncoderError, EncoderMismatch, InvalidInput
+from simsearch.encoder import Encoder, EncodingCounts
+from simsearch.errors import CorruptIndex, InvalidInput
 from simsearch.files import draft_directory
 from simsearch.formats import check_vectors
 from simsearch.records import Document, Hit
+from simsearch.search_index.binding import (
+    TextEncoder,
+    bind_encoder,
+    fitted,
+    load_own_encoder,
+    refuse_other_encoder,
+)
 from simsearch.search_index.checks import (
     askable_ids,
+    check_dim,
     check_k,
     check_query,
     checked_documents,
     refuse_known,
+    same_document,
 )
 from simsearch.search_index.directory import (
     FORMAT_VERSION,
@@ -35,63 +41,21 @@ from simsearch.search_index.directory import (
     install_index,
     write_format,
 )
-from simsearch.storage import DocumentStore
+from simsearch.search_index.donor import Donor
+from simsearch.search_index.nearest import nearest_documents
+from simsearch.search_index.passages import (
+    LongTexts,
+    as_long_texts,
+    encode_passages,
+    whole_texts,
+)
+from simsearch.search_index.reports import IndexInfo, WriteReport
+from simsearch.storage import DocumentStore, PassageRows
 from simsearch.version import __version__
 
 FloatArray = npt.NDArray[np.float32]
 
 _PAGE = 1000  # documents read at a time by iterate()
-
-
-class TextEncoder(Protocol):
-    """What an index needs of an encoder; `Encoder` is one."""
-
-    @property
-    def name(self) -> str: ...
-    @property
-    def dim(self) -> int: ...
-    @property
-    def fingerprint(self) -> str: ...
-    def encode_queries(self, texts: Sequence[str]) -> FloatArray: ...
-    def encode_documents(
-        self, texts: Sequence[str], *, counts: EncodingCounts | None = None
-    ) -> FloatArray: ...
-    def save_export(self, directory: Path) -> None:
-        """Write what `SearchIndex.open` needs to answer queries without the model."""
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class WriteReport:
-    """What a write did, in documents."""
-
-    added: int = 0
-    replaced: int = 0
-    unchanged: int = 0
-
-    def __add__(self, other: WriteReport) -> WriteReport:
-        return WriteReport(
-            self.added + other.added,
-            self.replaced + other.replaced,
-            self.unchanged + other.unchanged,
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class IndexInfo:
-    """What an index is; `dead_rows` are those of documents that were deleted or replaced."""
-
-    path: str
-    format: int
-    finished: bool
-    documents: int
-    dead_rows: int
-    dim: int
-    encoder: str
-    fingerprint: str
-    commit_number: int
-    created_by: str
-    bytes_on_disk: int
 
 
 class SearchIndex:
@@ -110,6 +74,7 @@ class SearchIndex:
         self._vectors = VectorIndex(store.dim)
         self._commit_number = -1  # of what is in _vectors
         self._next_row = 0
+        self._donor = Donor(None)
 
     @classmethod
     def create(
@@ -119,31 +84,36 @@ class SearchIndex:
         encoder: TextEncoder | str | os.PathLike[str] | None = None,
         replace: bool = False,
         finished: bool = True,
+        long_texts: LongTexts | str = LongTexts.TRUNCATE,
+        dim: int | None = None,
     ) -> SearchIndex:
         """Create an empty index for the vectors of `encoder`, loaded if it is given by name.
 
         `replace` swaps an existing index for the new one in one step. `finished` is false while
-        a corpus is still being loaded, so that the load can be taken up again.
+        a corpus is still being loaded, so that the load can be taken up again. `long_texts` says
+        what becomes of a text beyond the encoder's window. `dim` keeps the first so many
+        components of every embedding, renormalised; None keeps all.
 
         Raises:
             AlreadyExists: an index is at `path` and `replace` is false, or something else is,
                 which is never replaced.
+            InvalidInput: `dim` is not 2 to the encoder's.
         """
         path = Path(path).resolve()
         check_place(path, replace=replace)
         if encoder is None or isinstance(encoder, str | os.PathLike):
             encoder = Encoder.load(encoder)
+        dim = encoder.dim if dim is None else dim
+        check_dim(dim, encoder.dim)
         created_by = f"simsearch/{__version__}"
         with draft_directory(path) as draft:
-            encoder.save_export(draft / "encoder")
             settings = {
-                "encoder": encoder.name,
-                "encoder_sha256": _description_sha256(draft),
-                "fingerprint": encoder.fingerprint,
+                **bind_encoder(encoder, draft),
                 "created_by": created_by,
                 "finished": _yes_no(finished),
+                "long_texts": as_long_texts(long_texts),
             }
-            DocumentStore.create(draft, dim=encoder.dim, settings=settings)
+            DocumentStore.create(draft, dim=dim, settings=settings)
             write_format(draft, created_by=created_by)
             install_index(draft, path, replace=replace)
         return cls(path, DocumentStore.open(path), encoder)
@@ -164,7 +134,7 @@ class SearchIndex:
         store = DocumentStore.open(path)
         try:
             if encoder is not None:
-                _refuse_other_encoder(store, encoder)
+                refuse_other_encoder(store, encoder)
         except BaseException:
             store.close()
             raise
@@ -200,24 +170,21 @@ class SearchIndex:
         """The encoder of the index, loaded when first needed."""
         with self._mutex:
             if self._encoder is None:
-                self._encoder = self._load_own_encoder()
+                self._encoder = load_own_encoder(self._path, self._store)
             return self._encoder
 
-    def _load_own_encoder(self) -> Encoder:
-        # The database names the description, which names graph and tokenizer: a file of the copy
-        # that was damaged or swapped cannot answer queries wrongly.
-        expected = self._store.read_setting("encoder_sha256")
-        if not expected or _description_sha256(self._path) != expected:
-            raise CorruptIndex(
-                f"{self._path / 'encoder'} is missing or damaged (open the index with "
-                "encoder=, or index the corpus again)"
-            )
+    @functools.cached_property
+    def long_texts(self) -> LongTexts:
+        """What becomes of a text beyond the encoder's window."""
+        value = self._store.read_setting("long_texts")
         try:
-            encoder = Encoder.load(self._path / "encoder")
-        except EncoderError as error:
-            raise CorruptIndex(f"the index's copy of its encoder: {error}") from error
-        _refuse_other_encoder(self._store, encoder)
-        return encoder
+            return LongTexts(value)
+        except ValueError as error:
+            raise CorruptIndex(f"{self._path}: no setting of long_texts is {value!r}") from error
+
+    def reuse_vectors_of(self, donor: Donor) -> None:
+        """Take vectors that this index does not have from `donor` before encoding a text."""
+        self._donor = donor
 
     def add(
         self,
@@ -233,14 +200,16 @@ class SearchIndex:
             InvalidData: a document or a vector cannot be indexed; nothing was added.
         """
         batch = checked_documents(documents)
+        if not batch and embeddings is None:
+            return WriteReport()
         known = self._store.known_ids([document.id for document in batch])
         refuse_known(known)
-        vectors = self._vectors_of(batch, embeddings, counts)
+        rows, report = self._rows_of(batch, embeddings, counts)
         with self._store.transaction():
             # Again, under the lock: somebody may have written while we encoded.
             refuse_known(self._store.known_ids([document.id for document in batch]))
-            self._store.insert(batch, vectors, supplied=embeddings is not None)
-        return WriteReport(added=len(batch))
+            self._store.insert(batch, rows)
+        return report + WriteReport(added=len(batch))
 
     def upsert(
         self,
@@ -265,15 +234,15 @@ class SearchIndex:
             batch = [
                 document
                 for document in batch
-                if document.id not in stored or not _same(stored[document.id], document)
+                if document.id not in stored or not same_document(stored[document.id], document)
             ]
         if not batch:
             return WriteReport(unchanged=given)
-        vectors = self._vectors_of(batch, embeddings, counts)
+        rows, report = self._rows_of(batch, embeddings, counts)
         with self._store.transaction():
             replaced = self._store.remove([document.id for document in batch])
-            self._store.insert(batch, vectors, supplied=embeddings is not None)
-        return WriteReport(len(batch) - replaced, replaced, given - len(batch))
+            self._store.insert(batch, rows)
+        return report + WriteReport(len(batch) - replaced, replaced, given - len(batch))
 
     def delete(self, ids: Iterable[str]) -> int:
         """Delete documents in one commit and return how many there were; unknown ids are no error.
@@ -325,7 +294,8 @@ class SearchIndex:
             check_query(query)
         if not queries:
             return []
-        return self._search(self.encoder.encode_queries(queries), k)
+        vectors = fitted(self.encoder.encode_queries(queries), self._store.dim)
+        return self._search(vectors, k)
 
     def search_vectors(self, vectors: FloatArray, k: int = 10) -> list[list[Hit]]:
         """Return the hits of each row of `vectors` (n, dim), which need not be normalised.
@@ -337,18 +307,11 @@ class SearchIndex:
         return self._search(check_vectors(vectors, rows=None, dim=self._store.dim), k)
 
     def _search(self, vectors: FloatArray, k: int) -> list[list[Hit]]:
+        # Where documents have several rows, one may be among the nearest more than once.
+        depth = k if self.long_texts is LongTexts.TRUNCATE else 2 * k
         with self._mutex, self._store.snapshot():
             self._refresh()
-            rows, similarities = self._vectors.search(vectors, k)
-            found = np.unique(rows).tolist()
-            documents = self._store.fetch_rows(found)
-        if len(documents) < len(found):
-            lost = next(row for row in found if row not in documents)
-            raise CorruptIndex(f"{self._path}: row {lost} has a vector but no document")
-        return [
-            [_hit(documents[row], score) for row, score in zip(row_list, score_list, strict=True)]
-            for row_list, score_list in zip(rows.tolist(), similarities.tolist(), strict=True)
-        ]
+            return nearest_documents(self._vectors, self._store, vectors, k, depth=depth)
 
     def _refresh(self) -> None:
         """Bring the vectors in memory to the commit of the current snapshot."""
@@ -360,20 +323,33 @@ class SearchIndex:
         self._commit_number = changes.commit_number
         self._next_row = int(self._store.read_setting("next_row"))
 
-    def _vectors_of(
+    def _rows_of(
         self,
         documents: Sequence[Document],
         embeddings: FloatArray | None,
         counts: EncodingCounts | None,
-    ) -> FloatArray:
+    ) -> tuple[PassageRows, WriteReport]:
+        """Return the vector rows of documents, and a report of what they took."""
+        dim = self._store.dim
         if embeddings is not None:
-            return check_vectors(embeddings, rows=len(documents), dim=self._store.dim)
-        texts = [document.content for document in documents]
-        try:
-            return self.encoder.encode_documents(texts, counts=counts)
-        except UnencodableText as error:
-            bad = documents[error.position].id
-            raise EncoderError(f"document {bad!r}: the encoder gives no finite vector") from error
+            vectors = check_vectors(embeddings, rows=len(documents), dim=dim)
+            rows = PassageRows(whole_texts(documents), vectors, hashes=None)
+            return rows, WriteReport(passages=len(vectors))
+        if self.long_texts is LongTexts.PASSAGES:
+            ranges = self.encoder.split_documents(documents)
+        else:
+            ranges = whole_texts(documents)
+        return encode_passages(
+            documents,
+            ranges,
+            # Not loaded where nothing is new.
+            encode=lambda texts: fitted(self.encoder.encode_documents(texts, counts=counts), dim),
+            known=self._known_vectors,
+        )
+
+    def _known_vectors(self, hashes: Sequence[bytes]) -> dict[bytes, FloatArray]:
+        own = self._store.vectors_of_texts(hashes)
+        return own | self._donor.vectors_of_texts([each for each in hashes if each not in own])
 
     @property
     def finished(self) -> bool:
@@ -389,13 +365,15 @@ class SearchIndex:
         """Return what the index is and holds."""
         with self._store.snapshot():
             setting = self._store.read_setting
-            documents = self._store.count()
+            passages = self._store.count_passages()
             return IndexInfo(
                 path=str(self._path),
                 format=FORMAT_VERSION,
                 finished=self.finished,
-                documents=documents,
-                dead_rows=int(setting("next_row")) - documents,
+                documents=self._store.count(),
+                passages=passages,
+                dead_rows=int(setting("next_row")) - passages,
+                long_texts=self.long_texts,
                 dim=self._store.dim,
                 encoder=setting("encoder"),
                 fingerprint=setting("fingerprint"),
@@ -405,41 +383,6 @@ class SearchIndex:
                     file.stat().st_size for file in self._path.rglob("*") if file.is_file()
                 ),
             )
-
-
-def _refuse_other_encoder(store: DocumentStore, encoder: TextEncoder) -> None:
-    stored, given = store.read_setting("fingerprint"), encoder.fingerprint
-    if stored != given:
-        raise EncoderMismatch(
-            f"the index was built with encoder {store.read_setting('encoder')} "
-            f"({stored[:12]}, dim {store.dim}), got {encoder.name} ({given[:12]}, "
-            f"dim {encoder.dim}); use the original encoder, or index the corpus again"
-        )
-
-
-def _same(stored: Document, given: Document) -> bool:
-    # Equal is not enough for metadata: to Python, true equals 1.
-    return stored == given and json.dumps(dict(stored.metadata), sort_keys=True) == json.dumps(
-        dict(given.metadata), sort_keys=True
-    )
-
-
-def _description_sha256(directory: Path) -> str:
-    """Return the hash of the encoder copy's description, "" where there is none."""
-    try:
-        return file_sha256(directory / "encoder" / "encoder.json")
-    except OSError:
-        return ""
-
-
-def _hit(document: Document, score: float) -> Hit:
-    return Hit(
-        id=document.id,
-        score=max(-1.0, min(1.0, score)),  # rounding of unit vectors gives 1.0000002
-        text=document.text,
-        title=document.title,
-        metadata=document.metadata,
-    )
 
 
 def _yes_no(value: bool) -> str:

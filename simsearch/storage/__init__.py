@@ -1,6 +1,16 @@
 """Documents and vectors on disk."""
 
 from simsearch.storage.locks import writer_lock
-from simsearch.storage.store import Changes, DocumentStore
+from simsearch.storage.schema import text_hash
+from simsearch.storage.store import Changes, DocumentStore, Passage, PassageRows
+from simsearch.storage.upgrade import upgrade_store
 
-__all__ = ["Changes", "DocumentStore", "writer_lock"]
+__all__ = [
+    "Changes",
+    "DocumentStore",
+    "Passage",
+    "PassageRows",
+    "text_hash",
+    "upgrade_store",
+    "writer_lock",
+]

@@ -7,11 +7,11 @@ blocks, so that a document and its vector can never come apart.
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import sqlite3
 import threading
-import zlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,39 +19,23 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from simsearch.errors import CorruptIndex, DuplicateId, InvalidInput, SystemFailure
+from simsearch.errors import CorruptIndex, DuplicateId, SystemFailure
 from simsearch.records import Document
+from simsearch.storage.database import (
+    chunks,
+    connect,
+    database_path,
+    file_identity,
+    marks,
+    translated_errors,
+)
 from simsearch.storage.locks import writer_lock
+from simsearch.storage.schema import SCHEMA
+from simsearch.storage.vector_blocks import VectorBlocks
 
 FloatArray = npt.NDArray[np.float32]
 IntArray = npt.NDArray[np.int64]
-
-# Row numbers are given out once and never again: `next_row` in meta only grows.
-_SCHEMA = """
-CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID;
-CREATE TABLE documents (
-    row INTEGER PRIMARY KEY,
-    id TEXT NOT NULL UNIQUE,
-    text TEXT NOT NULL,
-    title TEXT,
-    metadata TEXT NOT NULL,
-    supplied INTEGER NOT NULL
-) STRICT;
-CREATE TABLE vector_blocks (
-    first_row INTEGER PRIMARY KEY,
-    rows INTEGER NOT NULL,
-    crc32 INTEGER NOT NULL,
-    data BLOB NOT NULL
-) STRICT;
-CREATE TABLE tombstones (row INTEGER PRIMARY KEY, commit_number INTEGER NOT NULL) STRICT;
-CREATE INDEX tombstones_by_commit ON tombstones (commit_number);
-"""
-
-# SQLite limits the variables of one statement; 500 stays below every build we support.
-_VARIABLES = 500
-# Rows of one vector block: 1.5 MiB at dim 384.
-_BLOCK_ROWS = 1024
-_VECTOR_TYPE = np.dtype("<f4")
+Ranges = Sequence[tuple[int, int]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +48,29 @@ class Changes:
     removed: IntArray
 
 
+@dataclass(frozen=True, slots=True)
+class PassageRows:
+    """The vector rows of documents, one for each passage.
+
+    `ranges` are the half-open character ranges of each document's passages, `vectors` (n, dim)
+    those of all of them in that order, `hashes` (`text_hash`) of what was encoded; None for
+    vectors that were supplied.
+    """
+
+    ranges: Sequence[Ranges]
+    vectors: FloatArray
+    hashes: Sequence[bytes] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Passage:
+    """What a row is the vector of: a half-open character range in the text of a document."""
+
+    document: int
+    start: int
+    stop: int
+
+
 class DocumentStore:
     """One open store. Safe to share between threads: one of them is inside at a time."""
 
@@ -74,17 +81,18 @@ class DocumentStore:
         self._path = path
         self._settings = settings
         self._mutex = threading.RLock()
-        self._identity = _identity(path)
+        self._identity = file_identity(path)
         self.dim = int(settings["dim"])
+        self._blocks = VectorBlocks(connection, path, self.dim)
 
     @staticmethod
     def create(directory: Path, *, dim: int, settings: Mapping[str, str]) -> None:
         """Write an empty store into `directory`."""
         path = directory / "meta.db"
-        with _translated_errors(path):
-            connection = _connect(path)
+        with translated_errors(path):
+            connection = connect(path)
             try:
-                connection.executescript(_SCHEMA)
+                connection.executescript(SCHEMA)
                 given = {**settings, "dim": str(dim), "next_row": "0", "commit_number": "0"}
                 connection.executemany("INSERT INTO meta VALUES (?, ?)", given.items())
                 connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
@@ -99,11 +107,9 @@ class DocumentStore:
             CorruptIndex: the file is missing, or is not a store of ours.
             SystemFailure: the operating system refuses.
         """
-        path = directory / "meta.db"
-        if path.is_symlink() or not path.is_file():
-            raise CorruptIndex(f"{path} is missing: this index has lost its documents")
-        with _translated_errors(path):
-            connection = _connect(path)
+        path = database_path(directory)
+        with translated_errors(path):
+            connection = connect(path)
             try:
                 settings = dict(connection.execute("SELECT key, value FROM meta"))
                 return cls(connection, path, settings)
@@ -122,7 +128,7 @@ class DocumentStore:
     @contextlib.contextmanager
     def snapshot(self) -> Iterator[None]:
         """Let everything read inside the block belong to one commit."""
-        with self._mutex, _translated_errors(self._path):
+        with self._mutex, translated_errors(self._path):
             if self._connection.in_transaction:
                 yield
                 return
@@ -144,7 +150,7 @@ class DocumentStore:
         with (
             writer_lock(self._path.with_name("LOCK")),
             self._mutex,
-            _translated_errors(self._path),
+            translated_errors(self._path),
         ):
             self._refuse_if_replaced()
             self._connection.execute("BEGIN IMMEDIATE")
@@ -161,46 +167,62 @@ class DocumentStore:
 
     def _refuse_if_replaced(self) -> None:
         """A write to a file that has no name any more would be acknowledged and lost."""
-        if _identity(self._path) != self._identity:
+        if file_identity(self._path) != self._identity:
             raise SystemFailure(
                 f"{self._path.parent} was replaced or deleted since it was opened (open it again)"
             )
 
-    def insert(self, documents: Sequence[Document], vectors: FloatArray, *, supplied: bool) -> None:
-        """Add documents with their vectors (n, dim); inside a transaction.
+    def insert(self, documents: Sequence[Document], rows: PassageRows) -> None:
+        """Add documents with their vectors; inside a transaction.
 
         Raises:
             DuplicateId: an id is in the store already.
         """
         first = int(self.read_setting("next_row"))
-        rows = (
-            (row, document.id, document.text, document.title, _dump(document.metadata), supplied)
-            for row, document in enumerate(documents, start=first)
-        )
+        counts = [len(ranges) for ranges in rows.ranges]
+        numbers = list(itertools.accumulate(counts, initial=first))
+        supplied = rows.hashes is None
         try:
-            self._connection.executemany("INSERT INTO documents VALUES (?, ?, ?, ?, ?, ?)", rows)
+            self._connection.executemany(
+                "INSERT INTO documents VALUES (?, ?, ?, ?, ?, ?, ?)",
+                (
+                    (number, count, each.id, each.text, each.title, _dump(each.metadata), supplied)
+                    for number, count, each in zip(numbers, counts, documents, strict=False)
+                ),
+            )
         except sqlite3.IntegrityError as error:
             raise DuplicateId(f"a document id is in the index already: {error}") from error
-        for start in range(0, len(documents), _BLOCK_ROWS):
-            block = np.ascontiguousarray(vectors[start : start + _BLOCK_ROWS], dtype=_VECTOR_TYPE)
-            data = block.tobytes()
-            self._connection.execute(
-                "INSERT INTO vector_blocks VALUES (?, ?, ?, ?)",
-                (first + start, len(block), zlib.crc32(data), data),
-            )
-        self.write_setting("next_row", str(first + len(documents)))
+        places = (
+            (number, start, stop)
+            for number, ranges in zip(numbers, rows.ranges, strict=False)
+            for start, stop in ranges
+        )
+        hashes = itertools.repeat(None) if rows.hashes is None else rows.hashes
+        self._connection.executemany(
+            "INSERT INTO passages VALUES (?, ?, ?, ?, ?)",
+            (
+                (row, *place, hashed)
+                for row, place, hashed in zip(itertools.count(first), places, hashes, strict=False)
+            ),
+        )
+        self._blocks.append(first, rows.vectors)
+        self.write_setting("next_row", str(numbers[-1]))
 
     def remove(self, ids: Iterable[str]) -> int:
         """Delete the documents with these ids and return how many there were; in a transaction."""
         commit_number = int(self.read_setting("commit_number")) + 1
         removed = 0
-        for chunk in _chunks(list(dict.fromkeys(ids))):
-            marks = _marks(chunk)
-            self._connection.execute(
-                f"INSERT INTO tombstones SELECT row, ? FROM documents WHERE id IN ({marks})",
-                (commit_number, *chunk),
+        for chunk in chunks(list(dict.fromkeys(ids))):
+            given = f"id IN ({marks(chunk)})"
+            rows = (
+                "SELECT row FROM documents JOIN passages "
+                f"ON row >= first_row AND row < first_row + rows WHERE {given}"
             )
-            cursor = self._connection.execute(f"DELETE FROM documents WHERE id IN ({marks})", chunk)
+            self._connection.execute(
+                f"INSERT INTO tombstones SELECT row, ? FROM ({rows})", (commit_number, *chunk)
+            )
+            self._connection.execute(f"DELETE FROM passages WHERE row IN ({rows})", chunk)
+            cursor = self._connection.execute(f"DELETE FROM documents WHERE {given}", chunk)
             removed += cursor.rowcount
         return removed
 
@@ -224,65 +246,21 @@ class DocumentStore:
             ],
             dtype=np.int64,
         )
-        rows, vectors = self._vectors_from(next_row)
+        end = int(self.read_setting("next_row"))
+        rows, vectors = self._blocks.read_between(next_row, end)
         alive = ~np.isin(rows, removed)
         if not alive.all():
             rows, vectors = rows[alive], vectors[alive]
         return Changes(latest, rows, vectors, removed[removed < next_row])
-
-    def _vectors_from(self, first_row: int) -> tuple[IntArray, FloatArray]:
-        """Return the rows from `first_row` on that lie in a block with a living document."""
-        blocks = self._living_blocks(first_row)
-        count = sum(rows for _, rows in blocks)
-        row_ids = np.empty(count, dtype=np.int64)
-        vectors = np.empty((count, self.dim), dtype=np.float32)
-        done = 0
-        for first, rows in blocks:
-            row_ids[done : done + rows] = np.arange(first, first + rows)
-            vectors[done : done + rows] = self._read_block(first, rows)
-            done += rows
-        return row_ids, vectors
-
-    def _living_blocks(self, first_row: int) -> list[tuple[int, int]]:
-        expected, living = first_row, []
-        for first, rows, alive in self._connection.execute(
-            "SELECT first_row, rows, EXISTS (SELECT 1 FROM documents "
-            "WHERE row >= first_row AND row < first_row + rows) "
-            "FROM vector_blocks WHERE first_row >= ? ORDER BY first_row",
-            (first_row,),
-        ):
-            if first != expected or rows < 1:
-                break
-            expected = first + rows
-            if alive:
-                living.append((first, rows))
-        end = int(self.read_setting("next_row"))
-        if expected != end:
-            raise CorruptIndex(
-                f"{self._path}: the vectors of rows {expected} to {end - 1} are lost"
-            )
-        return living
-
-    def _read_block(self, first: int, rows: int) -> FloatArray:
-        checksum, data = self._connection.execute(
-            "SELECT crc32, data FROM vector_blocks WHERE first_row = ?", (first,)
-        ).fetchone()
-        whole = len(data) == rows * self.dim * _VECTOR_TYPE.itemsize
-        if not whole or zlib.crc32(data) != checksum:
-            raise CorruptIndex(
-                f"{self._path}: the vectors of rows {first} to {first + rows - 1} are damaged "
-                "(restore a backup, or index the corpus again)"
-            )
-        return np.frombuffer(data, dtype=_VECTOR_TYPE).reshape(rows, self.dim)
 
     def known_ids(self, ids: Sequence[str]) -> set[str]:
         """Return those of `ids` that are in the store."""
         with self.snapshot():
             return {
                 found
-                for chunk in _chunks(ids)
+                for chunk in chunks(ids)
                 for (found,) in self._connection.execute(
-                    f"SELECT id FROM documents WHERE id IN ({_marks(chunk)})", chunk
+                    f"SELECT id FROM documents WHERE id IN ({marks(chunk)})", chunk
                 )
             }
 
@@ -291,28 +269,88 @@ class DocumentStore:
         with self.snapshot():
             return {
                 document.id: document
-                for chunk in _chunks(ids)
-                for _, document in self._select(f"WHERE id IN ({_marks(chunk)})", chunk)
+                for chunk in chunks(ids)
+                for _, document in self._select(f"WHERE id IN ({marks(chunk)})", chunk)
             }
 
-    def fetch_rows(self, rows: Sequence[int]) -> dict[int, Document]:
-        """Return the documents at these row numbers; deleted ones are absent."""
-        with self.snapshot():
-            return {
-                row: document
-                for chunk in _chunks(rows)
-                for row, document in self._select(f"WHERE row IN ({_marks(chunk)})", chunk)
-            }
+    def fetch_numbers(self, numbers: Sequence[int]) -> dict[int, Document]:
+        """Return the documents of these numbers.
 
-    def documents_after(self, row: int, limit: int) -> list[tuple[int, Document]]:
-        """Return up to `limit` documents with a row number above `row`, in order."""
+        Raises:
+            CorruptIndex: one is not there.
+        """
         with self.snapshot():
-            return list(self._select("WHERE row > ? ORDER BY row LIMIT ?", (row, limit)))
+            found = {
+                number: document
+                for chunk in chunks(numbers)
+                for number, document in self._select(f"WHERE first_row IN ({marks(chunk)})", chunk)
+            }
+        self._refuse_lost(numbers, found)
+        return found
+
+    def passages_at(self, rows: Sequence[int]) -> dict[int, Passage]:
+        """Return the passages that these rows are the vectors of.
+
+        Raises:
+            CorruptIndex: one is not there.
+        """
+        with self.snapshot():
+            found = {
+                row: Passage(document, start, stop)
+                for chunk in chunks(rows)
+                for row, document, start, stop in self._connection.execute(
+                    "SELECT row, document, start, stop FROM passages "
+                    f"WHERE row IN ({marks(chunk)})",
+                    chunk,
+                )
+            }
+        self._refuse_lost(rows, found)
+        return found
+
+    def _refuse_lost(self, rows: Sequence[int], found: Container[int]) -> None:
+        for row in rows:
+            if row not in found:
+                raise CorruptIndex(f"{self._path}: row {row} has a vector but no document")
+
+    def vectors_of_texts(self, hashes: Sequence[bytes]) -> dict[bytes, FloatArray]:
+        """Return the vectors (dim,) of the texts with these hashes that were encoded before.
+
+        Only of passages that are in the store now; other texts are absent.
+
+        Raises:
+            CorruptIndex: a vector block is missing, or fails its checksum.
+        """
+        with self.snapshot():
+            rows: dict[bytes, int] = {}
+            for chunk in chunks(hashes):
+                rows.update(
+                    self._connection.execute(
+                        "SELECT text_hash, max(row) FROM passages "
+                        f"WHERE text_hash IN ({marks(chunk)}) GROUP BY text_hash",
+                        chunk,
+                    )
+                )
+            vectors = self._blocks.read_rows(list(rows.values()))
+        return dict(zip(rows, vectors, strict=True))
+
+    def documents_after(self, number: int, limit: int) -> list[tuple[int, Document]]:
+        """Return up to `limit` documents with a number above `number`, in order."""
+        with self.snapshot():
+            return list(
+                self._select("WHERE first_row > ? ORDER BY first_row LIMIT ?", (number, limit))
+            )
 
     def count(self) -> int:
         """Return the number of documents."""
+        return self._count("documents")
+
+    def count_passages(self) -> int:
+        """Return the number of passages, which is that of living vector rows."""
+        return self._count("passages")
+
+    def _count(self, table: str) -> int:
         with self.snapshot():
-            (count,) = self._connection.execute("SELECT count(*) FROM documents").fetchone()
+            (count,) = self._connection.execute(f"SELECT count(*) FROM {table}").fetchone()
             return int(count)
 
     def read_setting(self, key: str) -> str:
@@ -321,7 +359,7 @@ class DocumentStore:
         Raises:
             CorruptIndex: there is none of that name.
         """
-        with self._mutex, _translated_errors(self._path):
+        with self._mutex, translated_errors(self._path):
             found = self._connection.execute(
                 "SELECT value FROM meta WHERE key = ?", (key,)
             ).fetchone()
@@ -334,71 +372,11 @@ class DocumentStore:
         self._connection.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (key, value))
 
     def _select(self, condition: str, values: Sequence[Any]) -> Iterator[tuple[int, Document]]:
-        for row, id_, text, title, metadata in self._connection.execute(
-            f"SELECT row, id, text, title, metadata FROM documents {condition}", values
+        for number, id_, text, title, metadata in self._connection.execute(
+            f"SELECT first_row, id, text, title, metadata FROM documents {condition}", values
         ):
-            yield row, Document(id=id_, text=text, title=title, metadata=json.loads(metadata))
-
-
-def _identity(path: Path) -> tuple[int, int] | None:
-    try:
-        status = path.stat()
-    except OSError:
-        return None
-    return status.st_dev, status.st_ino
-
-
-def _connect(path: Path) -> sqlite3.Connection:
-    # The mutex of the store, not the driver, keeps threads apart.
-    connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
-    try:
-        for pragma, expected in _PRAGMAS:
-            connection.execute(f"PRAGMA {pragma}")
-            name = pragma.partition("=")[0]
-            (value,) = connection.execute(f"PRAGMA {name}").fetchone()
-            if value != expected:
-                raise SystemFailure(f"{path}: SQLite did not accept {pragma} (got {value!r})")
-    except BaseException:
-        connection.close()
-        raise
-    return connection
-
-
-_PRAGMAS: tuple[tuple[str, Any], ...] = (
-    ("busy_timeout=5000", 5000),
-    ("journal_mode=WAL", "wal"),
-    ("synchronous=FULL", 2),
-    ("foreign_keys=ON", 1),
-    ("trusted_schema=OFF", 0),
-    ("cell_size_check=ON", 1),
-)
-
-
-@contextlib.contextmanager
-def _translated_errors(path: Path) -> Iterator[None]:
-    """The one place where SQLite's exceptions become ours."""
-    try:
-        yield
-    except sqlite3.OperationalError as error:
-        code = getattr(error, "sqlite_errorcode", 0) & 0xFF
-        if code in (sqlite3.SQLITE_ERROR, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
-            raise CorruptIndex(f"{path} is damaged or not a store of simsearch: {error}") from error
-        raise SystemFailure(f"{path}: {error}") from error
-    except sqlite3.ProgrammingError as error:
-        if "closed" not in str(error):
-            raise
-        raise InvalidInput(f"the index {path.parent} is closed") from error
-    except sqlite3.DatabaseError as error:
-        raise CorruptIndex(f"{path} is damaged or not a store of simsearch: {error}") from error
+            yield number, Document(id=id_, text=text, title=title, metadata=json.loads(metadata))
 
 
 def _dump(metadata: Mapping[str, Any]) -> str:
     return json.dumps(dict(metadata), ensure_ascii=False, allow_nan=False)
-
-
-def _chunks(values: Sequence[Any]) -> Iterator[Sequence[Any]]:
-    return (values[start : start + _VARIABLES] for start in range(0, len(values), _VARIABLES))
-
-
-def _marks(values: Sequence[Any]) -> str:
-    return ",".join("?" * len(values))

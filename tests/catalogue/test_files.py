@@ -439,7 +439,8 @@ def test_row_29_other_bad_rows_of_a_beir_folder_go_by_the_policy(
 def test_row_30_texts_without_a_known_token_are_indexed_and_counted(
     run: Run, write: Write, index_dir: Path
 ) -> None:
-    known = [{"id": f"new-{n}", "text": "my card was swallowed by the machine"} for n in range(5)]
+    texts = ("my card was swallowed", "the parcel", "late order", "my dog", "a bird sings")
+    known = [{"id": f"new-{n}", "text": text} for n, text in enumerate(texts)]
     odd = [{"id": "emoji", "text": "😀 🐈"}, {"id": "other", "text": "qwertz"}]
     outcome = run("add", write("a.jsonl", jsonl(*known, *odd)), "-i", index_dir)
     assert outcome.code == 0
@@ -509,6 +510,9 @@ def test_row_33_upsert_replaces_and_counts_an_id_that_is_in_the_index(
         "added": 1,
         "replaced": 1,
         "unchanged": 1,
+        "passages": 2,
+        "encoded": 1,
+        "reused": 1,
         "rejected": 0,
         "documents": 4,
         "index": str(index_dir),

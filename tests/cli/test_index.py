@@ -41,6 +41,7 @@ def test_a_corpus_becomes_an_index(
     assert (outcome.code, outcome.err) == (0, "")
     assert outcome.out == (
         f"indexed into {target}: 3 added, 0 replaced, 0 unchanged; 3 documents\n"
+        "3 texts were encoded, 0 vectors reused\n"
     )
     assert contents(target) == contents(built_index)
     assert run("info", target, "--json").object["finished"] is True

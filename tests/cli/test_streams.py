@@ -33,7 +33,8 @@ def test_what_a_write_did_is_one_object(
 ) -> None:
     corpus = write("corpus.jsonl", as_jsonl(DOCUMENTS))
     target = tmp_path / "new"
-    keys = {"added", "replaced", "unchanged", "rejected", "documents", "index"}
+    keys = {"added", "replaced", "unchanged", "passages", "encoded", "reused"}
+    keys |= {"rejected", "documents", "index"}
     built = run("index", corpus, "-i", target, "--encoder", tiny_encoder_dir, "--json")
     more = write("more.jsonl", '{"id":"dog","text":"dog"}\n')
     added = run("add", more, "-i", target, "--json")
@@ -180,11 +181,15 @@ def test_talk_goes_to_stderr_and_quiet_silences_it(run: Run, write: Write, index
     talk = "1 documents have no id; a hash of the text is used\n"
     loud = run("upsert", corpus, "-i", index_dir)
     assert (loud.code, loud.err) == (0, talk)
-    assert loud.out == f"upserted into {index_dir}: 1 added, 0 replaced, 0 unchanged; 4 documents\n"
+    assert loud.out == (
+        f"upserted into {index_dir}: 1 added, 0 replaced, 0 unchanged; 4 documents\n"
+        "1 texts were encoded, 0 vectors reused\n"
+    )
     quiet = run("upsert", corpus, "-i", index_dir, "--quiet")
     assert (quiet.code, quiet.err) == (0, "")
-    assert (
-        quiet.out == f"upserted into {index_dir}: 0 added, 0 replaced, 1 unchanged; 4 documents\n"
+    assert quiet.out == (
+        f"upserted into {index_dir}: 0 added, 0 replaced, 1 unchanged; 4 documents\n"
+        "0 texts were encoded, 0 vectors reused\n"
     )
 
 

@@ -7,8 +7,9 @@ import pytest
 
 from simsearch.errors import CorruptIndex, DuplicateId, IndexLocked
 from simsearch.records import Document
-from simsearch.storage import DocumentStore
+from simsearch.storage import DocumentStore, Passage, PassageRows, text_hash
 from simsearch.storage.locks import writer_lock
+from simsearch.storage.vector_blocks import VectorBlocks
 
 DIM = 4
 
@@ -34,9 +35,19 @@ def store(directory):
     store.close()
 
 
+def whole(given: list[Document], rows: np.ndarray) -> PassageRows:
+    """One row for each document, encoded from its content."""
+    ranges = [[(0, len(document.text))] for document in given]
+    return PassageRows(ranges, rows, [text_hash(document.content) for document in given])
+
+
+def insert(store: DocumentStore, *ids: str, start: float = 0.0) -> None:
+    store.insert(documents(*ids), whole(documents(*ids), vectors(len(ids), start)))
+
+
 def write(store: DocumentStore, *ids: str, start: float = 0.0) -> None:
     with store.transaction():
-        store.insert(documents(*ids), vectors(len(ids), start), supplied=False)
+        insert(store, *ids, start=start)
 
 
 def all_changes(store: DocumentStore):
@@ -47,7 +58,7 @@ def all_changes(store: DocumentStore):
 def test_documents_come_back_equal(store):
     given = Document("é/1", "text\twith\nlines", title="Ünï", metadata={"a": [1, None, {"b": "ç"}]})
     with store.transaction():
-        store.insert([given], vectors(1), supplied=True)
+        store.insert([given], whole([given], vectors(1)))
     assert store.fetch_ids(["é/1", "unknown"]) == {"é/1": given}
 
 
@@ -64,14 +75,15 @@ def test_more_rows_than_a_block_holds_come_back_in_order(store):
     write(store, *names)
     changes = all_changes(store)
     np.testing.assert_array_equal(changes.vectors, vectors(2500))
-    assert store.fetch_rows([2499])[2499].id == "id-2499"
+    assert store.fetch_numbers([2499])[2499].id == "id-2499"
+    assert store.passages_at([2499]) == {2499: Passage(2499, 0, len("text of id-2499"))}
     assert len(store.fetch_ids(names)) == 2500  # more than SQLite takes variables in one statement
 
 
 def test_a_failed_transaction_leaves_nothing(store):
     write(store, "a")
     with pytest.raises(RuntimeError), store.transaction():
-        store.insert(documents("b"), vectors(1), supplied=False)
+        insert(store, "b")
         store.remove(["a"])
         raise RuntimeError
     assert store.count() == 1
@@ -98,7 +110,7 @@ def test_changes_since_a_commit_are_just_what_came_after_it(store):
     write(store, "a", "b")
     with store.transaction():
         store.remove(["a"])
-        store.insert(documents("c"), vectors(1, 50), supplied=False)
+        insert(store, "c", start=50)
     with store.snapshot():
         changes = store.changes_since(1, next_row=2)
         assert store.changes_since(2, next_row=3) is None
@@ -113,6 +125,106 @@ def test_a_row_added_and_removed_between_two_looks_is_not_seen(store):
     with store.snapshot():
         changes = store.changes_since(1, next_row=1)
     assert (changes.rows.tolist(), changes.removed.tolist()) == ([], [])
+
+
+def in_passages(*lengths: int) -> PassageRows:
+    """As many documents as lengths, each of so many passages of 3 characters."""
+    ranges = [[(3 * n, 3 * n + 3) for n in range(length)] for length in lengths]
+    count = sum(lengths)
+    return PassageRows(ranges, vectors(count), [text_hash(f"passage {n}") for n in range(count)])
+
+
+def test_the_rows_of_a_document_lead_to_it_and_leave_with_it(store):
+    with store.transaction():
+        store.insert(documents("a", "b", "c"), in_passages(2, 3, 1))
+    assert (store.count(), store.count_passages()) == (3, 6)
+    assert store.passages_at([1, 3, 5]) == {
+        1: Passage(0, 3, 6),
+        3: Passage(2, 3, 6),
+        5: Passage(5, 0, 3),
+    }
+    assert {n: each.id for n, each in store.fetch_numbers([0, 2, 5]).items()} == {
+        0: "a",
+        2: "b",
+        5: "c",
+    }
+    with store.transaction():
+        assert store.remove(["b", "a", "b"]) == 2
+    with store.snapshot():
+        changes = store.changes_since(1, next_row=6)
+    assert sorted(changes.removed.tolist()) == [0, 1, 2, 3, 4]
+    assert (store.count(), store.count_passages()) == (1, 1)
+    write(store, "b")
+    np.testing.assert_array_equal(all_changes(store).rows, [5, 6])
+
+
+def test_a_row_without_a_passage_or_a_document_is_damage(store, directory):
+    write(store, "a", "b", "c")
+    with sqlite3.connect(directory / "meta.db") as connection:
+        connection.execute("DELETE FROM passages WHERE row = 1")
+        connection.execute("DELETE FROM documents WHERE id = 'c'")
+    connection.close()
+    with pytest.raises(CorruptIndex, match="row 1 has a vector but no document"):
+        store.passages_at([0, 1])
+    with pytest.raises(CorruptIndex, match="row 2 has a vector but no document"):
+        store.fetch_numbers([0, 2])
+
+
+def test_a_vector_is_found_by_the_text_it_was_encoded_from(store):
+    names = [f"id-{number}" for number in range(2500)]
+    write(store, *names)
+    write(store, "after", start=7)
+    asked = [f"text of {name}" for name in ("after", "id-2499", "id-0", "id-1024", "unknown")]
+    found = store.vectors_of_texts([text_hash(text) for text in asked])
+    expected = np.vstack([vectors(1, 7), vectors(2500)[[2499, 0, 1024]]])
+    assert found.keys() == {text_hash(text) for text in asked[:4]}
+    np.testing.assert_array_equal([found[text_hash(text)] for text in asked[:4]], expected)
+    # More than SQLite takes variables in one statement.
+    every = store.vectors_of_texts([text_hash(f"text of {name}") for name in names])
+    assert len(every) == 2500
+
+
+def test_only_living_vectors_that_were_encoded_are_found(store):
+    write(store, "gone", "stays")
+    given = documents("given")
+    with store.transaction():
+        store.insert(given, PassageRows([[(0, 13)]], vectors(1), hashes=None))
+        store.remove(["gone"])
+    asked = {name: text_hash(f"text of {name}") for name in ("gone", "stays", "given")}
+    assert store.vectors_of_texts(list(asked.values())).keys() == {asked["stays"]}
+
+
+def test_each_block_is_read_once_for_all_texts_in_it(store, monkeypatch):
+    names = [f"id-{number}" for number in range(2500)]
+    write(store, *names)
+    reads: list[int] = []
+    honest = VectorBlocks._read_block
+
+    def read(blocks, first, rows):
+        reads.append(first)
+        return honest(blocks, first, rows)
+
+    monkeypatch.setattr(VectorBlocks, "_read_block", read)
+    asked = [names[number] for number in (2000, 5, 1500, 1, 2499, 3)]
+    assert len(store.vectors_of_texts([text_hash(f"text of {name}") for name in asked])) == 6
+    assert reads == [0, 1024, 2048]
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        ("UPDATE vector_blocks SET data = zeroblob(length(data))", "rows 0 to 1 are damaged"),
+        ("UPDATE vector_blocks SET rows = 1", "the vector of row 1 is lost"),
+        ("DELETE FROM vector_blocks", "the vector of row 1 is lost"),
+    ],
+)
+def test_a_damaged_vector_is_not_handed_out(store, directory, damage, message):
+    write(store, "a", "b")
+    with sqlite3.connect(directory / "meta.db") as connection:
+        connection.execute(damage)
+    connection.close()
+    with pytest.raises(CorruptIndex, match=message):
+        store.vectors_of_texts([text_hash("text of b")])
 
 
 def test_a_snapshot_does_not_see_what_another_handle_commits(store, directory):

@@ -1,0 +1,103 @@
+"""An index and the encoder that it is bound to."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from simsearch.cache import file_sha256
+from simsearch.encoder import Encoder, EncodingCounts, truncate_embeddings
+from simsearch.errors import CorruptIndex, EncoderError, EncoderMismatch
+from simsearch.records import Document
+from simsearch.storage import DocumentStore
+
+FloatArray = npt.NDArray[np.float32]
+
+
+class TextEncoder(Protocol):
+    """What an index needs of an encoder; `Encoder` is one."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def dim(self) -> int: ...
+    @property
+    def fingerprint(self) -> str: ...
+    def encode_queries(self, texts: Sequence[str]) -> FloatArray: ...
+    def encode_documents(
+        self, texts: Sequence[str], *, counts: EncodingCounts | None = None
+    ) -> FloatArray: ...
+    def split_documents(self, documents: Sequence[Document]) -> list[list[tuple[int, int]]]:
+        """Return the half-open character ranges of each text's passages, in order.
+
+        `Document.passage` of each fits the window; a text that fits it is one passage.
+        """
+        ...
+
+    def save_export(self, directory: Path) -> None:
+        """Write what `SearchIndex.open` needs to answer queries without the model."""
+        ...
+
+
+def fitted(embeddings: FloatArray, dim: int) -> FloatArray:
+    """Return embeddings (n, d) as an index of `dim` keeps them: truncated to it, if d is more."""
+    return embeddings if embeddings.shape[1] == dim else truncate_embeddings(embeddings, dim)
+
+
+def bind_encoder(encoder: TextEncoder, directory: Path) -> dict[str, str]:
+    """Copy an encoder into the directory of a new index; return the settings that bind them."""
+    encoder.save_export(directory / "encoder")
+    return {
+        "encoder": encoder.name,
+        "encoder_sha256": _description_sha256(directory),
+        "fingerprint": encoder.fingerprint,
+    }
+
+
+def refuse_other_encoder(store: DocumentStore, encoder: TextEncoder) -> None:
+    """Refuse an encoder whose vectors cannot be compared with those of the index.
+
+    Raises:
+        EncoderMismatch: it has another fingerprint, or a smaller dim.
+    """
+    stored, given = store.read_setting("fingerprint"), encoder.fingerprint
+    if stored != given or encoder.dim < store.dim:
+        raise EncoderMismatch(
+            f"the index was built with encoder {store.read_setting('encoder')} "
+            f"({stored[:12]}, dim {store.dim}), got {encoder.name} ({given[:12]}, "
+            f"dim {encoder.dim}); use the original encoder, or index the corpus again"
+        )
+
+
+def load_own_encoder(path: Path, store: DocumentStore) -> Encoder:
+    """Load the copy of its encoder that an index keeps.
+
+    Raises:
+        CorruptIndex: the copy is missing, damaged or another one.
+    """
+    # The database names the description, which names graph and tokenizer: a file of the copy
+    # that was damaged or swapped cannot answer queries wrongly.
+    expected = store.read_setting("encoder_sha256")
+    if not expected or _description_sha256(path) != expected:
+        raise CorruptIndex(
+            f"{path / 'encoder'} is missing or damaged (open the index with "
+            "encoder=, or index the corpus again)"
+        )
+    try:
+        encoder = Encoder.load(path / "encoder")
+    except EncoderError as error:
+        raise CorruptIndex(f"the index's copy of its encoder: {error}") from error
+    refuse_other_encoder(store, encoder)
+    return encoder
+
+
+def _description_sha256(directory: Path) -> str:
+    """Return the hash of the encoder copy's description, "" where there is none."""
+    try:
+        return file_sha256(directory / "encoder" / "encoder.json")
+    except OSError:
+        return ""

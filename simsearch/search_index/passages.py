@@ -1,0 +1,81 @@
+"""Documents into vector rows: their passages, and of these only what is new is encoded."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from enum import StrEnum
+
+import numpy as np
+import numpy.typing as npt
+
+from simsearch.encoder import UnencodableText
+from simsearch.errors import EncoderError, InvalidInput
+from simsearch.records import Document
+from simsearch.search_index.reports import WriteReport
+from simsearch.storage import PassageRows, text_hash
+
+FloatArray = npt.NDArray[np.float32]
+Ranges = list[tuple[int, int]]
+
+
+class LongTexts(StrEnum):
+    """What becomes of a text beyond the encoder's window."""
+
+    TRUNCATE = "truncate"  # it is cut
+    PASSAGES = "passages"  # it is split, and the document scores by its best passage
+
+
+def as_long_texts(value: LongTexts | str) -> LongTexts:
+    """Return the member of that name.
+
+    Raises:
+        InvalidInput: there is none.
+    """
+    try:
+        return LongTexts(value)
+    except ValueError:
+        raise InvalidInput(
+            f"long_texts must be one of {', '.join(LongTexts)}, got {value!r}"
+        ) from None
+
+
+def whole_texts(documents: Sequence[Document]) -> list[Ranges]:
+    """Return the range of each text as its only passage."""
+    return [[(0, len(document.text))] for document in documents]
+
+
+def encode_passages(
+    documents: Sequence[Document],
+    ranges: Sequence[Ranges],
+    *,
+    encode: Callable[[Sequence[str]], FloatArray],
+    known: Callable[[Sequence[bytes]], dict[bytes, FloatArray]],
+) -> tuple[PassageRows, WriteReport]:
+    """Return the rows of at least one document, and a report of what they took.
+
+    `known` gives the vectors (dim,) there are already, by hash; each other text is encoded once.
+
+    Raises:
+        EncoderError: naming the document of which a passage has no finite vector.
+    """
+    owners = [
+        document for document, passages in zip(documents, ranges, strict=True) for _ in passages
+    ]
+    places = [place for passages in ranges for place in passages]
+    texts = [owner.passage(*place) for owner, place in zip(owners, places, strict=True)]
+    hashes = [text_hash(text) for text in texts]
+    position: dict[bytes, int] = {}  # of each distinct text, where it stands first
+    for number, hashed in enumerate(hashes):
+        position.setdefault(hashed, number)
+    vectors = known(list(position))
+    new = [hashed for hashed in position if hashed not in vectors]
+    if new:
+        try:
+            encoded = encode([texts[position[hashed]] for hashed in new])
+        except UnencodableText as error:
+            bad = owners[position[new[error.position]]].id
+            raise EncoderError(f"document {bad!r}: the encoder gives no finite vector") from error
+        vectors = vectors | dict(zip(new, encoded, strict=True))
+    rows = np.stack([vectors[hashed] for hashed in hashes])
+    report = WriteReport(passages=len(rows), encoded=len(new), reused=len(rows) - len(new))
+    return PassageRows(ranges, rows, hashes), report

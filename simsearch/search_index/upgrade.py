@@ -1,0 +1,92 @@
+"""An index of an older format into one of today's."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+from simsearch.errors import AlreadyExists
+from simsearch.files import (
+    draft_directory,
+    install_directory,
+    new_directory,
+    occupied,
+    translated_os_errors,
+)
+from simsearch.search_index.directory import (
+    FORMAT_VERSION,
+    check_format,
+    read_format,
+    write_format,
+)
+from simsearch.search_index.passages import LongTexts
+from simsearch.storage import upgrade_store, writer_lock
+from simsearch.version import __version__
+
+
+def upgrade_index(path: str | os.PathLike[str]) -> Path | None:
+    """Bring an index to today's format in one step, and return where the old one is kept.
+
+    None if it has today's format already; then nothing is changed. Cut short at any moment, it
+    leaves an index at `path`, the old or the new one, and can be run again.
+
+    Raises:
+        NotFound: there is no index at `path`.
+        AlreadyExists: the backup's name, NAME.format-N, is taken.
+        IndexLocked: somebody is writing to the index.
+        CorruptIndex, IncompatibleIndex, SystemFailure: it cannot be read.
+    """
+    path = Path(path).resolve()
+    if read_format(path) >= FORMAT_VERSION:
+        check_format(path)
+        return None
+    with writer_lock(path / "LOCK"):
+        version = read_format(path)
+        if version >= FORMAT_VERSION:  # somebody was faster
+            return None
+        backup = path.with_name(f"{path.name}.format-{version}")
+        _check_backup(backup, path)
+        with draft_directory(path) as draft:
+            _write_upgraded(path, draft)
+            _keep(path, backup)
+            install_directory(draft, path, replace=True)
+    return backup
+
+
+def _check_backup(backup: Path, path: Path) -> None:
+    """Refuse a name that is taken, except by what an upgrade of this index left when cut short."""
+    if not occupied(backup):
+        return
+    if not _same_file(backup / "meta.db", path / "meta.db"):
+        raise AlreadyExists(
+            f"{backup} is there already, where the old index is to be kept (rename or delete it)"
+        )
+    shutil.rmtree(backup)
+
+
+def _same_file(first: Path, second: Path) -> bool:
+    return first.is_file() and second.is_file() and first.samefile(second)
+
+
+def _write_upgraded(path: Path, draft: Path) -> None:
+    upgrade_store(path, draft, settings={"long_texts": LongTexts.TRUNCATE})
+    with translated_os_errors(path):
+        if (path / "encoder").is_dir():
+            shutil.copytree(path / "encoder", draft / "encoder")
+    write_format(draft, created_by=f"simsearch/{__version__}")
+
+
+def _keep(path: Path, backup: Path) -> None:
+    """Give the files of an index a second name each, which outlives the directory."""
+    with new_directory(backup) as draft, translated_os_errors(path):
+        # The index file of the write-ahead log is of no use to anybody but its processes.
+        ignored = shutil.ignore_patterns("*-shm")
+        shutil.copytree(path, draft, dirs_exist_ok=True, copy_function=_link, ignore=ignored)
+
+
+def _link(source: str, target: str) -> None:
+    try:
+        os.link(source, target)
+    except OSError:  # a file system without hard links
+        shutil.copy2(source, target)

@@ -1,0 +1,113 @@
+"""Vectors as checksummed blocks of rows, in the same file as the documents."""
+
+from __future__ import annotations
+
+import sqlite3
+import zlib
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from simsearch.errors import CorruptIndex
+
+FloatArray = npt.NDArray[np.float32]
+IntArray = npt.NDArray[np.int64]
+
+# Rows of one vector block: 1.5 MiB at dim 384.
+_BLOCK_ROWS = 1024
+_VECTOR_TYPE = np.dtype("<f4")
+
+
+class VectorBlocks:
+    """The vectors of one open store; whoever calls holds its mutex and a transaction."""
+
+    def __init__(self, connection: sqlite3.Connection, path: Path, dim: int) -> None:
+        self._connection = connection
+        self._path = path
+        self._dim = dim
+
+    def append(self, first_row: int, vectors: FloatArray) -> None:
+        """Write vectors (n, dim) under the row numbers from `first_row` on."""
+        for start in range(0, len(vectors), _BLOCK_ROWS):
+            block = np.ascontiguousarray(vectors[start : start + _BLOCK_ROWS], dtype=_VECTOR_TYPE)
+            data = block.tobytes()
+            self._connection.execute(
+                "INSERT INTO vector_blocks VALUES (?, ?, ?, ?)",
+                (first_row + start, len(block), zlib.crc32(data), data),
+            )
+
+    def read_between(self, first_row: int, end: int) -> tuple[IntArray, FloatArray]:
+        """Return the rows from `first_row` to `end` that lie in a block with a living passage.
+
+        Raises:
+            CorruptIndex: a block is missing, or fails its checksum.
+        """
+        blocks = self._living_blocks(first_row, end)
+        count = sum(rows for _, rows in blocks)
+        row_ids = np.empty(count, dtype=np.int64)
+        vectors = np.empty((count, self._dim), dtype=np.float32)
+        done = 0
+        for first, rows in blocks:
+            row_ids[done : done + rows] = np.arange(first, first + rows)
+            vectors[done : done + rows] = self._read_block(first, rows)
+            done += rows
+        return row_ids, vectors
+
+    def read_rows(self, rows: Sequence[int]) -> FloatArray:
+        """Return the vectors of these rows, (n, dim), in order; each block is read once.
+
+        Raises:
+            CorruptIndex: a block is missing, or fails its checksum.
+        """
+        vectors = np.empty((len(rows), self._dim), dtype=np.float32)
+        first, block = 0, np.empty((0, self._dim), dtype=np.float32)
+        for position in sorted(range(len(rows)), key=rows.__getitem__):
+            row = rows[position]
+            if not first <= row < first + len(block):
+                first, block = self._block_of(row)
+            vectors[position] = block[row - first]
+        return vectors
+
+    def _block_of(self, row: int) -> tuple[int, FloatArray]:
+        found = self._connection.execute(
+            "SELECT first_row, rows FROM vector_blocks WHERE first_row <= ? "
+            "ORDER BY first_row DESC LIMIT 1",
+            (row,),
+        ).fetchone()
+        if found is None or not row < found[0] + found[1]:
+            raise CorruptIndex(f"{self._path}: the vector of row {row} is lost")
+        first, rows = found
+        return first, self._read_block(first, rows)
+
+    def _living_blocks(self, first_row: int, end: int) -> list[tuple[int, int]]:
+        expected, living = first_row, []
+        for first, rows, alive in self._connection.execute(
+            "SELECT first_row, rows, EXISTS (SELECT 1 FROM passages "
+            "WHERE row >= first_row AND row < first_row + rows) "
+            "FROM vector_blocks WHERE first_row >= ? ORDER BY first_row",
+            (first_row,),
+        ):
+            if first != expected or rows < 1:
+                break
+            expected = first + rows
+            if alive:
+                living.append((first, rows))
+        if expected != end:
+            raise CorruptIndex(
+                f"{self._path}: the vectors of rows {expected} to {end - 1} are lost"
+            )
+        return living
+
+    def _read_block(self, first: int, rows: int) -> FloatArray:
+        checksum, data = self._connection.execute(
+            "SELECT crc32, data FROM vector_blocks WHERE first_row = ?", (first,)
+        ).fetchone()
+        whole = len(data) == rows * self._dim * _VECTOR_TYPE.itemsize
+        if not whole or zlib.crc32(data) != checksum:
+            raise CorruptIndex(
+                f"{self._path}: the vectors of rows {first} to {first + rows - 1} are damaged "
+                "(restore a backup, or index the corpus again)"
+            )
+        return np.frombuffer(data, dtype=_VECTOR_TYPE).reshape(rows, self._dim)

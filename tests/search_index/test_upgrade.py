@@ -1,0 +1,235 @@
+"""Indexes of older formats, as their code wrote them, are upgraded and answer as they did."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+from simsearch.errors import AlreadyExists, CorruptIndex, IncompatibleIndex, IndexLocked, NotFound
+from simsearch.records import Document
+from simsearch.search_index import LongTexts, SearchIndex, upgrade, upgrade_index
+from simsearch.storage import locks
+
+FORMATS = Path(__file__).parent / "formats"
+RECORDED = json.loads((FORMATS / "v1.json").read_text(encoding="utf-8"))
+
+
+@pytest.fixture
+def old(tmp_path):
+    """Return a copy of an index that the code of format 1 wrote."""
+    return shutil.copytree(FORMATS / "v1", tmp_path / "support")
+
+
+@pytest.fixture
+def encoder(hash_encoder):
+    hash_encoder.dim = 16  # as it was when the index was written
+    return hash_encoder
+
+
+def tree(path):
+    """Return the files below a directory, but for the one that says who wrote last."""
+    return {
+        file.relative_to(path).as_posix(): file.read_bytes()
+        for file in path.rglob("*")
+        if file.is_file() and file.name != "LOCK"
+    }
+
+
+def hits_of(path, encoder):
+    with SearchIndex.open(path, encoder=encoder) as index:
+        return {
+            query: [[hit.id, hit.score] for hit in index.search(query, k=5)]
+            for query in RECORDED["hits"]
+        }
+
+
+def recorded_hits():
+    return {
+        query: [[name, pytest.approx(score, abs=1e-6)] for name, score in hits]
+        for query, hits in RECORDED["hits"].items()
+    }
+
+
+def test_an_old_index_is_not_opened_and_the_command_is_named(old, encoder):
+    message = rf"support has format 1, .* reads format 2 \(run `simsearch upgrade {old}`"
+    with pytest.raises(IncompatibleIndex, match=message):
+        SearchIndex.open(old, encoder=encoder)
+
+
+def test_an_upgraded_index_holds_and_finds_what_it_did(old, encoder):
+    upgrade_index(old)
+    with SearchIndex.open(old, encoder=encoder) as index:
+        assert [
+            {"id": each.id, "text": each.text, "title": each.title, "metadata": each.metadata}
+            for each in index.iterate()
+        ] == RECORDED["documents"]
+        info = index.info()
+        assert (info.format, info.documents, info.passages) == (2, 12, 12)
+        assert (info.commit_number, info.dead_rows) == (
+            RECORDED["commit_number"],
+            RECORDED["dead_rows"],
+        )
+        assert index.long_texts is LongTexts.TRUNCATE
+        assert {hit.passage for hit in index.search("the card", k=100)} == {None}
+    assert hits_of(old, encoder) == recorded_hits()
+    assert tree(old / "encoder") == tree(FORMATS / "v1" / "encoder")
+
+
+def test_an_upgraded_index_reuses_its_vectors_but_for_supplied_ones(old, encoder):
+    upgrade_index(old)
+    with SearchIndex.open(old, encoder=encoder) as index:
+        changed = [
+            Document(each.id, each.text, each.title, {"new": True}) for each in index.iterate()
+        ]
+        report = index.upsert(changed)
+    # "given-1" has the text of "cat", whose vector was encoded.
+    assert encoder.encoded == ["a vector from elsewhere"]
+    assert (report.replaced, report.encoded, report.reused) == (12, 1, 11)
+
+
+def test_an_upgraded_index_can_be_written_to(old, encoder):
+    upgrade_index(old)
+    with SearchIndex.open(old, encoder=encoder) as index:
+        index.search("cat")
+        index.delete(["cat"])
+        index.upsert([Document("bill", "the bill was paid"), Document("cat", "a new cat")])
+        assert index.search("a new cat", k=1)[0].text == "a new cat"
+        assert (len(index), index.info().dead_rows) == (12, 4)
+
+
+def test_the_old_index_is_kept_beside_byte_for_byte(old, tmp_path):
+    before = tree(old)
+    assert upgrade_index(old) == tmp_path / "support.format-1"
+    after = tree(tmp_path / "support.format-1")
+    assert {name: after[name] for name in before} == before
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["support", "support.format-1"]
+
+
+def test_the_backup_is_a_copy_where_there_are_no_hard_links(old, tmp_path, encoder, monkeypatch):
+    def refuse(*_):
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr("os.link", refuse)
+    before = tree(old)
+    backup = upgrade_index(old)
+    assert {name: tree(backup)[name] for name in before} == before
+    assert hits_of(old, encoder) == recorded_hits()
+
+
+def test_what_is_only_in_the_log_is_upgraded_and_backed_up_too(old, encoder):
+    """An index whose process was killed has commits in its -wal file."""
+    connection = sqlite3.connect(old / "meta.db")
+    connection.execute("PRAGMA wal_autocheckpoint = 0")
+    connection.execute("UPDATE documents SET text = 'changed' WHERE id = 'dog'")
+    connection.commit()
+    killed = shutil.copytree(old, old.with_name("killed"))
+    connection.close()
+    assert (killed / "meta.db-wal").stat().st_size > 0
+    backup = upgrade_index(killed)
+    with SearchIndex.open(killed, encoder=encoder) as index:
+        assert index.get("dog").text == "changed"
+    kept = sqlite3.connect(backup / "meta.db")
+    assert kept.execute("SELECT text FROM documents WHERE id = 'dog'").fetchone() == ("changed",)
+    kept.close()
+
+
+def test_an_index_of_today_is_left_as_it_is(old, tmp_path):
+    upgrade_index(old)
+    before, beside = tree(old), sorted(tmp_path.iterdir())
+    assert upgrade_index(old) is None
+    assert (tree(old), sorted(tmp_path.iterdir())) == (before, beside)
+
+
+def a_file(path):
+    path.write_text("somebody's")
+
+
+def a_copy_by_hand(path):
+    shutil.copytree(path.with_name("support"), path)
+
+
+@pytest.mark.parametrize("make", [a_file, a_copy_by_hand])
+def test_what_has_the_name_of_the_backup_is_not_written_over(old, tmp_path, make):
+    make(tmp_path / "support.format-1")
+    before = tree(tmp_path)
+    with pytest.raises(AlreadyExists, match=r"support.format-1 is there already, .*rename or del"):
+        upgrade_index(old)
+    assert tree(tmp_path).items() >= before.items()
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+class Killed(BaseException):
+    """Stands for kill -9 between two steps."""
+
+
+@pytest.mark.parametrize("step", ["_write_upgraded", "_keep", "install_directory"])
+def test_an_upgrade_cut_short_leaves_the_old_index_and_can_be_run_again(
+    old, tmp_path, encoder, monkeypatch, step
+):
+    def die(*_, **__):
+        raise Killed
+
+    before = tree(old)
+    with monkeypatch.context() as patch:
+        patch.setattr(upgrade, step, die)
+        with pytest.raises(Killed):
+            upgrade_index(old)
+    assert tree(old).items() >= before.items()
+    with pytest.raises(IncompatibleIndex):
+        SearchIndex.open(old)
+    assert upgrade_index(old) == tmp_path / "support.format-1"
+    assert hits_of(old, encoder) == recorded_hits()
+
+
+def test_an_index_that_somebody_writes_to_is_not_upgraded(old, tmp_path, monkeypatch):
+    monkeypatch.setattr(locks, "LOCK_BUDGET", 0.0)
+    with locks.writer_lock(old / "LOCK"), pytest.raises(IndexLocked):
+        upgrade_index(old)
+    assert list(tmp_path.iterdir()) == [old]
+
+
+def test_what_is_no_index_or_a_newer_one_is_refused(old, tmp_path):
+    with pytest.raises(NotFound, match="no simsearch index here"):
+        upgrade_index(tmp_path)
+    (old / "FORMAT").write_text("simsearch-index 9 simsearch/9.9\n")
+    with pytest.raises(IncompatibleIndex, match="has format 9"):
+        upgrade_index(old)
+
+
+def lose_the_database(path):
+    (path / "meta.db").unlink()
+
+
+def write_garbage(path):
+    (path / "meta.db").write_bytes(b"not a database at all" * 500)
+
+
+def lose_a_table(path):
+    with sqlite3.connect(path / "meta.db") as connection:
+        connection.execute("DROP TABLE vector_blocks")
+    connection.close()
+
+
+@pytest.mark.parametrize("damage", [lose_the_database, write_garbage, lose_a_table])
+def test_a_damaged_old_index_is_left_as_it_is(old, tmp_path, damage):
+    damage(old)
+    before = tree(old)
+    with pytest.raises(CorruptIndex):
+        upgrade_index(old)
+    assert tree(old).items() >= before.items()
+    assert list(tmp_path.iterdir()) == [old]
+
+
+def test_damaged_vectors_stay_recognisable(old, encoder):
+    with sqlite3.connect(old / "meta.db") as connection:
+        connection.execute("UPDATE vector_blocks SET data = zeroblob(length(data))")
+    connection.close()
+    upgrade_index(old)
+    with SearchIndex.open(old, encoder=encoder) as index:
+        with pytest.raises(CorruptIndex, match="damaged"):
+            index.search("cat")
+        assert len(index) == 12
