@@ -37,7 +37,12 @@ CONFINED = {
     "huggingface_hub": ("encoder/",),
     "safetensors": ("encoder/",),
     "torch": ("encoder/torch_runtime.py", "encoder/export.py", "training/"),
-    "transformers": ("encoder/torch_runtime.py", "training/"),
+    "transformers": (
+        "encoder/torch_runtime.py",
+        "encoder/tokenizer_conversion.py",
+        "training/",
+    ),
+    "openvino": ("encoder/openvino_runtime.py",),
     "sentence_transformers": ("training/",),
     "datasets": ("training/",),
     "matplotlib": ("training/",),

@@ -1,14 +1,19 @@
 """encode and similarity: the encoder by itself."""
 
+import contextlib
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from simsearch.cli.input import report_counts
+from simsearch.cli.input import read_texts, report_counts, spooled
 from simsearch.cli.options import Dim, EncoderName, bundled
 from simsearch.cli.output import Output
-from simsearch.errors import InvalidData, InvalidInput
+from simsearch.errors import InvalidInput
+
+if TYPE_CHECKING:
+    from simsearch.cli.encoding import Encoding
 
 
 @bundled
@@ -35,6 +40,7 @@ def similarity(
 @bundled
 def encode(
     output: Output,
+    encoding: "Encoding",
     texts: Annotated[
         list[str] | None, typer.Argument(metavar="TEXT...", help="A text, or several.")
     ] = None,
@@ -47,52 +53,68 @@ def encode(
         Path | None, typer.Option("-o", "--output", help="Write .npy, float32 (n, dim).")
     ] = None,
 ) -> None:
-    """Print the embedding of each TEXT as a JSON object, or write them all to a file."""
-    import numpy as np
+    """Print the embedding of each TEXT as a JSON object, or write them all to a file.
 
-    from simsearch.encoder import Encoder, EncodingCounts, truncate_embeddings
-    from simsearch.files import check_target, replace_file
+    However long the file is, only some thousand texts are held in memory at a time.
+    """
+    from simsearch.encoder import EncodingCounts, truncate_embeddings
+    from simsearch.files import check_target
     from simsearch.search_index import check_dim, check_query
 
     if target is not None:
         check_target(target)
     for text in texts or []:
         check_query(text, name="text")
-    given = [*(texts or []), *(_read_texts(file) if file is not None else [])]
-    if not given:
-        raise InvalidInput("give a text, or a file of them with --texts")
     counts = EncodingCounts()
-    with output.progress() as begin:
-        advance = begin("encoding")
-        loaded = Encoder.load(encoder)
-        if dim is not None:
-            check_dim(dim, loaded.dim)
-        embeddings = loaded.encode(
-            given, counts=counts, progress=lambda done: advance(done, len(given))
+    with contextlib.ExitStack() as stack:
+        files = stack.enter_context(spooled([file] if file else [], beside=target or Path("-")))
+
+        def given() -> Iterator[str]:
+            yield from texts or []
+            for path in files:
+                yield from read_texts(path)
+
+        total = sum(1 for _ in given())  # so that a bad line changes nothing
+        if not total:
+            raise InvalidInput("give a text, or a file of them with --texts")
+        loaded = stack.enter_context(encoding.load(encoder, texts=total))
+        width = loaded.dim if dim is None else dim
+        check_dim(width, loaded.dim)
+        advance = stack.enter_context(output.progress())("encoding")
+        rows = (
+            truncate_embeddings(part, width) if width < loaded.dim else part
+            for part in loaded.encode_stream(
+                given(), counts=counts, progress=lambda done: advance(done, total)
+            )
         )
+        if target is None:
+            _print(output, given(), rows)
+        else:
+            _write(target, rows, shape=(total, width))
     report_counts(output, counts)
-    if dim is not None:
-        embeddings = truncate_embeddings(embeddings, dim)
     if target is None:
-        for text, row in zip(given, embeddings.tolist(), strict=True):
-            output.result({"text": text, "embedding": row})
         return
-    with replace_file(target) as stream:
-        np.save(stream, embeddings)
-    width = embeddings.shape[1]
-    facts = {"texts": len(given), "dim": width, "encoder": loaded.name, "output": str(target)}
+    facts = {"texts": total, "dim": width, "encoder": loaded.name, "output": str(target)}
     if output.json_only:
         output.result(facts)
     else:
-        output.text(f"wrote {len(given):,} embeddings of dim {width} to {target}")
+        output.text(f"wrote {total:,} embeddings of dim {width} to {target}")
 
 
-def _read_texts(path: Path) -> list[str]:
-    from simsearch.formats import read_lines, source_name
+def _print(output: Output, texts: Iterator[str], parts: Iterable[Any]) -> None:
+    for part in parts:
+        for row in part.tolist():
+            output.result({"text": next(texts), "embedding": row})
 
-    lines = []
-    for number, line in read_lines(path):
-        if not line.strip():
-            raise InvalidData(f"{source_name(path)}:{number}: the text is empty")
-        lines.append(line)
-    return lines
+
+def _write(target: Path, parts: Iterable[Any], *, shape: tuple[int, int]) -> None:
+    """Write rows as a .npy file, which begins with their number."""
+    import numpy as np
+
+    from simsearch.files import replace_file
+
+    header = {"descr": "<f4", "fortran_order": False, "shape": shape}
+    with replace_file(target) as stream:
+        np.lib.format.write_array_header_1_0(stream, header)
+        for part in parts:
+            stream.write(np.ascontiguousarray(part, dtype="<f4").tobytes())

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from simsearch.cli.input import report_counts
-from simsearch.cli.options import Dim, EncoderName, bundled
+from simsearch.cli.options import Dim, EncoderName, EncodingPrecision, Precision, bundled
 from simsearch.cli.output import Output
 from simsearch.errors import InvalidData, InvalidInput
 
@@ -31,6 +31,7 @@ def retrieval(
         Path | None, typer.Option("-i", "--index", help="Search this index as it is.")
     ] = None,
     dim: Dim = None,
+    precision: EncodingPrecision = Precision.FP32,
 ) -> None:
     """Search with the queries of a BEIR folder and score against its judgements.
 
@@ -40,19 +41,21 @@ def retrieval(
 
     if encoder is not None and index_dir is not None:
         raise InvalidInput("give --encoder or --index, not both (an index has its own encoder)")
-    if dim is not None and index_dir is not None:
-        raise InvalidInput("give --dim or --index, not both (an index has its own dim)")
+    if index_dir is not None and (dim is not None or precision is not Precision.FP32):
+        raise InvalidInput("an index has its own dim and vectors: no --dim or --precision with it")
     beir = read_beir(folder, split)
     if beir.blank_documents:
         output.say(f"{beir.blank_documents:,} blank documents skipped")
     if index_dir is None:
+        from simsearch.cli.encoding import encoder_precision
         from simsearch.encoder import Encoder, EncodingCounts
         from simsearch.search_index import RetrievalTask, evaluate_retrieval
 
         counts = EncodingCounts()
         task = RetrievalTask(beir.queries, beir.corpus, beir.qrels)
+        numbers = encoder_precision(precision, len(beir.corpus))
         scores: RetrievalScores = evaluate_retrieval(
-            Encoder.load(encoder), task, counts=counts, dim=dim
+            Encoder.load(encoder, precision=numbers), task, counts=counts, dim=dim
         )
         report_counts(output, counts)
     else:

@@ -1,5 +1,6 @@
 """index, add, upsert, delete, get, info, upgrade: what is in an index."""
 
+import contextlib
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -12,16 +13,19 @@ from simsearch.cli.options import (
     Dim,
     Embeddings,
     EncoderName,
+    EncodingPrecision,
     IndexDir,
     LongTexts,
     OnError,
+    Precision,
     bundled,
 )
 from simsearch.cli.output import Output, clean
 from simsearch.errors import InvalidInput
 
 if TYPE_CHECKING:
-    from simsearch.encoder import Encoder
+    from simsearch.cli.encoding import Encoding
+    from simsearch.encoder import Encoder, EncoderPool
     from simsearch.formats import ReadOptions
     from simsearch.search_index import SearchIndex, WriteReport
 
@@ -37,6 +41,7 @@ def index(
     index_dir: IndexDir,
     output: Output,
     options: "ReadOptions",
+    encoding: "Encoding",
     encoder: EncoderName = None,
     replace: Annotated[
         bool,
@@ -56,13 +61,14 @@ def index(
     on_error: Skip = OnError.STOP,
 ) -> int:
     """Build an index from CORPUS. A run that was cut short is taken up where it stopped."""
-    from simsearch.encoder import Encoder
     from simsearch.search_index import build_index, check_build, check_dim, remove_all_but
 
     check_build(index_dir, replace=replace)
-    with spooled_corpus(corpus, options, index_dir, on_error, output) as source:
+    with contextlib.ExitStack() as stack:
+        source = stack.enter_context(spooled_corpus(corpus, options, index_dir, on_error, output))
         source.validate()
-        loaded = Encoder.load(encoder)
+        to_encode = source.total if embeddings is None else 0
+        loaded = stack.enter_context(encoding.load(encoder, texts=to_encode))
         if dim is not None:
             check_dim(dim, loaded.dim)
             _warn_of_untrained(dim, loaded, output)
@@ -80,7 +86,7 @@ def index(
     return _report(output, "indexed", report, index_dir, documents, source.rejects)
 
 
-def _warn_of_untrained(dim: int, encoder: "Encoder", output: Output) -> None:
+def _warn_of_untrained(dim: int, encoder: "Encoder | EncoderPool", output: Output) -> None:
     if dim not in (encoder.dim, *encoder.trained_dims):
         output.warn(
             f"this encoder does not say that it was trained for dim {dim} (Matryoshka); expect to "
@@ -94,11 +100,14 @@ def add(
     index_dir: IndexDir,
     output: Output,
     options: "ReadOptions",
+    precision: EncodingPrecision = Precision.AUTO,
     embeddings: Embeddings = None,
     on_error: Skip = OnError.STOP,
 ) -> int:
     """Add the documents of CORPUS; an id that is in the index already is an error."""
-    return _extend(corpus, index_dir, output, options, embeddings, on_error, replace=False)
+    return _extend(
+        corpus, index_dir, output, options, precision, embeddings, on_error, replace=False
+    )
 
 
 @bundled
@@ -107,11 +116,14 @@ def upsert(
     index_dir: IndexDir,
     output: Output,
     options: "ReadOptions",
+    precision: EncodingPrecision = Precision.AUTO,
     embeddings: Embeddings = None,
     on_error: Skip = OnError.STOP,
 ) -> int:
     """Add the documents of CORPUS, replacing those whose id is in the index."""
-    return _extend(corpus, index_dir, output, options, embeddings, on_error, replace=True)
+    return _extend(
+        corpus, index_dir, output, options, precision, embeddings, on_error, replace=True
+    )
 
 
 def _extend(
@@ -119,30 +131,32 @@ def _extend(
     index_dir: Path,
     output: Output,
     options: "ReadOptions",
+    precision: Precision,
     embeddings: Path | None,
     on_error: OnError,
     *,
     replace: bool,
 ) -> int:
+    from simsearch.cli.encoding import encoder_precision
     from simsearch.search_index import refuse_known_ids
 
-    with (
-        _open_finished(index_dir) as target,
-        spooled_corpus(corpus, options, index_dir, on_error, output) as source,
-    ):
+    _open_finished(index_dir).close()  # before a large corpus is read in vain
+    with spooled_corpus(corpus, options, index_dir, on_error, output) as source:
         source.validate()
-        if not replace:
-            refuse_known_ids(target, source.documents())
-        vectors = source.vectors(embeddings, dim=target.dim)
-        report = source.write(target.upsert if replace else target.add, vectors)
-        verb = "upserted" if replace else "added"
-        return _report(output, verb, report, index_dir, target.count(), source.rejects)
+        numbers = encoder_precision(precision, source.total if embeddings is None else 0)
+        with _open_finished(index_dir, numbers) as target:
+            if not replace:
+                refuse_known_ids(target, source.documents())
+            vectors = source.vectors(embeddings, dim=target.dim)
+            report = source.write(target.upsert if replace else target.add, vectors)
+            verb = "upserted" if replace else "added"
+            return _report(output, verb, report, index_dir, target.count(), source.rejects)
 
 
-def _open_finished(index_dir: Path) -> "SearchIndex":
+def _open_finished(index_dir: Path, precision: str = Precision.FP32) -> "SearchIndex":
     from simsearch.search_index import SearchIndex
 
-    index = SearchIndex.open(index_dir)
+    index = SearchIndex.open(index_dir, precision=precision)
     if not index.finished:
         index.close()
         raise InvalidInput(f"{index_dir} is unfinished (run `simsearch index` again to finish it)")

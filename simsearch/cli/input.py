@@ -65,7 +65,7 @@ class CorpusSource:
         self._options = options
         self.rejects = rejects
         self._output = output
-        self._total = 0
+        self.total = 0  # known after `validate`
 
     def documents(
         self,
@@ -96,8 +96,8 @@ class CorpusSource:
         from simsearch.formats import DocumentCounts, source_name
 
         counts = DocumentCounts()
-        self._total = sum(1 for _ in self.documents(on_reject=self.rejects.callback, counts=counts))
-        if not self._total:
+        self.total = sum(1 for _ in self.documents(on_reject=self.rejects.callback, counts=counts))
+        if not self.total:
             raise InvalidData(f"{source_name(self._paths[0])}: no row is left, nothing added")
         if counts.generated_ids:
             self._output.say(
@@ -114,7 +114,7 @@ class CorpusSource:
             raise InvalidInput("--embeddings goes by the order of rows: not with --on-error skip")
         from simsearch.formats import check_vectors, read_vectors
 
-        return check_vectors(read_vectors(path), rows=self._total, dim=dim, name=str(path))
+        return check_vectors(read_vectors(path), rows=self.total, dim=dim, name=str(path))
 
     def write(self, write: Callable[..., WriteReport], vectors: Any) -> WriteReport:
         """Write the documents in batches, with progress, and report what was noticed."""
@@ -127,10 +127,10 @@ class CorpusSource:
             report = write_corpus(
                 write,
                 self.documents(),
-                total=self._total,
+                total=self.total,
                 embeddings=vectors,
                 counts=counts,
-                progress=lambda done: advance(done, self._total),
+                progress=lambda done: advance(done, self.total),
             )
         report_counts(self._output, counts)
         return report
@@ -168,16 +168,30 @@ def spooled(paths: Sequence[Path], *, beside: Path) -> Iterator[list[Path]]:
         yield [copy if path == STDIN else path for path in paths]
 
 
+def read_texts(path: Path) -> Iterator[str]:
+    """Read a file with one text per line.
+
+    Raises:
+        InvalidData: a line is empty.
+    """
+    from simsearch.formats import read_lines, source_name
+
+    for number, line in read_lines(path):
+        if not line.strip():
+            raise InvalidData(f"{source_name(path)}:{number}: the text is empty")
+        yield line
+
+
 def report_counts(output: Output, counts: EncodingCounts) -> None:
     """Say what encoding lost: texts over the window, tokens that the encoder does not know."""
     if counts.truncated:
         output.say(
-            f"{counts.truncated:,} of {counts.texts:,} texts are longer than the encoder's window "
-            "and were cut"
+            f"{counts.truncated:,} of {counts.encoded:,} texts are longer than the encoder's "
+            "window and were cut"
         )
     if counts.all_unknown:
         output.warn(
-            f"{counts.all_unknown:,} of {counts.texts:,} texts hold no token the encoder knows"
+            f"{counts.all_unknown:,} of {counts.encoded:,} texts hold no token the encoder knows"
         )
     if counts.unknown_share > UNKNOWN_SHARE:
         output.warn(

@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from simsearch.cli import demo, encode, evaluate, finetune, index, query
+from simsearch.cli import demo, encode, evaluate, finetune, index, model, query
 from simsearch.cli.output import clean
 from simsearch.errors import EncoderError, SimsearchError, SystemFailure
 from simsearch.version import __version__
@@ -37,6 +37,7 @@ app.command("query")(query.query)
 app.command("similarity")(encode.similarity)
 app.command("encode")(encode.encode)
 app.add_typer(evaluate.app, name="evaluate")
+app.add_typer(model.app, name="model")
 
 
 def _print_version(wanted: bool) -> None:

@@ -47,6 +47,15 @@ def parse_k(text: str) -> int:
     return k
 
 
+class Precision(StrEnum):
+    """In which numbers documents are encoded."""
+
+    AUTO = "auto"
+    FP32 = "fp32"
+    BF16 = "bf16"
+    INT8 = "int8"
+
+
 IndexDir = Annotated[Path, typer.Option("-i", "--index", help="The index directory.")]
 EncoderName = Annotated[
     str | None,
@@ -57,6 +66,20 @@ EncoderName = Annotated[
 Dim = Annotated[
     int | None,
     typer.Option("--dim", help="Keep the first N components of every embedding.", metavar="N"),
+]
+EncodingPrecision = Annotated[
+    Precision,
+    typer.Option(
+        "--precision",
+        help="Numbers that documents are encoded in; auto: bf16 for many, where it is fast.",
+    ),
+]
+Devices = Annotated[
+    str | None,
+    typer.Option(
+        "--device",
+        help="Where documents are encoded: cpu, cuda, or several processes (cuda:0,cuda:1).",
+    ),
 ]
 K = Annotated[int, typer.Option("-k", parser=parse_k, metavar="K", help="Hits per query.")]
 Corpus = Annotated[
@@ -152,11 +175,19 @@ def make_read_options(
     )
 
 
+def make_encoding(*, precision: EncodingPrecision = Precision.AUTO, device: Devices = None) -> Any:
+    """Make the Encoding of a command that encodes documents."""
+    from simsearch.cli.encoding import Encoding
+
+    return Encoding(precision, device)
+
+
 # The name of a command's parameter, and what makes its value out of the options.
 _BUNDLES: dict[str, Callable[..., Any]] = {
     "output": make_output,
     "options": make_read_options,
     "file_options": make_file_options,
+    "encoding": make_encoding,
 }
 
 

@@ -1,11 +1,14 @@
 """Text to vectors: finding, trusting, running and exporting encoders."""
 
 from simsearch.encoder.encoder import EncodedTokens, Encoder
+from simsearch.encoder.export_files import ModelMoved
 from simsearch.encoder.forward_pass import EncodingCounts, UnencodableText
+from simsearch.encoder.hub import pull_encoder
 from simsearch.encoder.locate import DEFAULT_ENCODER
 from simsearch.encoder.matryoshka import truncate_embeddings
 from simsearch.encoder.model_file import MODEL_FILE, read_model_file, write_model_file
-from simsearch.encoder.precision import Precision, bulk_precision
+from simsearch.encoder.pool import EncoderPool
+from simsearch.encoder.precision import Precision, bulk_device, bulk_precision
 from simsearch.encoder.threads import set_threads
 
 __all__ = [
@@ -13,10 +16,14 @@ __all__ = [
     "MODEL_FILE",
     "EncodedTokens",
     "Encoder",
+    "EncoderPool",
     "EncodingCounts",
+    "ModelMoved",
     "Precision",
     "UnencodableText",
+    "bulk_device",
     "bulk_precision",
+    "pull_encoder",
     "read_model_file",
     "set_threads",
     "truncate_embeddings",

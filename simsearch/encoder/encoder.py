@@ -29,6 +29,7 @@ from simsearch.encoder.forward_pass import (
     ForwardPass,
     Progress,
 )
+from simsearch.encoder.int8 import find_int8
 from simsearch.encoder.layout import SLOW_TOKENIZERS, Layout
 from simsearch.encoder.loading import (
     RuntimeName,
@@ -135,9 +136,10 @@ class Encoder:
         encoder that cannot be exported runs on torch, with a warning.
 
         With `precision="bf16"` documents are encoded in bfloat16, by OpenVINO if it is installed,
-        else by torch; queries stay in float32. `device` (`cpu`, `cuda`, `cuda:1`, ...) says where
-        torch runs. `max_length` caps the window in tokens, and changes the fingerprint: it is for
-        trials.
+        else by torch; queries stay in float32. `"int8"` is another encoder, to be had where it
+        was measured to rank as well (`simsearch model export --precision int8`). `device` (`cpu`,
+        `cuda`, `cuda:1`, ...) says where torch runs. `max_length` caps the window in tokens, and
+        changes the fingerprint: it is for trials.
 
         Raises:
             EncoderError: the encoder cannot be found, trusted or loaded.
@@ -161,6 +163,12 @@ class Encoder:
                 if wanted is RuntimeName.ONNX:
                     raise
                 logger.warning("%s; torch is used instead, which starts more slowly", error)
+        if numbers is Precision.INT8:
+            if export is None or max_length is not None:
+                raise EncoderError(f"int8 of {files.name} needs its export, with its own window")
+            int8 = cls._open_export(find_int8(export, name=files.name), Precision.FP32)
+            int8._files, int8._precision = files, numbers
+            return int8
         return cls(
             describe(files.name, layout),
             torch_runtime(layout, device) if export is None else onnx_runtime(export),
@@ -353,7 +361,7 @@ class Encoder:
         the full model, which must then stay where it is.
         """
         try:
-            export = self._own_export()
+            export = self.export_directory()
         except ExportRefused as error:
             logger.warning("%s; queries will need the full model, and torch", error)
             export = None
@@ -369,7 +377,12 @@ class Encoder:
             text = json.dumps(content, indent=2) + "\n"
             (directory / DESCRIPTION).write_text(text, encoding="utf-8")
 
-    def _own_export(self) -> Path:
+    def export_directory(self) -> Path:
+        """Return where the torch-free export of this encoder is, made if there is none yet.
+
+        Raises:
+            ExportRefused: it has none that agrees with torch.
+        """
         if self._export is None and self._files is not None:
             whole = read_whole_layout(self._files.directory)
             self._export = find_or_make_export(self._files, whole)

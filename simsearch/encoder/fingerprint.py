@@ -12,6 +12,7 @@ from typing import Any, BinaryIO
 from simsearch.cache import remembered
 from simsearch.encoder.layout import Layout
 from simsearch.encoder.modules import Dense, Normalize
+from simsearch.encoder.tokenization import read_tokenizer
 from simsearch.errors import EncoderError
 
 _HEADER_LIMIT = 100_000_000  # the limit of the safetensors format
@@ -65,10 +66,7 @@ def _settings_of(module: Dense | Normalize) -> list[str]:
 
 
 def _tokenizer(path: Path) -> Any:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise EncoderError(f"{path}: {error}") from error
+    content = read_tokenizer(path)
     return {key: content[key] for key in content if key not in {"truncation", "padding"}}
 
 

@@ -64,6 +64,10 @@ class UnencodableText(EncoderError):
         super().__init__(f"the encoder gives no finite, non-zero vector for text {position}")
         self.position = position
 
+    def __reduce__(self) -> tuple[type[UnencodableText], tuple[int]]:
+        """Let it cross from one process to another."""
+        return type(self), (self.position,)
+
 
 @dataclass(frozen=True, slots=True)
 class ForwardPass:

@@ -12,7 +12,14 @@ from pathlib import Path
 from typing import Any
 
 from simsearch.encoder.model_file import MODEL_FILE
-from simsearch.encoder.modules import Dense, Normalize, Pooling, read_json, read_modules
+from simsearch.encoder.modules import (
+    Dense,
+    MissingFile,
+    Normalize,
+    Pooling,
+    read_json,
+    read_modules,
+)
 from simsearch.errors import EncoderError
 
 # Of these, which also have a decoder, only the encoder is used.
@@ -38,6 +45,11 @@ _OFFSET_POSITIONS = frozenset(
         "xmod",
     }
 )
+# Their embedding of a text depends on the padding beside it, so it would depend on its company.
+_PADDING_DEPENDENT = frozenset({"big_bird", "convbert", "fnet", "yoso"})
+_ATTENTION = frozenset({"eager", "sdpa"})
+# Far beyond any encoder there is: what is over it would only take memory before it is refused.
+_LARGEST = {"vocab_size": 1 << 22, "num_hidden_layers": 512, "n_layer": 512, "num_layers": 512}
 # What families call the width of a token vector, and the number of positions.
 _WIDTHS = ("hidden_size", "d_model", "n_embd", "dim")
 _POSITIONS = ("max_position_embeddings", "n_positions", "n_ctx")
@@ -138,11 +150,12 @@ def _read_layout(directory: Path) -> Layout:
                 "simsearch never runs it: use an encoder of a built-in architecture"
             )
     _check_family(directory, config)
+    _refuse_other_sources(transformer, config)
     limits = read_json(transformer / "sentence_bert_config.json", optional=True)
     settings = read_json(directory / "config_sentence_transformers.json", optional=True)
     prompts = settings.get("prompts") or {}
     query_prompt = str(prompts.get("query") or "")
-    document_prompt = str(prompts.get("document") or prompts.get("passage") or "")
+    document_prompt = str(prompts.get("document", prompts.get("passage")) or "")
     hidden = _width(directory, config)
     width = _embedding_width(directory, hidden * len(modules.pooling), modules.projections)
     own = [directory / "config_sentence_transformers.json"]
@@ -172,11 +185,31 @@ def _check_family(directory: Path, config: dict[str, Any]) -> None:
     family = config.get("model_type")
     if not isinstance(family, str):
         raise EncoderError(f"{directory}: config.json names no architecture (model_type)")
+    if family in _PADDING_DEPENDENT:
+        raise EncoderError(
+            f"{directory}: family {family!r} is not supported, because its embeddings depend on "
+            "the other texts of a batch"
+        )
     if config.get("is_encoder_decoder") and family not in ENCODER_OF:
         raise EncoderError(
             f"{directory}: {family!r} has an encoder and a decoder; of such families "
             f"{', '.join(ENCODER_OF)} are supported"
         )
+
+
+def _refuse_other_sources(transformer: Path, config: dict[str, Any]) -> None:
+    """Refuse what would let transformers load other weights than those named here, or code."""
+    for name in ("transformers_weights", "attn_implementation", "_attn_implementation"):
+        value = config.get(name)
+        if value is not None and value not in _ATTENTION:
+            raise EncoderError(f"{transformer / 'config.json'}: {name}={value!r} is not supported")
+    if (transformer / "adapter_config.json").exists():
+        raise EncoderError(f"{transformer} holds an adapter (PEFT); merge it into its model first")
+    for name, most in _LARGEST.items():
+        if isinstance(config.get(name), int) and config[name] > most:
+            raise EncoderError(
+                f"{transformer / 'config.json'}: {name} is {config[name]}, more than {most}"
+            )
 
 
 def _width(directory: Path, config: dict[str, Any]) -> int:
@@ -212,9 +245,9 @@ def _find_weights(transformer: Path) -> tuple[Path, ...]:
     if listing.is_file():
         named = sorted(set(read_json(listing)["weight_map"].values()))
         if missing := set(named) - {path.name for path in shards}:
-            raise EncoderError(f"{transformer / min(missing)} is missing, named by {listing.name}")
+            raise MissingFile(f"{transformer / min(missing)} is missing, named by {listing.name}")
     if not shards:
-        raise EncoderError(
+        raise MissingFile(
             f"{transformer}: no model.safetensors (pickled weights are not read; "
             "convert them to safetensors first)"
         )
@@ -227,7 +260,7 @@ def _find_tokenizer(transformer: Path) -> Path | None:
         return fast
     if any((transformer / name).is_file() for name in SLOW_TOKENIZERS):
         return None
-    raise EncoderError(f"{fast} is missing, and there is no vocabulary to make it from")
+    raise MissingFile(f"{fast} is missing, and there is no vocabulary to make it from")
 
 
 def _max_length(

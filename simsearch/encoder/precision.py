@@ -28,6 +28,11 @@ def bulk_precision(texts: int) -> Precision:
     return Precision.BF16 if fast and texts >= worth else Precision.FP32
 
 
+def bulk_device(precision: Precision) -> str:
+    """Return where documents are encoded in these numbers: `cuda` if it is there, else `cpu`."""
+    return "cuda" if precision is Precision.BF16 and has_gpu() else "cpu"
+
+
 def cpu_has_bfloat16() -> bool:
     """Return whether the CPU multiplies bfloat16 itself (AMX or AVX512-BF16)."""
     try:

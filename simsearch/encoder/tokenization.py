@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from tokenizers import Encoding, Tokenizer, normalizers
 
+from simsearch.encoder.modules import read_json
 from simsearch.errors import EncoderError
 
 IntArray = npt.NDArray[np.int64]
@@ -38,10 +39,9 @@ class TextTokenizer:
     """The tokenizer of one encoder, cut at the encoder's window."""
 
     def __init__(self, path: Path, *, max_length: int, lower_case: bool = False) -> None:
-        try:
+        content = read_tokenizer(path)
+        with _translated(str(path)):
             self._tokenizer = Tokenizer.from_file(str(path))
-        except Exception as error:  # the library raises bare Exception for any broken file
-            raise EncoderError(f"{path}: {error}") from error
         # The default encoder's file asks for truncation at 128 and padding to a fixed 128.
         self._tokenizer.no_padding()
         self._tokenizer.enable_truncation(max_length)
@@ -51,7 +51,7 @@ class TextTokenizer:
             steps = [normalizers.Lowercase(), *([] if given is None else [given])]
             self._tokenizer.normalizer = normalizers.Sequence(steps)
         self.max_length = max_length
-        self.unknown_id = _unknown_id(path, self._tokenizer)
+        self.unknown_id = _unknown_id(content["model"], self._tokenizer)
         self.special_tokens = self._tokenizer.num_special_tokens_to_add(is_pair=False)
 
     def offsets(self, texts: Sequence[str]) -> list[IntArray]:
@@ -60,14 +60,16 @@ class TextTokenizer:
         Special tokens are not among them.
         """
         if self._whole is None:
-            self._whole = Tokenizer.from_str(self._tokenizer.to_str())
+            with _translated("the tokenizer"):
+                self._whole = Tokenizer.from_str(self._tokenizer.to_str())
             self._whole.no_truncation()
         found = self._encode(self._whole, texts, special=False)
         return [np.array(one.offsets, dtype=np.int64).reshape(-1, 2) for one in found]
 
     def prompt_length(self, prompt: str) -> int:
         """Return how many tokens of a text stand before what follows the prompt."""
-        encoding = self._tokenizer.encode(prompt)
+        with _translated("the tokenizer failed"):
+            encoding = self._tokenizer.encode(prompt)
         trailing = bool(encoding.ids) and encoding.special_tokens_mask[-1] == 1
         return len(encoding.ids) - trailing
 
@@ -85,14 +87,43 @@ class TextTokenizer:
     def _encode(
         self, tokenizer: Tokenizer, texts: Sequence[str], *, special: bool = True
     ) -> list[Encoding]:
-        try:
+        with _translated("the tokenizer failed"):
             return tokenizer.encode_batch(list(texts), add_special_tokens=special)
-        except Exception as error:  # as above
-            raise EncoderError(f"the tokenizer failed: {error}") from error
 
 
-def _unknown_id(path: Path, tokenizer: Tokenizer) -> int | None:
-    model: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")).get("model", {})
+def read_tokenizer(path: Path) -> dict[str, Any]:
+    """Return the content of a tokenizer.json, checked for what would end the process.
+
+    Raises:
+        EncoderError: it is no tokenizer.
+    """
+    content: dict[str, Any] = read_json(path)
+    model = content.get("model")
+    if not isinstance(model, dict):
+        raise EncoderError(f"{path} describes no tokenizer: it has no model")
+    prefix = model.get("continuing_subword_prefix")
+    if prefix and model.get("merges"):
+        # The library cuts as many bytes as the prefix has off the second half of every merge,
+        # whatever they are; within a letter that is an abort, which no caller can catch.
+        for merge in model["merges"]:
+            halves = merge.split(" ", 1) if isinstance(merge, str) else merge
+            if not isinstance(halves, list) or not str(halves[-1]).startswith(str(prefix)):
+                raise EncoderError(f"{path}: merge {merge!r} lacks the prefix {prefix!r}")
+    return content
+
+
+@contextlib.contextmanager
+def _translated(where: str) -> Iterator[None]:
+    """The one place where the tokenizer library's exceptions become ours."""
+    try:
+        yield
+    except (KeyboardInterrupt, SystemExit, GeneratorExit):
+        raise
+    except BaseException as error:  # bare Exception, and where it panics a BaseException
+        raise EncoderError(f"{where}: {error}") from error
+
+
+def _unknown_id(model: dict[str, Any], tokenizer: Tokenizer) -> int | None:
     if isinstance(model.get("unk_id"), int):  # Unigram
         return int(model["unk_id"])
     name = model.get("unk_token")

@@ -21,8 +21,8 @@ from simsearch.encoder.runtime import (
     SENTENCE_EMBEDDING,
     TOKEN_EMBEDDINGS,
     FloatArray,
-    OutOfMemory,
     TokenBatch,
+    run_error,
 )
 from simsearch.encoder.threads import thread_count
 from simsearch.errors import EncoderError
@@ -105,14 +105,30 @@ def load_linear(dense: Dense) -> nn.Linear:
         EncoderError: the file is damaged, or holds other tensors than the module has.
     """
     linear = nn.Linear(dense.in_features, dense.out_features, bias=dense.bias)
+    expected = {f"linear.{name}" for name in linear.state_dict()}
     try:
         tensors = safetensors.torch.load_file(dense.weights)
+        if different := expected ^ tensors.keys():
+            raise EncoderError(f"{dense.weights}: {min(different)} is missing, or not expected")
         linear.load_state_dict(
             {name.removeprefix("linear."): tensor.float() for name, tensor in tensors.items()}
         )
+    except EncoderError:
+        raise
     except Exception as error:  # safetensors and torch each raise their own
         raise EncoderError(f"{dense.weights}: {error}") from error
     return linear
+
+
+def _both_ways(mask: Tensor, window: int) -> dict[str, Tensor]:
+    """Return the masks that a bidirectional Gemma makes of `mask` (b, t), each (b, 1, t, t).
+
+    Its own way to them cannot be traced.
+    """
+    every = mask[:, None, None, :].bool().expand(-1, 1, mask.shape[1], -1)
+    place = torch.ones_like(mask[0]).cumsum(0)  # (t,)
+    near = (place[:, None] - place[None, :]).abs() < window  # (t, t)
+    return {"full_attention": every, "sliding_attention": every & near}
 
 
 class EncoderModule(nn.Module):
@@ -121,6 +137,9 @@ class EncoderModule(nn.Module):
     def __init__(self, layout: Layout) -> None:
         super().__init__()
         self.transformer = load_transformer(layout)
+        config: Any = self.transformer.config
+        gemma = layout.family == "gemma3_text" and config.use_bidirectional_attention
+        self.gemma_window: int | None = config.sliding_window if gemma else None
         self.pooling = layout.pooling
         self.projections = nn.Sequential(
             *(
@@ -148,8 +167,11 @@ class EncoderModule(nn.Module):
     ) -> Any:
         """Run the transformer alone and return its outputs. Shape: (b, t) each."""
         # A single text has token types of 0 throughout, which is what the models assume.
+        mask: Tensor | dict[str, Tensor] = attention_mask
+        if self.gemma_window is not None:
+            mask = _both_ways(attention_mask, self.gemma_window)
         return self.transformer(
-            input_ids=input_ids, attention_mask=attention_mask, output_hidden_states=hidden_states
+            input_ids=input_ids, attention_mask=mask, output_hidden_states=hidden_states
         )
 
     def embed(self, tokens: Tensor, pooling_mask: Tensor) -> Tensor:
@@ -231,8 +253,8 @@ class TorchRuntime:
                 pooled = torch.from_numpy(batch.pooled).to(self._device)
             with torch.inference_mode():
                 result: FloatArray = self._output(ids, mask, pooled, output).float().cpu().numpy()
-        except (torch.OutOfMemoryError, RuntimeError) as error:
-            raise _translated(error, batch) from error
+        except (RuntimeError, IndexError) as error:
+            raise run_error(error, batch) from error
         return np.ascontiguousarray(result)
 
     def _output(self, ids: Tensor, mask: Tensor, pooled: Tensor, output: str) -> Tensor:
@@ -241,13 +263,6 @@ class TorchRuntime:
             return layers
         tokens: Tensor = self.module.transform(ids, mask).last_hidden_state  # (b, t, hidden)
         return tokens if output == TOKEN_EMBEDDINGS else self.module.embed(tokens, pooled)
-
-
-def _translated(error: RuntimeError, batch: TokenBatch) -> EncoderError:
-    # On a CPU torch has no exception of its own for it.
-    full = isinstance(error, torch.OutOfMemoryError) or "allocate memory" in str(error)
-    kind = OutOfMemory if full else EncoderError
-    return kind(f"the encoder failed on a batch of {batch.ids.shape}: {error}")
 
 
 @contextlib.contextmanager

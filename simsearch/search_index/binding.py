@@ -10,7 +10,13 @@ import numpy as np
 import numpy.typing as npt
 
 from simsearch.cache import file_sha256
-from simsearch.encoder import Encoder, EncodingCounts, truncate_embeddings
+from simsearch.encoder import (
+    Encoder,
+    EncodingCounts,
+    ModelMoved,
+    Precision,
+    truncate_embeddings,
+)
 from simsearch.errors import CorruptIndex, EncoderError, EncoderMismatch
 from simsearch.records import Document
 from simsearch.storage import DocumentStore
@@ -73,11 +79,14 @@ def refuse_other_encoder(store: DocumentStore, encoder: TextEncoder) -> None:
         )
 
 
-def load_own_encoder(path: Path, store: DocumentStore) -> Encoder:
+def load_own_encoder(
+    path: Path, store: DocumentStore, precision: Precision | str = Precision.FP32
+) -> Encoder:
     """Load the copy of its encoder that an index keeps.
 
     Raises:
         CorruptIndex: the copy is missing, damaged or another one.
+        ModelMoved: the encoder runs only from its full model, which is not there any more.
     """
     # The database names the description, which names graph and tokenizer: a file of the copy
     # that was damaged or swapped cannot answer queries wrongly.
@@ -88,7 +97,9 @@ def load_own_encoder(path: Path, store: DocumentStore) -> Encoder:
             "encoder=, or index the corpus again)"
         )
     try:
-        encoder = Encoder.load(path / "encoder")
+        encoder = Encoder.load(path / "encoder", precision=precision)
+    except ModelMoved:
+        raise
     except EncoderError as error:
         raise CorruptIndex(f"the index's copy of its encoder: {error}") from error
     refuse_other_encoder(store, encoder)

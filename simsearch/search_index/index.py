@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from simsearch.ann import VectorIndex
-from simsearch.encoder import Encoder, EncodingCounts
+from simsearch.encoder import Encoder, EncodingCounts, Precision
 from simsearch.errors import CorruptIndex, InvalidInput
 from simsearch.files import draft_directory
 from simsearch.formats import check_vectors
@@ -66,10 +66,17 @@ class SearchIndex:
     shared by threads.
     """
 
-    def __init__(self, path: Path, store: DocumentStore, encoder: TextEncoder | None) -> None:
+    def __init__(
+        self,
+        path: Path,
+        store: DocumentStore,
+        encoder: TextEncoder | None,
+        precision: Precision | str = Precision.FP32,
+    ) -> None:
         self._path = path
         self._store = store
         self._encoder = encoder
+        self._precision = precision
         self._mutex = threading.RLock()
         self._vectors = VectorIndex(store.dim)
         self._commit_number = -1  # of what is in _vectors
@@ -120,9 +127,15 @@ class SearchIndex:
 
     @classmethod
     def open(
-        cls, path: str | os.PathLike[str], *, encoder: TextEncoder | None = None
+        cls,
+        path: str | os.PathLike[str],
+        *,
+        encoder: TextEncoder | None = None,
+        precision: Precision | str = Precision.FP32,
     ) -> SearchIndex:
         """Open an index; texts are encoded by its own copy of the encoder, or the given one.
+
+        `precision` is that in which its own copy encodes documents (see `Encoder.load`).
 
         Raises:
             NotFound: there is no index at `path`.
@@ -138,7 +151,7 @@ class SearchIndex:
         except BaseException:
             store.close()
             raise
-        return cls(path, store, encoder)
+        return cls(path, store, encoder, precision)
 
     def close(self) -> None:
         """Close the index; a second call does nothing."""
@@ -170,7 +183,7 @@ class SearchIndex:
         """The encoder of the index, loaded when first needed."""
         with self._mutex:
             if self._encoder is None:
-                self._encoder = load_own_encoder(self._path, self._store)
+                self._encoder = load_own_encoder(self._path, self._store, self._precision)
             return self._encoder
 
     @functools.cached_property

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
         load_evaluation_data,
         load_training_data,
     )
+    from simsearch.training.int8 import export_int8
     from simsearch.training.objectives import OBJECTIVES
     from simsearch.training.output import check_output
     from simsearch.training.report import TABLE_HEADER, before_after_table
@@ -31,6 +32,7 @@ _HOME = {
     "Verdict": "simsearch.training.run",
     "before_after_table": "simsearch.training.report",
     "check_output": "simsearch.training.output",
+    "export_int8": "simsearch.training.int8",
     "finetune": "simsearch.training.run",
     "load_evaluation_data": "simsearch.training.examples",
     "load_training_data": "simsearch.training.examples",
@@ -46,6 +48,7 @@ __all__ = [
     "Verdict",
     "before_after_table",
     "check_output",
+    "export_int8",
     "finetune",
     "load_evaluation_data",
     "load_training_data",

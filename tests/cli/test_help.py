@@ -40,6 +40,9 @@ def test_the_commands_are_those_of_the_contract() -> None:
         "evaluate",
         "evaluate retrieval",
         "evaluate sts",
+        "model",
+        "model export",
+        "model pull",
     }
 
 

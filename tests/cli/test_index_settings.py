@@ -197,7 +197,7 @@ def test_an_encoder_is_scored_at_a_smaller_dim(
     encoder = Encoder.load(tiny_encoder_dir)
     assert metrics == pytest.approx(evaluate_retrieval(encoder, task, dim=8).means())
     refused = run(*arguments[:3], "-i", tmp_path / "i", "--dim", 8)
-    message = "give --dim or --index, not both (an index has its own dim)"
+    message = "an index has its own dim and vectors: no --dim or --precision with it"
     assert refused.refusal(2) == message
 
 

@@ -1,0 +1,214 @@
+"""One encoder in several processes: one for each GPU, or for groups of cores."""
+
+from __future__ import annotations
+
+import itertools
+import multiprocessing
+import os
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import fields
+from pathlib import Path
+from types import TracebackType
+
+import numpy as np
+
+from simsearch.encoder.encoder import Encoder
+from simsearch.encoder.forward_pass import (
+    EncodingCounts,
+    Progress,
+    UnencodableText,
+    refuse_no_text,
+)
+from simsearch.encoder.precision import Precision
+from simsearch.encoder.runtime import FloatArray
+from simsearch.encoder.threads import set_threads, thread_count
+from simsearch.errors import EncoderError, InvalidInput
+from simsearch.records import Document
+
+# Texts sent to a process at once: enough to sort lengths into even batches.
+_PART = 2048
+
+# The encoder of this process, if it is one of a pool.
+_own: Encoder | None = None
+
+
+class EncoderPool:
+    """An encoder whose documents are encoded by several processes. Close it after use.
+
+    Everything else, queries too, is done here, by an encoder of this process. Work is handed out
+    in order and taken back in order, with no more in flight than the processes need.
+    """
+
+    def __init__(
+        self,
+        name: str | os.PathLike[str] | None = None,
+        *,
+        devices: Sequence[str],
+        precision: Precision | str = Precision.FP32,
+    ) -> None:
+        """Start one process for each of `devices`: `("cuda:0", "cuda:1")`, or `("cpu",) * 4`.
+
+        Processes on the CPU share its threads out evenly.
+
+        Raises:
+            InvalidInput: there is no device.
+            EncoderError: the encoder cannot be found, trusted or loaded.
+        """
+        if not devices:
+            raise InvalidInput("a pool needs a device at least")
+        # Here first: an export that has to be made is made once.
+        self._encoder = Encoder.load(name)
+        context = multiprocessing.get_context("spawn")  # a fork would copy threads' locks
+        waiting = context.SimpleQueue()
+        for device in devices:
+            waiting.put(device)
+        threads = max(1, thread_count() // len(devices))
+        self._processes = len(devices)
+        self._executor = ProcessPoolExecutor(
+            len(devices),
+            mp_context=context,
+            initializer=_begin,
+            initargs=(None if name is None else os.fspath(name), precision, threads, waiting),
+        )
+
+    def close(self) -> None:
+        """End the processes; a second call does nothing."""
+        self._executor.shutdown(cancel_futures=True)
+
+    def __enter__(self) -> EncoderPool:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    @property
+    def name(self) -> str:
+        """As `Encoder.name`."""
+        return self._encoder.name
+
+    @property
+    def dim(self) -> int:
+        """As `Encoder.dim`."""
+        return self._encoder.dim
+
+    @property
+    def fingerprint(self) -> str:
+        """As `Encoder.fingerprint`."""
+        return self._encoder.fingerprint
+
+    @property
+    def trained_dims(self) -> tuple[int, ...]:
+        """As `Encoder.trained_dims`."""
+        return self._encoder.trained_dims
+
+    def encode_queries(self, texts: Sequence[str]) -> FloatArray:
+        """As `Encoder.encode_queries`, in this process."""
+        return self._encoder.encode_queries(texts)
+
+    def split_documents(self, documents: Sequence[Document]) -> list[list[tuple[int, int]]]:
+        """As `Encoder.split_documents`, in this process."""
+        return self._encoder.split_documents(documents)
+
+    def save_export(self, directory: Path) -> None:
+        """As `Encoder.save_export`."""
+        self._encoder.save_export(directory)
+
+    def encode_documents(
+        self,
+        texts: Sequence[str],
+        *,
+        counts: EncodingCounts | None = None,
+        progress: Progress | None = None,
+    ) -> FloatArray:
+        """Return the embeddings of documents, (n, dim), in order; errors as the encoder's."""
+        parts = list(self.encode_stream(texts, counts=counts, progress=progress))
+        return np.concatenate(parts) if parts else np.empty((0, self.dim), dtype=np.float32)
+
+    def encode_stream(
+        self,
+        texts: Iterable[str],
+        *,
+        counts: EncodingCounts | None = None,
+        progress: Progress | None = None,
+    ) -> Iterator[FloatArray]:
+        """Yield the embeddings of documents in order, some thousands at a time, (n, dim).
+
+        Raises:
+            EncoderError: a process has died, for want of memory perhaps.
+        """
+        if isinstance(texts, str):
+            raise InvalidInput("encode takes several texts, got one string (pass [text])")
+        running: deque[Future[tuple[FloatArray, EncodingCounts]]] = deque()
+        done = 0
+        try:
+            sent = 0
+            for part in itertools.chain(self._parts(texts), [None]):
+                while running and (part is None or len(running) >= 2 * self._processes):
+                    vectors = self._result(running.popleft(), done, counts)
+                    done += len(vectors)
+                    if progress is not None:
+                        progress(done)
+                    yield vectors
+                if part is not None:
+                    refuse_no_text(part, first=sent)
+                    sent += len(part)
+                    running.append(self._executor.submit(_encode, part))
+        except BrokenProcessPool as error:
+            raise EncoderError(f"a process of the encoder pool has died: {error}") from error
+        finally:
+            for future in running:
+                future.cancel()
+
+    def _parts(self, texts: Iterable[str]) -> Iterator[list[str]]:
+        size = _PART
+        if isinstance(texts, Sequence):  # a short call is shared out evenly
+            size = min(size, max(1, -(-len(texts) // self._processes)))
+        remaining = iter(texts)
+        return iter(lambda: list(itertools.islice(remaining, size)), [])
+
+    @staticmethod
+    def _result(
+        future: Future[tuple[FloatArray, EncodingCounts]],
+        before: int,
+        counts: EncodingCounts | None,
+    ) -> FloatArray:
+        try:
+            vectors, seen = future.result()
+        except UnencodableText as error:
+            raise UnencodableText(before + error.position) from error
+        if counts is not None:
+            for field in fields(EncodingCounts):
+                setattr(counts, field.name, getattr(counts, field.name) + getattr(seen, field.name))
+        return vectors
+
+
+def _begin(
+    name: str | None,
+    precision: Precision | str,
+    threads: int,
+    waiting: multiprocessing.SimpleQueue[str],
+) -> None:
+    """Load the encoder of a new process, on the next device that has none."""
+    global _own
+    device = waiting.get()
+    set_threads(threads)
+    _own = Encoder.load(name, precision=precision, device=device, runtime=_runtime_of(device))
+
+
+def _runtime_of(device: str) -> str | None:
+    return None if device == "cpu" else "torch"
+
+
+def _encode(texts: list[str]) -> tuple[FloatArray, EncodingCounts]:
+    if _own is None:
+        raise EncoderError("this process has no encoder")
+    counts = EncodingCounts()
+    return _own.encode_documents(texts, counts=counts), counts

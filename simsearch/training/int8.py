@@ -1,0 +1,105 @@
+"""Whether an encoder in eight-bit integers ranks as well: measured, or not had."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+
+import numpy as np
+
+from simsearch.ann import VectorIndex
+from simsearch.encoder import Encoder
+from simsearch.encoder.int8 import int8_directory, note_gate, write_int8
+from simsearch.errors import InvalidData
+from simsearch.files import draft_directory, install_directory
+from simsearch.formats import Example
+from simsearch.search_index import RetrievalTask, TextEncoder
+from simsearch.training.held_out import HeldOut, HeldOutRetrieval, make_held_out
+
+# The least share of fp32's figure that int8 has to reach.
+REQUIRED_SHARE = 0.99
+OVERLAP = "neighbour overlap@10"
+_NEIGHBOURS = 10
+_MOST_TEXTS = 10_000
+_LEAST_TEXTS = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Int8Gate:
+    """What int8 was measured to be worth: `int8` has to be at least 0.99 of `fp32`."""
+
+    metric: str
+    fp32: float
+    int8: float
+    measured_on: str
+
+    @property
+    def passed(self) -> bool:
+        """Whether int8 may be used."""
+        return self.int8 >= REQUIRED_SHARE * self.fp32
+
+
+def export_int8(
+    encoder: Encoder, data: Sequence[Example] | RetrievalTask | Sequence[str]
+) -> Int8Gate:
+    """Make the int8 form of an encoder, and keep it if it ranks as well on `data`.
+
+    On pairs, triplets or a retrieval task the figure is nDCG@10 (on labelled or scored pairs
+    their own metric). On plain texts it is the share of each text's ten nearest neighbours among
+    the others that stays the same.
+
+    Raises:
+        InvalidData: there are too few texts.
+        EncoderError: the encoder cannot be exported or quantised.
+    """
+    export = encoder.export_directory()
+    target = int8_directory(export)
+    with draft_directory(target) as draft:
+        write_int8(export, draft)
+        gate = measure_int8(encoder, Encoder.load(draft), data)
+        if gate.passed:
+            note_gate(draft, asdict(gate))
+            install_directory(draft, target, replace=True)
+    return gate
+
+
+def measure_int8(
+    encoder: TextEncoder, int8: TextEncoder, data: Sequence[Example] | RetrievalTask | Sequence[str]
+) -> Int8Gate:
+    """Measure two forms of one encoder on the same data."""
+    if not isinstance(data, RetrievalTask) and isinstance(data[0], str):
+        return _neighbours(encoder, int8, [text for text in data if isinstance(text, str)])
+    if isinstance(data, RetrievalTask):
+        held_out: HeldOut = HeldOutRetrieval(data)
+    else:
+        examples = [example for example in data if not isinstance(example, str)]
+        held_out = make_held_out(examples, distractor_limit=0, seed=0)
+    metric = held_out.deciding_metric
+    before, after = held_out.score(encoder), held_out.score(int8)
+    return Int8Gate(metric, before.metrics[metric], after.metrics[metric], held_out.description)
+
+
+def _neighbours(encoder: TextEncoder, int8: TextEncoder, texts: Sequence[str]) -> Int8Gate:
+    distinct = list(dict.fromkeys(texts))[:_MOST_TEXTS]
+    if len(distinct) < _LEAST_TEXTS:
+        raise InvalidData(
+            f"{len(distinct)} distinct texts are too few to compare neighbours "
+            f"(at least {_LEAST_TEXTS})"
+        )
+    same = 0
+    for one, other in zip(_nearest(encoder, distinct), _nearest(int8, distinct), strict=True):
+        same += len(one & other)
+    overlap = same / (_NEIGHBOURS * len(distinct))
+    return Int8Gate(OVERLAP, 1.0, overlap, f"{len(distinct):,} texts")
+
+
+def _nearest(encoder: TextEncoder, texts: Sequence[str]) -> list[set[int]]:
+    """Return for each text the ten nearest others."""
+    vectors = encoder.encode_documents(texts)
+    index = VectorIndex(encoder.dim)
+    index.add(np.arange(len(texts)), vectors)
+    rows, _ = index.search(vectors, _NEIGHBOURS + 1)
+    return [
+        set([row for row in found if row != number][:_NEIGHBOURS])
+        for number, found in enumerate(rows.tolist())
+    ]
