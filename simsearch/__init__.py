@@ -10,9 +10,9 @@ The names below are loaded when first used, so that importing simsearch costs no
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from simsearch.lazy import lazy_names
 from simsearch.version import __version__
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from simsearch.training import FinetuneResult, TrainingConfig, TrainingData, Verdict, finetune
 
 
-_MODULES = {
+_HOMES = {
     "encoder": ("Encoder", "EncodingCounts"),
     "errors": (
         "AlreadyExists",
@@ -58,7 +58,8 @@ _MODULES = {
     "search_index": ("SearchIndex", "WriteReport", "evaluate_retrieval", "evaluate_sts"),
     "training": ("FinetuneResult", "TrainingConfig", "TrainingData", "Verdict", "finetune"),
 }
-_HOME = {name: module for module, names in _MODULES.items() for name in names}
+if not TYPE_CHECKING:  # a type checker would take every name for one of the package
+    __getattr__ = lazy_names(__name__, _HOMES)
 
 __all__ = [
     "AlreadyExists",
@@ -96,14 +97,6 @@ __all__ = [
     "read_corpus",
     "read_examples",
 ]
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOME:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)
-    globals()[name] = value
-    return value
 
 
 def __dir__() -> list[str]:

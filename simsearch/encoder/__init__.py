@@ -1,15 +1,77 @@
 """Text to vectors: finding, trusting, running and exporting encoders."""
 
-from simsearch.encoder.encoder import EncodedTokens, Encoder
-from simsearch.encoder.export_files import ModelMoved
-from simsearch.encoder.forward_pass import EncodingCounts, UnencodableText
-from simsearch.encoder.hub import pull_encoder
-from simsearch.encoder.locate import DEFAULT_ENCODER
-from simsearch.encoder.matryoshka import truncate_embeddings
-from simsearch.encoder.model_file import MODEL_FILE, read_model_file, write_model_file
-from simsearch.encoder.pool import EncoderPool
-from simsearch.encoder.precision import Precision, bulk_device, bulk_precision
-from simsearch.encoder.threads import set_threads
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from simsearch.lazy import lazy_names
+
+if TYPE_CHECKING:
+    from simsearch.encoder.encoder import (
+        EncodedTokens,
+        Encoder,
+    )
+    from simsearch.encoder.export_files import (
+        ModelMoved,
+    )
+    from simsearch.encoder.forward_pass import (
+        EncodingCounts,
+        UnencodableText,
+    )
+    from simsearch.encoder.hub import (
+        pull_encoder,
+    )
+    from simsearch.encoder.locate import (
+        DEFAULT_ENCODER,
+    )
+    from simsearch.encoder.matryoshka import (
+        truncate_embeddings,
+    )
+    from simsearch.encoder.model_file import (
+        MODEL_FILE,
+        read_model_file,
+        write_model_file,
+    )
+    from simsearch.encoder.pool import (
+        EncoderPool,
+    )
+    from simsearch.encoder.precision import (
+        Precision,
+        bulk_device,
+        bulk_precision,
+    )
+    from simsearch.encoder.threads import (
+        set_threads,
+    )
+
+_HOMES = {
+    "encoder": (
+        "EncodedTokens",
+        "Encoder",
+    ),
+    "export_files": ("ModelMoved",),
+    "forward_pass": (
+        "EncodingCounts",
+        "UnencodableText",
+    ),
+    "hub": ("pull_encoder",),
+    "locate": ("DEFAULT_ENCODER",),
+    "matryoshka": ("truncate_embeddings",),
+    "model_file": (
+        "MODEL_FILE",
+        "read_model_file",
+        "write_model_file",
+    ),
+    "pool": ("EncoderPool",),
+    "precision": (
+        "Precision",
+        "bulk_device",
+        "bulk_precision",
+    ),
+    "threads": ("set_threads",),
+}
+if not TYPE_CHECKING:  # a type checker would take every name for one of the package
+    __getattr__ = lazy_names(__name__, _HOMES)
 
 __all__ = [
     "DEFAULT_ENCODER",

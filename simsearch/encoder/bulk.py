@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from simsearch.encoder.batching import pad
+from simsearch.encoder.export_files import GRAPH
 from simsearch.encoder.layout import Layout
 from simsearch.encoder.onnx_runtime import OnnxRuntime
 from simsearch.encoder.openvino_runtime import OpenVinoRuntime, openvino_is_installed
@@ -56,7 +57,7 @@ def bfloat16_bulk(
     """Return what makes, once, a runtime in bfloat16, checked against `runtime` in float32.
 
     Where it cannot be had, or its embeddings are not those of float32, float32 is used, with a
-    warning.
+    warning of one line.
     """
     float32 = float32_bulk(runtime)
     made: list[Runtime] = []
@@ -65,8 +66,9 @@ def bfloat16_bulk(
         try:
             found = _bfloat16_runtime(layout, export, device)
             lowest = _lowest_cosine(found, runtime, tokenizer, pad_id)
-        except EncoderError as error:
-            logger.warning("no bf16 (%s); documents are encoded in fp32", error)
+        except (EncoderError, ImportError, OSError, MemoryError) as error:  # a broken library, too
+            reason = str(error).strip().partition("\n")[0] or type(error).__name__
+            logger.warning("no bf16 (%s); documents are encoded in fp32", reason)
             return float32()
         if not lowest >= BFLOAT16_COSINE:  # NaN, too
             logger.warning(
@@ -89,7 +91,7 @@ def bfloat16_bulk(
 
 def _bfloat16_runtime(layout: Layout | None, export: Path | None, device: str) -> Runtime:
     if export is not None and device == "cpu" and openvino_is_installed():
-        return OpenVinoRuntime(export)
+        return OpenVinoRuntime(export / GRAPH)
     if layout is None:
         raise EncoderError(
             "without the full model it needs OpenVINO (pip install 'simsearch[openvino]')"

@@ -28,13 +28,17 @@ BULK_TOKENS = 16 * 1024
 # Called with the number of texts done so far.
 Progress = Callable[[int], None]
 
+# Of one batch: positions, size in tokens with padding, and embeddings.
+_Part = tuple[IntArray, int, FloatArray]
+
 
 @dataclass(slots=True)
 class EncodingCounts:
     """What was seen while encoding; filled by `encode*` when passed to it.
 
     `texts` are those asked for, `encoded` those that went through the encoder (equal texts do so
-    once), and the others are counted over these. `padding` is in tokens, as `tokens` is.
+    once), and the others are counted over these. `tokens` leaves special ones out; `computed` is
+    all that went through the encoder, special ones and `padding` included.
     """
 
     texts: int = 0
@@ -44,6 +48,7 @@ class EncodingCounts:
     truncated: int = 0
     all_unknown: int = 0
     padding: int = 0
+    computed: int = 0
 
     @property
     def unknown_share(self) -> float:
@@ -53,8 +58,7 @@ class EncodingCounts:
     @property
     def padding_share(self) -> float:
         """Share of what was computed that was padding."""
-        total = self.tokens + self.padding
-        return self.padding / total if total else 0.0
+        return self.padding / self.computed if self.computed else 0.0
 
 
 class UnencodableText(EncoderError):
@@ -127,6 +131,7 @@ class ForwardPass:
         for positions, size, vectors in self._run(runtime, rows, skip):
             embeddings[positions] = vectors
             counts.padding += size - int(lengths[positions].sum())
+            counts.computed += size
             done += len(positions)
             progress(before + done)
         self._mend(embeddings, rows, skip)
@@ -141,13 +146,11 @@ class ForwardPass:
                 raise UnencodableText(position)
         return rows
 
-    def _run(
-        self, runtime: Runtime, rows: Sequence[TokenizedText], skip: int
-    ) -> Iterator[tuple[IntArray, int, FloatArray]]:
-        """Yield positions, size in tokens with padding, and embeddings of each batch."""
+    def _run(self, runtime: Runtime, rows: Sequence[TokenizedText], skip: int) -> Iterator[_Part]:
+        """Yield what becomes of each batch, in order."""
         batches = token_budget_batches([len(row.ids) for row in rows], runtime.token_budget)
 
-        def run(positions: IntArray) -> tuple[IntArray, int, FloatArray]:
+        def run(positions: IntArray) -> _Part:
             batch = self._batch([rows[position].ids for position in positions], skip)
             return positions, batch.ids.size, run_halving(runtime, batch, SENTENCE_EMBEDDING)
 
@@ -156,7 +159,7 @@ class ForwardPass:
             return
         with ThreadPoolExecutor(runtime.streams) as pool:
             try:
-                yield from pool.map(run, batches)
+                yield from _in_threads(pool, run, batches)
             finally:  # after an error, or when the caller has enough
                 pool.shutdown(cancel_futures=True)
 
@@ -207,6 +210,17 @@ class ForwardPass:
             for position, row in zip(positions, vectors, strict=True):
                 results[position] = row[..., : lengths[position], :].copy()
         return list(zip(rows, results, strict=True))
+
+
+def _in_threads(
+    pool: ThreadPoolExecutor, run: Callable[[IntArray], _Part], batches: Sequence[IntArray]
+) -> Iterator[_Part]:
+    """Return the results in order; where no thread can be started, of calls in this one."""
+    try:
+        return pool.map(run, batches)
+    except RuntimeError:  # no memory for a stack, or as many threads as the system allows
+        pool.shutdown(cancel_futures=True)
+        return map(run, batches)
 
 
 def run_halving(runtime: Runtime, batch: TokenBatch, output: str) -> FloatArray:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import itertools
 import multiprocessing
 import os
+import signal
+import threading
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -25,14 +27,14 @@ from simsearch.encoder.forward_pass import (
 from simsearch.encoder.precision import Precision
 from simsearch.encoder.runtime import FloatArray
 from simsearch.encoder.threads import set_threads, thread_count
-from simsearch.errors import EncoderError, InvalidInput
+from simsearch.errors import EncoderError, InvalidInput, SimsearchError
 from simsearch.records import Document
 
 # Texts sent to a process at once: enough to sort lengths into even batches.
 _PART = 2048
 
-# The encoder of this process, if it is one of a pool.
-_own: Encoder | None = None
+# The encoder of this process, if it is one of a pool, or why it has none.
+_own: Encoder | SimsearchError = EncoderError("this process is none of a pool")
 
 
 class EncoderPool:
@@ -49,9 +51,9 @@ class EncoderPool:
         devices: Sequence[str],
         precision: Precision | str = Precision.FP32,
     ) -> None:
-        """Start one process for each of `devices`: `("cuda:0", "cuda:1")`, or `("cpu",) * 4`.
+        """Make one process for each of `devices`: `("cuda:0", "cuda:1")`, or `("cpu",) * 4`.
 
-        Processes on the CPU share its threads out evenly.
+        They start when they are first needed. Those on the CPU share its threads out evenly.
 
         Raises:
             InvalidInput: there is no device.
@@ -60,7 +62,7 @@ class EncoderPool:
         if not devices:
             raise InvalidInput("a pool needs a device at least")
         # Here first: an export that has to be made is made once.
-        self._encoder = Encoder.load(name)
+        self._encoder = Encoder.load(name, precision=precision)
         context = multiprocessing.get_context("spawn")  # a fork would copy threads' locks
         waiting = context.SimpleQueue()
         for device in devices:
@@ -142,7 +144,7 @@ class EncoderPool:
         """Yield the embeddings of documents in order, some thousands at a time, (n, dim).
 
         Raises:
-            EncoderError: a process has died, for want of memory perhaps.
+            EncoderError: a process has died, for want of memory perhaps, or cannot use its device.
         """
         if isinstance(texts, str):
             raise InvalidInput("encode takes several texts, got one string (pass [text])")
@@ -198,9 +200,23 @@ def _begin(
 ) -> None:
     """Load the encoder of a new process, on the next device that has none."""
     global _own
+    # An interrupt from the terminal comes to this process, too; the first one speaks for all.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     device = waiting.get()
     set_threads(threads)
-    _own = Encoder.load(name, precision=precision, device=device, runtime=_runtime_of(device))
+    try:
+        _own = Encoder.load(name, precision=precision, device=device, runtime=_runtime_of(device))
+    except SimsearchError as error:  # raised from here it would be lost
+        _own = error
+
+
+def _end_with_parent() -> None:
+    """Leave no process behind when the first one is killed: nothing else would end this one."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 def _runtime_of(device: str) -> str | None:
@@ -208,7 +224,7 @@ def _runtime_of(device: str) -> str | None:
 
 
 def _encode(texts: list[str]) -> tuple[FloatArray, EncodingCounts]:
-    if _own is None:
-        raise EncoderError("this process has no encoder")
+    if isinstance(_own, SimsearchError):
+        raise _own
     counts = EncodingCounts()
     return _own.encode_documents(texts, counts=counts), counts

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from importlib.metadata import version
 from pathlib import Path
 
 from simsearch.encoder.openvino_runtime import openvino_is_installed
@@ -11,6 +12,8 @@ from simsearch.encoder.openvino_runtime import openvino_is_installed
 # OpenVINO some 1.5 s, torch some 8 s (docs/log.md, 2026-11-22).
 _WORTH_OPENVINO = 2_000
 _WORTH_TORCH = 15_000
+_DRIVER = Path("/proc/driver/nvidia/version")
+_CPU = Path("/proc/cpuinfo")
 
 
 class Precision(StrEnum):
@@ -36,7 +39,7 @@ def bulk_device(precision: Precision) -> str:
 def cpu_has_bfloat16() -> bool:
     """Return whether the CPU multiplies bfloat16 itself (AMX or AVX512-BF16)."""
     try:
-        text = Path("/proc/cpuinfo").read_text(encoding="ascii", errors="replace")
+        text = _CPU.read_text(encoding="ascii", errors="replace")
     except OSError:
         return False
     flags = next((line for line in text.splitlines() if line.startswith("flags")), "").split()
@@ -45,4 +48,4 @@ def cpu_has_bfloat16() -> bool:
 
 def has_gpu() -> bool:
     """Return whether there is a GPU that torch may use, without importing torch."""
-    return Path("/proc/driver/nvidia/version").exists()
+    return _DRIVER.exists() and not version("torch").endswith("+cpu")

@@ -71,7 +71,7 @@ class Runtime(Protocol):
 
 
 # None of the runtimes has an exception of its own for these.
-_MEMORY_FULL = ("bad_alloc", "allocate memory", "out of memory", "bad allocation")
+_MEMORY_FULL = ("bad_alloc", "allocate memory", "out of memory", "bad allocation", "alloc_failed")
 _UNKNOWN_TOKEN = ("index out of range", "out of data bounds")
 
 

@@ -2,22 +2,100 @@
 
 from __future__ import annotations
 
-from simsearch.formats.beir import BeirSet, is_beir, read_beir, read_beir_corpus
-from simsearch.formats.checks import checked_id, checked_text
-from simsearch.formats.documents import (
-    BlankDocument,
-    DocumentCounts,
-    check_document,
-    content_id,
-    read_corpus,
-    read_documents,
-)
-from simsearch.formats.lines import Source, StdinCopy, read_lines, source_name
-from simsearch.formats.options import Duplicates, ReadOptions
-from simsearch.formats.pairs import Example, read_examples
-from simsearch.formats.row import OnReject, Row
-from simsearch.formats.rows import read_rows
-from simsearch.formats.vectors import check_vectors, read_vectors
+from typing import TYPE_CHECKING
+
+from simsearch.lazy import lazy_names
+
+if TYPE_CHECKING:
+    from simsearch.formats.beir import (
+        BeirSet,
+        is_beir,
+        read_beir,
+        read_beir_corpus,
+    )
+    from simsearch.formats.checks import (
+        checked_id,
+        checked_text,
+    )
+    from simsearch.formats.documents import (
+        BlankDocument,
+        DocumentCounts,
+        check_document,
+        content_id,
+        read_corpus,
+        read_documents,
+    )
+    from simsearch.formats.lines import (
+        Source,
+        StdinCopy,
+        read_lines,
+        source_name,
+    )
+    from simsearch.formats.options import (
+        Duplicates,
+        ReadOptions,
+    )
+    from simsearch.formats.pairs import (
+        Example,
+        read_examples,
+    )
+    from simsearch.formats.row import (
+        OnReject,
+        Row,
+    )
+    from simsearch.formats.rows import (
+        read_rows,
+    )
+    from simsearch.formats.vectors import (
+        check_vectors,
+        read_vectors,
+    )
+
+_HOMES = {
+    "beir": (
+        "BeirSet",
+        "is_beir",
+        "read_beir",
+        "read_beir_corpus",
+    ),
+    "checks": (
+        "checked_id",
+        "checked_text",
+    ),
+    "documents": (
+        "BlankDocument",
+        "DocumentCounts",
+        "check_document",
+        "content_id",
+        "read_corpus",
+        "read_documents",
+    ),
+    "lines": (
+        "Source",
+        "StdinCopy",
+        "read_lines",
+        "source_name",
+    ),
+    "options": (
+        "Duplicates",
+        "ReadOptions",
+    ),
+    "pairs": (
+        "Example",
+        "read_examples",
+    ),
+    "row": (
+        "OnReject",
+        "Row",
+    ),
+    "rows": ("read_rows",),
+    "vectors": (
+        "check_vectors",
+        "read_vectors",
+    ),
+}
+if not TYPE_CHECKING:  # a type checker would take every name for one of the package
+    __getattr__ = lazy_names(__name__, _HOMES)
 
 __all__ = [
     "BeirSet",

@@ -1,25 +1,79 @@
 """What a user holds: the index directory, and how well it or an encoder retrieves."""
 
-from simsearch.search_index.binding import TextEncoder
-from simsearch.search_index.bulk import (
-    build_index,
-    check_build,
-    refuse_known_ids,
-    remove_all_but,
-    write_corpus,
-)
-from simsearch.search_index.checks import check_dim, check_k, check_query
-from simsearch.search_index.evaluate import (
-    RetrievalTask,
-    evaluate_index,
-    evaluate_retrieval,
-    evaluate_sts,
-    pair_similarities,
-)
-from simsearch.search_index.index import SearchIndex
-from simsearch.search_index.passages import LongTexts
-from simsearch.search_index.reports import IndexInfo, WriteReport
-from simsearch.search_index.upgrade import upgrade_index
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from simsearch.lazy import lazy_names
+
+if TYPE_CHECKING:
+    from simsearch.search_index.binding import (
+        TextEncoder,
+    )
+    from simsearch.search_index.bulk import (
+        build_index,
+        check_build,
+        refuse_known_ids,
+        remove_all_but,
+        write_corpus,
+    )
+    from simsearch.search_index.checks import (
+        check_dim,
+        check_k,
+        check_query,
+    )
+    from simsearch.search_index.evaluate import (
+        RetrievalTask,
+        evaluate_index,
+        evaluate_retrieval,
+        evaluate_sts,
+        pair_similarities,
+    )
+    from simsearch.search_index.index import (
+        SearchIndex,
+    )
+    from simsearch.search_index.passages import (
+        LongTexts,
+    )
+    from simsearch.search_index.reports import (
+        IndexInfo,
+        WriteReport,
+    )
+    from simsearch.search_index.upgrade import (
+        upgrade_index,
+    )
+
+_HOMES = {
+    "binding": ("TextEncoder",),
+    "bulk": (
+        "build_index",
+        "check_build",
+        "refuse_known_ids",
+        "remove_all_but",
+        "write_corpus",
+    ),
+    "checks": (
+        "check_dim",
+        "check_k",
+        "check_query",
+    ),
+    "evaluate": (
+        "RetrievalTask",
+        "evaluate_index",
+        "evaluate_retrieval",
+        "evaluate_sts",
+        "pair_similarities",
+    ),
+    "index": ("SearchIndex",),
+    "passages": ("LongTexts",),
+    "reports": (
+        "IndexInfo",
+        "WriteReport",
+    ),
+    "upgrade": ("upgrade_index",),
+}
+if not TYPE_CHECKING:  # a type checker would take every name for one of the package
+    __getattr__ = lazy_names(__name__, _HOMES)
 
 __all__ = [
     "IndexInfo",

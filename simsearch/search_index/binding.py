@@ -70,10 +70,10 @@ def refuse_other_encoder(store: DocumentStore, encoder: TextEncoder) -> None:
     Raises:
         EncoderMismatch: it has another fingerprint, or a smaller dim.
     """
-    stored, given = store.read_setting("fingerprint"), encoder.fingerprint
+    stored, given = store.constant("fingerprint"), encoder.fingerprint
     if stored != given or encoder.dim < store.dim:
         raise EncoderMismatch(
-            f"the index was built with encoder {store.read_setting('encoder')} "
+            f"the index was built with encoder {store.constant('encoder')} "
             f"({stored[:12]}, dim {store.dim}), got {encoder.name} ({given[:12]}, "
             f"dim {encoder.dim}); use the original encoder, or index the corpus again"
         )
@@ -90,7 +90,7 @@ def load_own_encoder(
     """
     # The database names the description, which names graph and tokenizer: a file of the copy
     # that was damaged or swapped cannot answer queries wrongly.
-    expected = store.read_setting("encoder_sha256")
+    expected = store.constant("encoder_sha256")
     if not expected or _description_sha256(path) != expected:
         raise CorruptIndex(
             f"{path / 'encoder'} is missing or damaged (open the index with "

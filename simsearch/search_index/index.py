@@ -6,6 +6,7 @@ import functools
 import os
 import threading
 from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
 
@@ -77,6 +78,7 @@ class SearchIndex:
         self._store = store
         self._encoder = encoder
         self._precision = precision
+        self._encoder_mutex = threading.Lock()
         self._mutex = threading.RLock()
         self._vectors = VectorIndex(store.dim)
         self._commit_number = -1  # of what is in _vectors
@@ -181,7 +183,7 @@ class SearchIndex:
     @property
     def encoder(self) -> TextEncoder:
         """The encoder of the index, loaded when first needed."""
-        with self._mutex:
+        with self._encoder_mutex:
             if self._encoder is None:
                 self._encoder = load_own_encoder(self._path, self._store, self._precision)
             return self._encoder
@@ -307,8 +309,22 @@ class SearchIndex:
             check_query(query)
         if not queries:
             return []
+        if self._encoder is None and self._commit_number < 0:
+            self._warm_up()
         vectors = fitted(self.encoder.encode_queries(queries), self._store.dim)
         return self._search(vectors, k)
+
+    def _warm_up(self) -> None:
+        """Load the encoder while the vectors are read: a first query waits for both."""
+
+        def read() -> None:
+            with self._mutex, self._store.snapshot():
+                self._refresh()
+
+        with ThreadPoolExecutor(1) as pool:
+            reading = pool.submit(read)
+            _ = self.encoder
+            reading.result()
 
     def search_vectors(self, vectors: FloatArray, k: int = 10) -> list[list[Hit]]:
         """Return the hits of each row of `vectors` (n, dim), which need not be normalised.

@@ -353,6 +353,16 @@ class DocumentStore:
             (count,) = self._connection.execute(f"SELECT count(*) FROM {table}").fetchone()
             return int(count)
 
+    def constant(self, key: str) -> str:
+        """Return a setting that never changes, as it was read when the store was opened.
+
+        Raises:
+            CorruptIndex: there is none of that name.
+        """
+        if key not in self._settings:
+            raise CorruptIndex(f"{self._path} lacks the setting {key!r}")
+        return self._settings[key]
+
     def read_setting(self, key: str) -> str:
         """Return a setting as it is now.
 

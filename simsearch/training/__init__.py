@@ -5,8 +5,9 @@ Names are loaded when first used: reading the data and refusing a bad request ne
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from simsearch.lazy import lazy_names
 
 if TYPE_CHECKING:
     from simsearch.formats import Example
@@ -22,21 +23,17 @@ if TYPE_CHECKING:
     from simsearch.training.report import TABLE_HEADER, before_after_table
     from simsearch.training.run import FinetuneResult, Verdict, finetune
 
-_HOME = {
-    "OBJECTIVES": "simsearch.training.objectives",
-    "TABLE_HEADER": "simsearch.training.report",
-    "Example": "simsearch.formats",
-    "FinetuneResult": "simsearch.training.run",
-    "TrainingConfig": "simsearch.training.config",
-    "TrainingData": "simsearch.training.examples",
-    "Verdict": "simsearch.training.run",
-    "before_after_table": "simsearch.training.report",
-    "check_output": "simsearch.training.output",
-    "export_int8": "simsearch.training.int8",
-    "finetune": "simsearch.training.run",
-    "load_evaluation_data": "simsearch.training.examples",
-    "load_training_data": "simsearch.training.examples",
+_HOMES = {
+    "config": ("TrainingConfig",),
+    "examples": ("Example", "TrainingData", "load_evaluation_data", "load_training_data"),
+    "int8": ("export_int8",),
+    "objectives": ("OBJECTIVES",),
+    "output": ("check_output",),
+    "report": ("TABLE_HEADER", "before_after_table"),
+    "run": ("FinetuneResult", "Verdict", "finetune"),
 }
+if not TYPE_CHECKING:  # a type checker would take every name for one of the package
+    __getattr__ = lazy_names(__name__, _HOMES)
 
 __all__ = [
     "OBJECTIVES",
@@ -53,9 +50,3 @@ __all__ = [
     "load_evaluation_data",
     "load_training_data",
 ]
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOME:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(_HOME[name]), name)
