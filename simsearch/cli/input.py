@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import shutil
 import sys
 import tempfile
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from simsearch.formats import DocumentCounts, ReadOptions
     from simsearch.records import Document
     from simsearch.search_index import WriteReport
+
+logger = logging.getLogger("simsearch")
 
 STDIN = Path("-")
 # Above this share of unknown tokens the encoder was made for another language.
@@ -184,6 +187,12 @@ def read_texts(path: Path) -> Iterator[str]:
 
 def report_counts(output: Output, counts: EncodingCounts) -> None:
     """Say what encoding lost: texts over the window, tokens that the encoder does not know."""
+    logger.debug(
+        "%s texts encoded, %s tokens, %.1f%% of what was computed was padding",
+        f"{counts.encoded:,}",
+        f"{counts.tokens:,}",
+        100 * counts.padding_share,
+    )
     if counts.truncated:
         output.say(
             f"{counts.truncated:,} of {counts.encoded:,} texts are longer than the encoder's "

@@ -28,6 +28,8 @@ from simsearch.encoder.forward_pass import (
     EncodingCounts,
     ForwardPass,
     Progress,
+    UnencodableText,
+    refuse_no_text,
 )
 from simsearch.encoder.int8 import find_int8
 from simsearch.encoder.layout import SLOW_TOKENIZERS, Layout
@@ -304,12 +306,23 @@ class Encoder:
         progress: Progress | None,
     ) -> FloatArray:
         _refuse_one_string(texts)
-        embeddings = np.empty((len(texts), self.dim), dtype=np.float32)
+        refuse_no_text(texts, first=0)
+        row = {text: number for number, text in enumerate(dict.fromkeys(texts))}
+        embeddings = np.empty((len(row), self.dim), dtype=np.float32)
         done = 0
-        for rows in forward.embed_many(texts, prompt, counts=counts, progress=progress):
-            embeddings[done : done + len(rows)] = rows
-            done += len(rows)
-        return embeddings
+        try:
+            for rows in forward.embed_many(row, prompt, counts=counts, progress=progress):
+                embeddings[done : done + len(rows)] = rows
+                done += len(rows)
+        except UnencodableText as error:
+            raise UnencodableText(texts.index(list(row)[error.position])) from error
+        if len(row) == len(texts):
+            return embeddings
+        if counts is not None:
+            counts.texts += len(texts) - len(row)
+        if progress is not None:
+            progress(len(texts))
+        return embeddings[[row[text] for text in texts]]
 
     def encode_tokens(self, texts: Sequence[str]) -> list[EncodedTokens]:
         """Return the contextual token vectors of each text, without a prompt, in order."""
