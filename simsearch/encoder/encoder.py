@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import os
-import shutil
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from dataclasses import replace as with_changes
 from pathlib import Path
 
@@ -15,9 +13,7 @@ import numpy as np
 
 from simsearch.encoder.bulk import bfloat16_bulk, float32_bulk
 from simsearch.encoder.export_files import (
-    CHECKED_FILES,
     DESCRIPTION,
-    EXPORT_FORMAT,
     TOKENIZER,
     EncoderSpec,
     ExportRefused,
@@ -32,7 +28,7 @@ from simsearch.encoder.forward_pass import (
     refuse_no_text,
 )
 from simsearch.encoder.int8 import find_int8
-from simsearch.encoder.layout import SLOW_TOKENIZERS, Layout
+from simsearch.encoder.layout import Layout, read_layout
 from simsearch.encoder.loading import (
     RuntimeName,
     cap_window,
@@ -54,9 +50,10 @@ from simsearch.encoder.runtime import (
     IntArray,
     Runtime,
 )
+from simsearch.encoder.saving import copy_export, copy_model, write_pointer
 from simsearch.encoder.tokenization import TextTokenizer
 from simsearch.errors import AlreadyExists, EncoderError, InvalidInput, SystemFailure
-from simsearch.files import new_directory, occupied, translated_os_errors
+from simsearch.files import new_directory, occupied
 from simsearch.records import Document
 
 logger = logging.getLogger("simsearch")
@@ -355,14 +352,13 @@ class Encoder:
         """
         if self._layout is None:
             raise EncoderError("an encoder opened from an index has no full model to save")
+        if self.max_length < read_layout(self._layout.directory).max_length:
+            raise InvalidInput("an encoder with a capped window (max_length) cannot be saved")
         path = Path(path)
         if occupied(path) and not (path / MODEL_FILE).is_file():
             raise AlreadyExists(f"{path} exists and is no model directory, which is never replaced")
         with new_directory(path, replace=replace) as draft:
-            for file in self._model_files(self._layout):
-                target = draft / file.relative_to(self._layout.directory)
-                target.parent.mkdir(parents=True, exist_ok=True)
-                shutil.copyfile(file, target)
+            copy_model(self._layout, draft)
             if self._export is not None:
                 self.save_export(draft / "onnx")
             write_model_file(draft, {"fingerprint": self.fingerprint, "base": self.name})
@@ -374,21 +370,10 @@ class Encoder:
         the full model, which must then stay where it is.
         """
         try:
-            export = self.export_directory()
+            copy_export(self.export_directory(), directory, self._spec)
         except ExportRefused as error:
             logger.warning("%s; queries will need the full model, and torch", error)
-            export = None
-        with translated_os_errors(directory):
-            directory.mkdir(mode=0o700)
-            content = {"format": EXPORT_FORMAT}
-            if export is not None:
-                for name in CHECKED_FILES:
-                    shutil.copyfile(export / name, directory / name)
-                content = json.loads((export / DESCRIPTION).read_text(encoding="utf-8"))
-            model = "" if export is not None else self._full_model()
-            content |= asdict(with_changes(self._spec, model=model))
-            text = json.dumps(content, indent=2) + "\n"
-            (directory / DESCRIPTION).write_text(text, encoding="utf-8")
+            write_pointer(self._full_model(), directory, self._spec)
 
     def export_directory(self) -> Path:
         """Return where the torch-free export of this encoder is, made if there is none yet.
@@ -408,13 +393,6 @@ class Encoder:
             raise EncoderError(f"{self.name} has neither an export nor a full model")
         is_directory = Path(self._files.name).is_dir()
         return str(self._layout.directory) if is_directory else self._files.name
-
-    @staticmethod
-    def _model_files(layout: Layout) -> list[Path]:
-        extra = ("tokenizer_config.json", "special_tokens_map.json", *SLOW_TOKENIZERS)
-        beside = [layout.transformer / name for name in extra]
-        listing = layout.transformer / "model.safetensors.index.json"
-        return [*layout.files, *(path for path in [*beside, listing] if path.is_file())]
 
 
 def _precision(name: Precision | str) -> Precision:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+from fnmatch import fnmatch
 from pathlib import Path
 
 from simsearch.cache import file_sha256
@@ -28,8 +30,10 @@ _FILES = [
     "*sentencepiece.bpe.model",
 ]
 _SHA256 = re.compile(r"[0-9a-f]{64}")
-# Seconds to wait for the hub's first answer: without a network the user is told within two.
+# Seconds to wait for the hub's first answer: where there is no network the user is told within
+# two; who asks for the download itself can wait for a slow one.
 _PATIENCE = 1.5
+_PATIENCE_WHEN_ASKED = 10.0
 
 
 def is_hub_name(name: str) -> bool:
@@ -41,7 +45,7 @@ def hub_snapshot(name: str, *, refresh: bool = False) -> Path:
     """Return the directory of a hub model, from the hub's cache if it lies there whole.
 
     `refresh` asks the hub for a newer version first. Obeys HF_HOME, HF_HUB_OFFLINE and the rest
-    of the client's settings; an interrupted download is taken up where it stopped.
+    of the client's settings. Of an interrupted download the files that came whole are kept.
 
     Raises:
         EncoderError: it is not in the cache, and the hub did not give it; or a file is not what
@@ -49,7 +53,7 @@ def hub_snapshot(name: str, *, refresh: bool = False) -> Path:
     """
     snapshot = None if refresh else _in_cache(name)
     if snapshot is None:
-        snapshot = _download(name)
+        snapshot = _download(name, asked=refresh)
     _verify(snapshot)
     return snapshot
 
@@ -76,8 +80,9 @@ def _in_cache(name: str) -> Path | None:
     except (LocalEntryNotFoundError, OSError, ValueError):
         return None
     # A download that was cut short leaves a snapshot with some of its files.
-    missing = [link for link in found.rglob("*") if link.is_symlink() and not link.exists()]
-    return found if not missing and _has_an_encoder(found) else None
+    missing = [link for link in _fetched(found) if not link.exists()]
+    whole = not missing and _has_an_encoder(found) and _has_all_settings(name, found)
+    return found if whole else None
 
 
 def _has_an_encoder(directory: Path) -> bool:
@@ -90,26 +95,60 @@ def _has_an_encoder(directory: Path) -> bool:
     return True
 
 
-def _download(name: str) -> Path:
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError
+def _has_all_settings(name: str, snapshot: Path) -> bool:
+    """Return whether a snapshot without modules.json is known to be so on the hub.
 
+    Other tools fetch only the files that they need: taken for the whole model, what transformers
+    leaves in the cache would be pooled in the wrong way.
+    """
+    from huggingface_hub import _CACHED_NO_EXIST, get_cached_repo_tree, try_to_load_from_cache
+    from huggingface_hub.errors import CachedRepoTreeNotFoundError
+
+    found = try_to_load_from_cache(name, "modules.json", revision=snapshot.name)
+    if isinstance(found, str) or found is _CACHED_NO_EXIST:
+        return True
+    try:  # with the hub's list at hand, its client has compared the snapshot with it
+        get_cached_repo_tree(name, revision=snapshot.name)
+    except CachedRepoTreeNotFoundError:
+        return False
+    return True
+
+
+def _download(name: str, *, asked: bool) -> Path:
+    from huggingface_hub import HfApi, snapshot_download
+
+    patience = _PATIENCE_WHEN_ASKED if asked else _PATIENCE
     try:
-        return Path(snapshot_download(name, allow_patterns=_FILES, etag_timeout=_PATIENCE))
-    except (HfHubHTTPError, OSError, ValueError) as error:
-        first_line = str(error).strip().split("\n", 1)[0]
+        # snapshot_download would wait for ever for the answer to its first request, and without
+        # one be content with an old snapshot.
+        HfApi().model_info(name, revision="main", timeout=patience)
+        return Path(snapshot_download(name, allow_patterns=_FILES, etag_timeout=patience))
+    except Exception as error:  # it lets through what its HTTP library raises, and asserts
+        reason = str(error).strip().split("\n", 1)[0] or type(error).__name__
+        if asked:
+            raise EncoderError(f"the hub did not give {name}: {reason}") from error
         raise EncoderError(
             f"{name} is neither a directory nor a model in the hub's cache, and the hub did not "
-            f"give it (`simsearch model pull {name}` where there is a network): {first_line}"
+            f"give it (`simsearch model pull {name}` where there is a network): {reason}"
         ) from error
 
 
 def _verify(snapshot: Path) -> None:
     """Compare large files with their SHA-256, which the hub's cache names them by."""
-    for link in sorted(snapshot.rglob("*.safetensors")):
-        blob = link.resolve()
-        if _SHA256.fullmatch(blob.name) and file_sha256(blob) != blob.name:
+    for link in _fetched(snapshot):
+        # Not the file at the end of the links: where repositories share it, it has another name.
+        name = Path(os.readlink(link)).name if link.is_symlink() else ""
+        if _SHA256.fullmatch(name) and file_sha256(link) != name:
             raise EncoderError(
-                f"{link} is damaged: its SHA-256 is not the hub's (delete {blob}, and run "
-                "`simsearch model pull` again)"
+                f"{link} is damaged: its SHA-256 is not the hub's (delete {link.resolve()}, and "
+                "run `simsearch model pull` again)"
             )
+
+
+def _fetched(snapshot: Path) -> list[Path]:
+    """Return those files of a snapshot that are ours to fetch; other tools fetch others, too."""
+    return [
+        path
+        for path in sorted(snapshot.rglob("*"))
+        if any(fnmatch(path.relative_to(snapshot).as_posix(), pattern) for pattern in _FILES)
+    ]

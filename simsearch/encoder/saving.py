@@ -1,0 +1,56 @@
+"""What is written of an encoder: the full model, its export, or where the full model lies."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import asdict
+from dataclasses import replace as with_changes
+from pathlib import Path
+
+from simsearch.encoder.export_files import (
+    CHECKED_FILES,
+    DESCRIPTION,
+    EXPORT_FORMAT,
+    EncoderSpec,
+)
+from simsearch.encoder.layout import SLOW_TOKENIZERS, Layout
+from simsearch.files import translated_os_errors
+
+# What other tools read beside the files that decide the embeddings.
+_BESIDE = ("tokenizer_config.json", "special_tokens_map.json", "model.safetensors.index.json")
+
+
+def copy_model(layout: Layout, directory: Path) -> None:
+    """Copy the files of a model into an empty directory, in the same places."""
+    beside = [layout.transformer / name for name in (*_BESIDE, *SLOW_TOKENIZERS)]
+    for file in [*layout.files, *(path for path in beside if path.is_file())]:
+        # A tokenizer that was converted lies in the user's cache.
+        converted = not file.is_relative_to(layout.directory)
+        place = layout.transformer / file.name if converted else file
+        target = directory / place.relative_to(layout.directory)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(file, target)
+
+
+def copy_export(export: Path, directory: Path, spec: EncoderSpec) -> None:
+    """Copy an export to `directory`, which must not exist, described by `spec`."""
+    with translated_os_errors(directory):
+        directory.mkdir(mode=0o700)
+        for name in CHECKED_FILES:
+            shutil.copyfile(export / name, directory / name)
+        content = json.loads((export / DESCRIPTION).read_text(encoding="utf-8"))
+        _describe(directory, {**content, **asdict(spec)})
+
+
+def write_pointer(model: str, directory: Path, spec: EncoderSpec) -> None:
+    """Write into `directory`, which must not exist, where the full model of an encoder lies."""
+    with translated_os_errors(directory):
+        directory.mkdir(mode=0o700)
+        described = with_changes(spec, model=model)
+        _describe(directory, {"format": EXPORT_FORMAT, **asdict(described)})
+
+
+def _describe(directory: Path, content: dict[str, object]) -> None:
+    text = json.dumps(content, indent=2) + "\n"
+    (directory / DESCRIPTION).write_text(text, encoding="utf-8")
