@@ -17,21 +17,7 @@ import numpy as np
 
 from simsearch.encoder import Encoder, bulk_precision
 
-WORDS = [
-    "card",
-    "cash",
-    "machine",
-    "parcel",
-    "refund",
-    "order",
-    "screen",
-    "phone",
-    "account",
-    "email",
-    "bill",
-    "bank",
-    "late",
-]
+WORDS = ["card", "cash", "machine", "parcel", "refund", "order", "screen", "phone", "bill", "bank"]
 
 
 def texts(size: int) -> Iterator[str]:
