@@ -10,7 +10,7 @@ import typer
 from simsearch.cli.input import read_texts
 from simsearch.cli.options import bundled
 from simsearch.cli.output import Output
-from simsearch.errors import InvalidInput
+from simsearch.errors import InvalidData, InvalidInput
 
 if TYPE_CHECKING:
     from simsearch.encoder import Encoder
@@ -87,7 +87,10 @@ def _int8(
             encoder, load_evaluation_data(evaluation, split=eval_split, options=options)
         )
     elif texts is not None:
-        gate = export_int8(encoder, list(read_texts(texts)))
+        found = list(read_texts(texts))
+        if not found:
+            raise InvalidData(f"{texts} is empty")
+        gate = export_int8(encoder, found)
     facts = {**asdict(gate), "passed": gate.passed}
     if output.json_only:
         output.result({"model": encoder.name, **facts})

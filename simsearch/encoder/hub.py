@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import os
 import re
+from collections.abc import Iterator
 from fnmatch import fnmatch
 from pathlib import Path
 
@@ -18,6 +21,7 @@ _FILES = [
     "*config.json",
     "config_sentence_transformers.json",
     "modules.json",
+    "simsearch.json",
     "*.safetensors",
     "*.safetensors.index.json",
     "*tokenizer.json",
@@ -121,8 +125,9 @@ def _download(name: str, *, asked: bool) -> Path:
     try:
         # snapshot_download would wait for ever for the answer to its first request, and without
         # one be content with an old snapshot.
-        HfApi().model_info(name, revision="main", timeout=patience)
-        return Path(snapshot_download(name, allow_patterns=_FILES, etag_timeout=patience))
+        with _quiet_client():
+            HfApi().model_info(name, revision="main", timeout=patience)
+            return Path(snapshot_download(name, allow_patterns=_FILES, etag_timeout=patience))
     except Exception as error:  # it lets through what its HTTP library raises, and asserts
         reason = str(error).strip().split("\n", 1)[0] or type(error).__name__
         if asked:
@@ -131,6 +136,18 @@ def _download(name: str, *, asked: bool) -> Path:
             f"{name} is neither a directory nor a model in the hub's cache, and the hub did not "
             f"give it (`simsearch model pull {name}` where there is a network): {reason}"
         ) from error
+
+
+@contextlib.contextmanager
+def _quiet_client() -> Iterator[None]:
+    """Keep the client's account of every retry from the user: the error at the end is enough."""
+    client = logging.getLogger("huggingface_hub")
+    level = client.level
+    client.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        client.setLevel(level)
 
 
 def _verify(snapshot: Path) -> None:

@@ -11,6 +11,8 @@ import re
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 
+import numpy as np
+
 from simsearch.encoder.runtime import IntArray
 from simsearch.encoder.tokenization import TextTokenizer
 from simsearch.records import Document
@@ -49,29 +51,38 @@ def split_text(text: str, offsets: IntArray, *, window: int, overlap: int) -> li
     """Return the half-open character ranges of the passages of a text, in order.
 
     `offsets` (t, 2) are the character ranges of its tokens, `window` is how many tokens fit into
-    a passage, and `overlap` the most that two neighbours share. Together they cover every token.
+    a passage, and `overlap` the most that two neighbours share. Together they hold every character
+    but white space: where a tokenizer has tokens for it, a long stretch of it is no passage.
     """
     if len(offsets) <= window:
         return [(0, len(text))]
-    starts = offsets[:, 0].tolist()
+    # A character of several tokens is the range of each of them, and some tokenizers give the
+    # space before a word to its first token; only in odd texts do the ranges run back.
+    starts = np.maximum.accumulate(offsets[:, 0]).tolist()
+    ends = np.maximum.accumulate(offsets[:, 1]).tolist()
     sentences = _after(_SENTENCE_END, text)
     words = _after(_WORD_END, text)
     passages: list[tuple[int, int]] = []
-    first = 0  # token
-    while True:
-        last = first + window  # the token after the passage
-        begin = 0 if not passages else starts[first]
-        if last >= len(starts):
-            passages.append((begin, len(text)))
-            return passages
-        least = starts[first + window // 2]
-        cut = _last_cut(sentences, least, starts[last]) or _last_cut(words, least, starts[last])
-        end = cut or max(starts[last], begin + 1)
+    first = begin = end = 0  # the first token of a passage, and its first and last character
+    while first + window < len(starts):
+        most = starts[first + window]
+        least = max(starts[first + window // 2], begin + 1)
+        cut = _last_cut(sentences, least, most) or _last_cut(words, least, most)
+        end = cut or max(most, begin + 1)
         passages.append((begin, end))
-        after = bisect_left(starts, end, lo=first)  # the first token that was not in it
+        after = bisect_right(ends, end, lo=first)  # the first token that was not whole in it
+        further = bisect_right(starts, begin, lo=first + 1)
+        if max(after, further) == len(starts):  # one character has more tokens than the window
+            break
         earliest = starts[max(first + 1, after - overlap)]
-        back = _first_cut(sentences, earliest, end) or _first_cut(words, earliest, end)
-        first = max(first + 1, min(after, bisect_left(starts, back or end, lo=first)))
+        back = _first_cut(sentences, earliest, end) or _first_cut(words, earliest, end) or end
+        first = max(further, min(after, bisect_right(ends, back, lo=first)))
+        begin = min(starts[first], end)
+        first = bisect_left(starts, begin)
+    else:
+        passages.append((begin, len(text)))
+    passages[-1] = (passages[-1][0], len(text))
+    return [place for place in passages if not text[slice(*place)].isspace()] or [(0, len(text))]
 
 
 def _after(pattern: re.Pattern[str], text: str) -> list[int]:

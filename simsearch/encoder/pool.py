@@ -162,12 +162,20 @@ class EncoderPool:
                 if part is not None:
                     refuse_no_text(part, first=sent)
                     sent += len(part)
-                    running.append(self._executor.submit(_encode, part))
+                    running.append(self._submit(part))
         except BrokenProcessPool as error:
             raise EncoderError(f"a process of the encoder pool has died: {error}") from error
         finally:
             for future in running:
                 future.cancel()
+
+    def _submit(self, part: list[str]) -> Future[tuple[FloatArray, EncodingCounts]]:
+        # A process that this starts begins with interrupts held back, until `_begin` lets them in.
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        try:
+            return self._executor.submit(_encode, part)
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
     def _parts(self, texts: Iterable[str]) -> Iterator[list[str]]:
         size = _PART
@@ -200,8 +208,9 @@ def _begin(
 ) -> None:
     """Load the encoder of a new process, on the next device that has none."""
     global _own
-    # An interrupt from the terminal comes to this process, too; the first one speaks for all.
+    # An interrupt from the terminal comes to every process; this one just ends.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     threading.Thread(target=_end_with_parent, daemon=True).start()
     device = waiting.get()
     set_threads(threads)

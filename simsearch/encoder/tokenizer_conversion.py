@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
+import importlib.util
 import shutil
 import tempfile
 from pathlib import Path
 
 from simsearch.cache import cache_directory, file_sha256
 from simsearch.encoder.layout import SLOW_TOKENIZERS
-from simsearch.encoder.torch_runtime import quiet_transformers
 from simsearch.errors import EncoderError
-from simsearch.files import replace_file
+from simsearch.files import replace_file, translated_os_errors
 
 _SETTINGS = ("config.json", "tokenizer_config.json", "special_tokens_map.json")
+_SENTENCEPIECE = {"spiece.model", "sentencepiece.bpe.model"}
 _VOCABULARY = (*SLOW_TOKENIZERS, "merges.txt", "added_tokens.json")
 
 
@@ -21,15 +23,18 @@ def converted_tokenizer(transformer: Path) -> Path:
 
     Raises:
         EncoderError: transformers cannot convert it.
+        SystemFailure: the cache cannot be written.
     """
     names = [name for name in (*_SETTINGS, *_VOCABULARY) if (transformer / name).is_file()]
-    key = "-".join(file_sha256(transformer / name)[:10] for name in names)
+    content = "".join(f"{name} {file_sha256(transformer / name)}\n" for name in names)
+    key = hashlib.sha256(content.encode()).hexdigest()
     converted = cache_directory() / "tokenizers" / key / "tokenizer.json"
     if converted.is_file():
         return converted
     from transformers import AutoTokenizer
 
-    converted.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    from simsearch.encoder.torch_runtime import quiet_transformers  # torch: only this once
+
     # A copy of what is needed: nothing else in the directory is looked at.
     with tempfile.TemporaryDirectory(prefix="simsearch-") as folder:
         for name in names:
@@ -41,9 +46,14 @@ def converted_tokenizer(transformer: Path) -> Path:
                 )
             text = tokenizer.backend_tokenizer.to_str()
         except Exception as error:  # the library and its converters each raise their own
+            reason = str(error)
+            if _SENTENCEPIECE & set(names) and importlib.util.find_spec("sentencepiece") is None:
+                reason = "reading a SentencePiece model needs `pip install sentencepiece`"
             raise EncoderError(
-                f"{transformer}: its tokenizer cannot be converted to tokenizer.json: {error}"
+                f"{transformer}: its tokenizer cannot be converted to tokenizer.json: {reason}"
             ) from error
-    with replace_file(converted) as stream:
-        stream.write(text.encode())
+    with translated_os_errors(converted):
+        converted.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        with replace_file(converted) as stream:
+            stream.write(text.encode())
     return converted

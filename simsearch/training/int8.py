@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 
 import numpy as np
@@ -36,7 +37,8 @@ class Int8Gate:
     @property
     def passed(self) -> bool:
         """Whether int8 may be used."""
-        return self.int8 >= REQUIRED_SHARE * self.fp32
+        # Where fp32 finds nothing there is nothing to be as good as.
+        return self.fp32 > 0 and self.int8 >= REQUIRED_SHARE * self.fp32
 
 
 def export_int8(
@@ -49,14 +51,15 @@ def export_int8(
     the others that stays the same.
 
     Raises:
-        InvalidData: there are too few texts.
+        InvalidData: there are too few texts to be measured on.
         EncoderError: the encoder cannot be exported or quantised.
     """
+    measure = _measurement(data)
     export = encoder.export_directory()
     target = int8_directory(export)
     with draft_directory(target) as draft:
         write_int8(export, draft)
-        gate = measure_int8(encoder, Encoder.load(draft), data)
+        gate = measure(encoder, Encoder.load(draft))
         if gate.passed:
             note_gate(draft, asdict(gate))
             install_directory(draft, target, replace=True)
@@ -66,31 +69,57 @@ def export_int8(
 def measure_int8(
     encoder: TextEncoder, int8: TextEncoder, data: Sequence[Example] | RetrievalTask | Sequence[str]
 ) -> Int8Gate:
-    """Measure two forms of one encoder on the same data."""
-    if not isinstance(data, RetrievalTask) and isinstance(data[0], str):
-        return _neighbours(encoder, int8, [text for text in data if isinstance(text, str)])
-    if isinstance(data, RetrievalTask):
-        held_out: HeldOut = HeldOutRetrieval(data)
+    """Measure two forms of one encoder on the same data.
+
+    Raises:
+        InvalidData: there are too few texts to be measured on.
+    """
+    return _measurement(data)(encoder, int8)
+
+
+def _measurement(
+    data: Sequence[Example] | RetrievalTask | Sequence[str],
+) -> Callable[[TextEncoder, TextEncoder], Int8Gate]:
+    """Return what measures two forms of one encoder on this data."""
+    texts = [] if isinstance(data, RetrievalTask) else [t for t in data if isinstance(t, str)]
+    if texts:
+        distinct = list(dict.fromkeys(texts))[:_MOST_TEXTS]
+        _refuse_few(len(distinct), "distinct texts are too few to compare neighbours")
+        return functools.partial(_neighbours, texts=distinct)
+    held_out = _held_out(data)
+    if isinstance(held_out, HeldOutRetrieval):
+        _refuse_few(len(held_out.task.corpus), "texts are too few to be ranked")
     else:
-        examples = [example for example in data if not isinstance(example, str)]
-        held_out = make_held_out(examples, distractor_limit=0, seed=0)
+        _refuse_few(held_out.size, "pairs are too few to be measured on")
+    return functools.partial(_scores, held_out=held_out)
+
+
+def _held_out(data: Sequence[Example] | RetrievalTask | Sequence[str]) -> HeldOut:
+    if isinstance(data, RetrievalTask):
+        return HeldOutRetrieval(data)
+    examples = [example for example in data if not isinstance(example, str)]
+    _refuse_few(len(examples), "examples are too few to be measured on")
+    return make_held_out(examples, distractor_limit=0, seed=0)
+
+
+def _refuse_few(number: int, told: str) -> None:
+    # Among fewer any encoder finds the right one, and int8 would pass untried.
+    if number < _LEAST_TEXTS:
+        raise InvalidData(f"{number} {told} (at least {_LEAST_TEXTS})")
+
+
+def _scores(encoder: TextEncoder, int8: TextEncoder, *, held_out: HeldOut) -> Int8Gate:
     metric = held_out.deciding_metric
     before, after = held_out.score(encoder), held_out.score(int8)
     return Int8Gate(metric, before.metrics[metric], after.metrics[metric], held_out.description)
 
 
-def _neighbours(encoder: TextEncoder, int8: TextEncoder, texts: Sequence[str]) -> Int8Gate:
-    distinct = list(dict.fromkeys(texts))[:_MOST_TEXTS]
-    if len(distinct) < _LEAST_TEXTS:
-        raise InvalidData(
-            f"{len(distinct)} distinct texts are too few to compare neighbours "
-            f"(at least {_LEAST_TEXTS})"
-        )
+def _neighbours(encoder: TextEncoder, int8: TextEncoder, *, texts: Sequence[str]) -> Int8Gate:
     same = 0
-    for one, other in zip(_nearest(encoder, distinct), _nearest(int8, distinct), strict=True):
+    for one, other in zip(_nearest(encoder, texts), _nearest(int8, texts), strict=True):
         same += len(one & other)
-    overlap = same / (_NEIGHBOURS * len(distinct))
-    return Int8Gate(OVERLAP, 1.0, overlap, f"{len(distinct):,} texts")
+    overlap = same / (_NEIGHBOURS * len(texts))
+    return Int8Gate(OVERLAP, 1.0, overlap, f"{len(texts):,} texts")
 
 
 def _nearest(encoder: TextEncoder, texts: Sequence[str]) -> list[set[int]]:
