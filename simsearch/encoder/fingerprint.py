@@ -61,8 +61,10 @@ def _hash_files(layout: Layout) -> str:
     return digest.hexdigest()
 
 
-def _settings_of(module: Dense | Normalize) -> list[str]:
-    return ["dense", module.activation] if isinstance(module, Dense) else ["normalize"]
+def _settings_of(module: Dense | Normalize) -> list[str | int | bool]:
+    if isinstance(module, Normalize):
+        return ["normalize"]
+    return ["dense", module.activation, module.in_features, module.out_features, module.bias]
 
 
 def _tokenizer(path: Path) -> Any:
