@@ -10,7 +10,7 @@ import typer
 from simsearch.cli.input import read_texts, report_counts, spooled
 from simsearch.cli.options import Dim, EncoderName, bundled
 from simsearch.cli.output import Output
-from simsearch.errors import InvalidInput
+from simsearch.errors import InvalidData, InvalidInput
 
 if TYPE_CHECKING:
     from simsearch.cli.encoding import Encoding
@@ -114,7 +114,11 @@ def _write(target: Path, parts: Iterable[Any], *, shape: tuple[int, int]) -> Non
     from simsearch.files import replace_file
 
     header = {"descr": "<f4", "fortran_order": False, "shape": shape}
+    rows = 0
     with replace_file(target) as stream:
         np.lib.format.write_array_header_1_0(stream, header)
         for part in parts:
+            rows += len(part)
             stream.write(np.ascontiguousarray(part, dtype="<f4").tobytes())
+        if rows != shape[0]:
+            raise InvalidData(f"the texts changed while they were read: {rows}, {shape[0]} before")

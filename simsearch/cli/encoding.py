@@ -28,7 +28,8 @@ class Encoding:
         from simsearch.encoder import Encoder, EncoderPool, bulk_device
 
         precision = encoder_precision(self.precision, texts)
-        devices = [device.strip() for device in (self.device or bulk_device(precision)).split(",")]
+        asked = bulk_device(precision) if self.device is None else self.device
+        devices = [device.strip() for device in asked.split(",")]
         if not all(devices):
             raise InvalidInput(f"--device {self.device!r} names an empty device")
         if len(devices) == 1:

@@ -149,10 +149,15 @@ class Encoder:
                 raise InvalidInput(
                     f"{name} is an export: it has its window, and runs without torch, on the CPU"
                 )
+            if numbers is Precision.INT8:
+                raise InvalidInput(f"{name} is an export in numbers of its own: no int8 of it")
             return cls._open_export(Path(name), numbers)
         files = locate_encoder(name)
         full = read_whole_layout(files.directory)
         layout = cap_window(full, max_length)
+        spec = describe(files.name, layout)  # reads the weights: a damaged file is found here
+        if device != "cpu" and numbers is Precision.FP32 and wanted is None:
+            wanted = RuntimeName.TORCH
         export = None
         if wanted is not RuntimeName.TORCH:
             try:
@@ -165,11 +170,9 @@ class Encoder:
         if numbers is Precision.INT8:
             if export is None or max_length is not None:
                 raise EncoderError(f"int8 of {files.name} needs its export, with its own window")
-            int8 = cls._open_export(find_int8(export, name=files.name), Precision.FP32)
-            int8._files, int8._precision = files, numbers
-            return int8
+            return cls._open_export(find_int8(export, name=files.name), numbers, name=files.name)
         return cls(
-            describe(files.name, layout),
+            spec,
             torch_runtime(layout, device) if export is None else onnx_runtime(export),
             tokenizer=layout.fast_tokenizer,
             files=files,
@@ -180,12 +183,12 @@ class Encoder:
         )
 
     @classmethod
-    def _open_export(cls, directory: Path, precision: Precision) -> Encoder:
+    def _open_export(cls, directory: Path, precision: Precision, *, name: str = "") -> Encoder:
         spec = read_export(directory)
         if spec.model:
             return cls._follow(spec, precision)
         return cls(
-            with_changes(spec, name=spec.name or str(directory)),
+            with_changes(spec, name=name or spec.name or str(directory)),
             onnx_runtime(directory),
             tokenizer=directory / TOKENIZER,
             export=directory,

@@ -27,9 +27,10 @@ from simsearch.encoder.export_files import (
 )
 from simsearch.encoder.layout import Layout
 from simsearch.encoder.onnx_runtime import OnnxRuntime
-from simsearch.encoder.runtime import POOLING_MASK, SENTENCE_EMBEDDING, TokenBatch
+from simsearch.encoder.runtime import POOLING_MASK, SENTENCE_EMBEDDING, OutOfMemory, TokenBatch
 from simsearch.encoder.tokenization import TextTokenizer
 from simsearch.encoder.torch_runtime import OUTPUTS, EncoderModule, TorchRuntime
+from simsearch.errors import EncoderError
 from simsearch.files import new_directory
 
 PARITY_COSINE = 0.9999
@@ -98,7 +99,14 @@ def _check_parity(layout: Layout, torch_runtime: TorchRuntime, onnx: OnnxRuntime
             pad(chunk, value=layout.pad_id), pad([np.ones_like(row) for row in chunk])
         )
         expected = torch_runtime.run(batch, SENTENCE_EMBEDDING)
-        cosines = (expected * onnx.run(batch, SENTENCE_EMBEDDING)).sum(axis=1)
+        try:
+            given = onnx.run(batch, SENTENCE_EMBEDDING)
+        except OutOfMemory:
+            raise
+        except EncoderError as error:
+            first_line = str(error).split("\n", 1)[0]
+            raise ExportRefused(f"the exported graph does not run: {first_line}") from error
+        cosines = (expected * given).sum(axis=1)
         if not np.isfinite(cosines).all():
             raise ExportRefused("the exported graph gives NaN; it is not used")
         lowest = min(lowest, float(cosines.min()))

@@ -11,7 +11,8 @@ from simsearch.encoder.runtime import FloatArray, TokenBatch, run_error
 from simsearch.encoder.threads import thread_count
 from simsearch.errors import EncoderError
 
-onnxruntime.set_default_logger_severity(3)  # errors only: warnings are about graph rewriting
+# Nothing but what is fatal: its warnings are about graph rewriting, its errors are ours to tell.
+onnxruntime.set_default_logger_severity(4)
 
 # Tokens of one batch, padding included: the fastest of 512 to 2,048 (docs/log.md, 2026-11-22).
 _STREAM_BUDGET = 512

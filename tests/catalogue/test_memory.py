@@ -136,7 +136,6 @@ def test_row_111_a_text_that_does_not_fit_into_memory_leaves_no_file(
     assert list(target.parent.iterdir()) == []
 
 
-@pytest.mark.xfail(strict=True, reason="ONNX Runtime logs its errors too: onnx_runtime.py")
 def test_row_111_out_of_memory_is_one_line(long_encoder_dir: Path, write: Write) -> None:
     texts = write("texts.txt", "my cat sat " * 2000 + "\n")
     finished = limited(48 * MIB, "encode", "--texts", texts, "--encoder", long_encoder_dir)

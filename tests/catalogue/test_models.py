@@ -523,7 +523,6 @@ def test_row_114_a_damaged_weight_file_is_named_and_nothing_is_made(
     assert not target.exists()
 
 
-@pytest.mark.xfail(reason="Encoder.load first warns that torch is used instead", strict=True)
 def test_row_114_a_damaged_weight_file_is_told_in_one_line(
     run: Run, tmp_path: Path, tiny_encoder_dir: Path
 ) -> None:

@@ -177,9 +177,7 @@ def test_an_unknown_precision_is_wrong_usage(
         ",",
         "cpu,,cpu",
         " ",
-        pytest.param(
-            "", marks=pytest.mark.xfail(strict=True, reason='cli/encoding.py takes "" for None')
-        ),
+        "",
     ],
 )
 def test_an_empty_device_is_refused(run: Run, tiny_encoder_dir: Path, devices: str) -> None:
@@ -187,7 +185,6 @@ def test_an_empty_device_is_refused(run: Run, tiny_encoder_dir: Path, devices: s
     assert outcome.refusal(2) == f"--device {devices!r} names an empty device"
 
 
-@pytest.mark.xfail(strict=True, reason="Encoder.load ignores the device of an exported encoder")
 def test_a_device_that_is_not_there_is_not_passed_over(run: Run, tiny_encoder_dir: Path) -> None:
     outcome = run("encode", "cat", "--encoder", tiny_encoder_dir, "--device", "cuda:7")
     assert "'cuda:7' cannot be used" in outcome.refusal(7)
@@ -210,7 +207,6 @@ def test_an_index_is_built_by_several_processes(
         assert (index.count(), index.finished) == (1500, True)
 
 
-@pytest.mark.xfail(strict=True, reason="the rows are not counted against the header of the file")
 @pytest.mark.parametrize("then", [99, 101])
 def test_a_file_that_changes_while_it_is_read_is_refused(
     run: Run,

@@ -12,7 +12,7 @@ from conftest import write_tiny_encoder
 from encoder_families import MAMBA
 
 from simsearch.encoder import Encoder, ModelMoved, export_files
-from simsearch.errors import CorruptIndex, EncoderError, EncoderMismatch
+from simsearch.errors import CorruptIndex, EncoderMismatch
 from simsearch.records import Document
 from simsearch.search_index import SearchIndex
 
@@ -199,13 +199,6 @@ def test_an_intact_export_has_no_pointer(tiny_encoder_dir, tmp_path):
     assert export_files.read_export(tmp_path / "export").model == ""
 
 
-MAMBA_FAILS = pytest.mark.xfail(
-    reason="that the graph does not run is an EncoderError, not an ExportRefused (export.py)",
-    raises=EncoderError,
-    strict=True,
-)
-
-
 @pytest.fixture
 def mamba(tmp_path, monkeypatch):
     monkeypatch.setenv("SIMSEARCH_CACHE", str(tmp_path / "cache"))
@@ -213,14 +206,12 @@ def mamba(tmp_path, monkeypatch):
     return tmp_path / "mamba"
 
 
-@MAMBA_FAILS
 def test_an_index_of_a_family_whose_graph_does_not_run_answers_by_the_full_model(mamba, tmp_path):
     with SearchIndex.create(tmp_path / "index", encoder=Encoder.load(mamba)) as index:
         index.add(DOCUMENTS)
     assert search(tmp_path / "index").keys() == {"card", "parcel", "cat"}
 
 
-@pytest.mark.xfail(reason="as above: what is not refused is not remembered", strict=True)
 def test_that_the_graph_of_a_family_does_not_run_is_remembered(mamba, tmp_path, monkeypatch):
     from simsearch.encoder import export
 
