@@ -222,7 +222,5 @@ def test_a_family_that_cannot_be_exported_runs_on_torch_and_says_so(tmp_path, ca
     assert encoder.runtime == "torch"
     assert "torch is used instead" in caplog.text
     assert_same_embeddings(encoder.encode(TEXTS), oracle_embeddings(tmp_path / "mamba", TEXTS))
-    with pytest.raises(EncoderError, match=r"export|failed on a batch"):
-        SearchIndex.create(tmp_path / "index", encoder=encoder)
-    with pytest.raises(EncoderError):
+    with pytest.raises(EncoderError, match="the exported graph does not run"):
         Encoder.load(tmp_path / "mamba", runtime="onnx")
