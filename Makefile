@@ -24,6 +24,8 @@ fix: .venv/ready           ## format and mend what ruff can
 
 bench: .venv/ready         ## figures against their peers; half an hour
 	$(BIN)/python benchmarks/published.py
+	$(BIN)/python benchmarks/encode.py
+	$(BIN)/python benchmarks/cold_query.py
 	$(BIN)/python benchmarks/finetune.py
 
 clean:
