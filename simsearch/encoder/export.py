@@ -30,7 +30,7 @@ from simsearch.encoder.onnx_runtime import OnnxRuntime
 from simsearch.encoder.runtime import POOLING_MASK, SENTENCE_EMBEDDING, OutOfMemory, TokenBatch
 from simsearch.encoder.tokenization import TextTokenizer
 from simsearch.encoder.torch_runtime import OUTPUTS, EncoderModule, TorchRuntime
-from simsearch.errors import EncoderError
+from simsearch.errors import EncoderError, SystemFailure
 from simsearch.files import new_directory
 
 PARITY_COSINE = 0.9999
@@ -44,10 +44,15 @@ def export_encoder(layout: Layout, destination: Path, *, description: dict[str, 
     Raises:
         ExportRefused: the graph cannot be made, or its embeddings are not those of torch.
         EncoderError: the encoder itself cannot be loaded or run.
+        SystemFailure: the disk is full, or the place cannot be written.
     """
     runtime = TorchRuntime(layout)
     with new_directory(destination, replace=True) as draft:
         _write_graph(runtime.module, draft / GRAPH, pooling_mask=not layout.include_prompt)
+        # Above 2 GB, which is all that one graph can hold, torch writes weights into files of
+        # their own, without a word. They would be neither checked nor copied.
+        if {file.name for file in draft.iterdir()} != {GRAPH}:
+            raise ExportRefused("this encoder is too large for one ONNX file (2 GB)")
         shutil.copyfile(layout.fast_tokenizer, draft / TOKENIZER)
         parity = _check_parity(layout, runtime, OnnxRuntime(draft / GRAPH))
         content = {**description, "parity": parity}
@@ -83,6 +88,10 @@ def _write_graph(module: EncoderModule, path: Path, *, pooling_mask: bool) -> No
                 opset_version=_OPSET,
                 dynamo=False,
             )
+        except OSError as error:  # a full disk says nothing about the encoder
+            raise SystemFailure(f"{path}: {error.strerror or error}") from error
+        except MemoryError as error:
+            raise OutOfMemory("out of memory while exporting the encoder") from error
         except Exception as error:  # the exporter has no common base for its failures
             raise ExportRefused(f"this encoder cannot be exported to ONNX: {error}") from error
 

@@ -29,6 +29,10 @@ from simsearch.version import __version__
 logger = logging.getLogger("simsearch")
 
 
+# Another version of one of these may export what was refused.
+_EXPORTED_WITH = ("torch", "transformers", "onnxruntime")
+
+
 class RuntimeName(StrEnum):
     """What runs the encoder."""
 
@@ -110,7 +114,8 @@ def find_or_make_export(files: EncoderFiles, layout: Layout) -> Path:
 
 def _make_export(files: EncoderFiles, layout: Layout, directory: Path, spec: EncoderSpec) -> None:
     refusal = cache_directory() / "encoders" / f"{spec.fingerprint}.refused"
-    tried_with = f"simsearch {__version__}, torch {version('torch')}\n"
+    libraries = ", ".join(f"{name} {version(name)}" for name in _EXPORTED_WITH)
+    tried_with = f"simsearch {__version__}, {libraries}\n"
     with contextlib.suppress(OSError):
         tried, _, reason = refusal.read_text(encoding="utf-8").partition("\n")
         if f"{tried}\n" == tried_with:

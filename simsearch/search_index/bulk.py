@@ -81,8 +81,11 @@ def build_index(
     check_build(path, replace=replace)
     beside = replace and occupied(path)
     place = path.with_name(f".{path.name}.new") if beside else path
-    if beside and not _can_be_taken_up(place, encoder, wanted):
-        shutil.rmtree(place, ignore_errors=True)
+    if beside and occupied(place):
+        # Under its lock: another process may be building there, with settings of its own.
+        with writer_lock(place / _BUILD, budget=0):
+            if not _can_be_taken_up(place, encoder, wanted):
+                shutil.rmtree(place, ignore_errors=True)
     if not occupied(place):
         with contextlib.suppress(AlreadyExists):  # somebody was faster: the lock will tell
             SearchIndex.create(

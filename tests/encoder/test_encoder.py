@@ -11,7 +11,13 @@ from conftest import WORDS, write_tiny_encoder
 from simsearch.encoder import Encoder, EncodingCounts, UnencodableText, read_model_file
 from simsearch.encoder.export import PARITY_TEXTS, export_encoder, parity_texts
 from simsearch.encoder.layout import read_layout
-from simsearch.errors import AlreadyExists, EncoderError, InvalidData, InvalidInput
+from simsearch.errors import (
+    AlreadyExists,
+    EncoderError,
+    InvalidData,
+    InvalidInput,
+    SystemFailure,
+)
 
 TEXTS = ["my card was swallowed", "the cat", "late " * 40, "卡", "🙂 unknown words", "a"]
 
@@ -358,3 +364,33 @@ def test_the_default_encoder_says_that_it_knows_no_chinese():
     counts = EncodingCounts()
     Encoder.load().encode(["卡被机器吞了，怎么办？", "我的包裹还没有到"], counts=counts)
     assert counts.unknown_share > 0.3
+
+
+def test_an_export_that_spills_into_other_files_is_refused(tiny_encoder_dir, tmp_path, monkeypatch):
+    """As torch does above 2 GB: a copy of the graph alone would lack its weights."""
+    from simsearch.encoder import export
+
+    original = export._write_graph
+
+    def spill(module, path, *, pooling_mask):
+        original(module, path, pooling_mask=pooling_mask)
+        path.with_name("transformer.embeddings.weight").write_bytes(b"weights")
+
+    monkeypatch.setattr(export, "_write_graph", spill)
+    with pytest.raises(EncoderError, match="too large for one ONNX file"):
+        export_encoder(read_layout(tiny_encoder_dir), tmp_path / "export", description={})
+    assert not (tmp_path / "export").exists()
+
+
+def test_a_full_disk_during_the_export_is_not_held_against_the_encoder(tmp_path, monkeypatch):
+    import torch
+
+    def full(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    model = write_tiny_encoder(tmp_path / "model", seed=41)
+    with monkeypatch.context() as patch:
+        patch.setattr(torch.onnx, "export", full)
+        with pytest.raises(SystemFailure, match="No space left on device"):
+            Encoder.load(model, runtime="onnx")
+    assert Encoder.load(model, runtime="onnx").runtime == "onnx"

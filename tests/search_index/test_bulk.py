@@ -141,6 +141,21 @@ def test_a_second_build_of_the_same_index_is_told_who_builds(tmp_path, hash_enco
     assert ids(tmp_path / "i", hash_encoder) == {f"d{n}" for n in range(6)}
 
 
+def test_a_replacement_with_other_settings_waits_for_the_one_that_is_being_built(
+    tmp_path, hash_encoder
+):
+    build(tmp_path / "i", hash_encoder, documents(3))
+    with build_index(tmp_path / "i", encoder=hash_encoder, replace=True) as first:
+        first.add(documents(5))
+        with (
+            pytest.raises(IndexLocked, match=r"locked by pid \d+"),
+            build_index(tmp_path / "i", encoder=hash_encoder, replace=True, dim=16),
+        ):
+            pass
+        first.add(documents(2, start=5))
+    assert ids(tmp_path / "i", hash_encoder) == {f"d{n}" for n in range(7)}
+
+
 @pytest.mark.parametrize(
     ("name", "content"), [("meta.db", "damaged"), ("FORMAT", "simsearch-index 99 simsearch/9.9\n")]
 )
