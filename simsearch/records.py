@@ -19,12 +19,25 @@ class Document:
     @property
     def content(self) -> str:
         """What is encoded: title, space, text; or the text alone."""
-        return self.passage(0, len(self.text))
+        return f"{self.title} {self.text}" if self.title else self.text
 
-    def passage(self, start: int, stop: int) -> str:
-        """What is encoded of a half-open range of the text's characters, the title with it."""
-        part = self.text[start:stop]
-        return f"{self.title} {part}" if self.title else part
+
+@dataclass(frozen=True, slots=True)
+class Passage:
+    """A part of a document that is encoded by itself: `content`, the title before the part.
+
+    `start` and `stop` are its half-open range in the document's text. A title too long to stand
+    before every part is cut there; parts of its own, of the range (0, 0), hold it whole.
+    """
+
+    start: int
+    stop: int
+    content: str
+
+
+def whole_passage(document: Document) -> Passage:
+    """Return a document as the only passage of itself."""
+    return Passage(0, len(document.text), document.content)
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +47,7 @@ class Hit:
     `score` is the cosine similarity of query and document (higher is better, at most 1).
     `probability` is the calibrated chance that the hit is relevant; None where the encoder
     has no calibration. `passage` is the half-open range in `text` of the passage that matched,
-    None where the document was encoded whole.
+    (0, 0) where that was a part of a long title, None where the document was encoded whole.
     """
 
     id: str
@@ -73,9 +86,33 @@ class LabelledPair:
 
 
 @dataclass(frozen=True, slots=True)
+class ClassPair:
+    """Two texts, and by name which of several relations holds between them."""
+
+    sentence1: str
+    sentence2: str
+    label: str
+
+
+@dataclass(frozen=True, slots=True)
 class ScoredPair:
     """Two texts and how similar they are, on a scale of the data's own."""
 
     sentence1: str
     sentence2: str
     score: float
+
+
+@dataclass(frozen=True, slots=True)
+class LabelledText:
+    """A text, and the name of its class."""
+
+    text: str
+    label: str
+
+
+@dataclass(frozen=True, slots=True)
+class UnlabelledText:
+    """A text of the domain, of which nothing more is known."""
+
+    text: str

@@ -7,12 +7,13 @@ import os
 import re
 import zlib
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from simsearch.records import Document
+from simsearch.records import Document, Passage
 
 # Before any hub client is imported: an ordinary test never reaches for the network.
 os.environ["HF_HUB_OFFLINE"] = "1"
@@ -71,8 +72,14 @@ class HashEncoder:
     def encode_queries(self, texts: Sequence[str]) -> np.ndarray:
         return self.encode_documents(texts)
 
-    def split_documents(self, documents: Sequence[Document]) -> list[list[tuple[int, int]]]:
-        return [_eight_words_each(document.text) for document in documents]
+    def split_documents(self, documents: Sequence[Document]) -> list[list[Passage]]:
+        return [
+            [
+                Passage(start, stop, replace(document, text=document.text[start:stop]).content)
+                for start, stop in _eight_words_each(document.text)
+            ]
+            for document in documents
+        ]
 
     def save_export(self, directory: Path) -> None:
         directory.mkdir()

@@ -59,6 +59,7 @@ def encode(
     """
     from simsearch.encoder import EncodingCounts, truncate_embeddings
     from simsearch.files import check_target
+    from simsearch.formats import source_name
     from simsearch.search_index import check_dim, check_query
 
     if target is not None:
@@ -67,7 +68,7 @@ def encode(
         check_query(text, name="text")
     counts = EncodingCounts()
     with contextlib.ExitStack() as stack:
-        files = stack.enter_context(spooled([file] if file else [], beside=target or Path("-")))
+        files = stack.enter_context(spooled([file] if file else [], beside=target))
 
         def given() -> Iterator[str]:
             yield from texts or []
@@ -75,6 +76,8 @@ def encode(
                 yield from read_texts(path)
 
         total = sum(1 for _ in given())  # so that a bad line changes nothing
+        if file and not total:
+            raise InvalidData(f"{source_name(files[0])}: no text in it")
         if not total:
             raise InvalidInput("give a text, or a file of them with --texts")
         loaded = stack.enter_context(encoding.load(encoder, texts=total))

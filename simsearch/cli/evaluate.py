@@ -47,16 +47,14 @@ def retrieval(
     if beir.blank_documents:
         output.say(f"{beir.blank_documents:,} blank documents skipped")
     if index_dir is None:
-        from simsearch.cli.encoding import encoder_precision
-        from simsearch.encoder import Encoder, EncodingCounts
+        from simsearch.cli.encoding import Encoding
+        from simsearch.encoder import EncodingCounts
         from simsearch.search_index import RetrievalTask, evaluate_retrieval
 
         counts = EncodingCounts()
         task = RetrievalTask(beir.queries, beir.corpus, beir.qrels)
-        numbers = encoder_precision(precision, len(beir.corpus))
-        scores: RetrievalScores = evaluate_retrieval(
-            Encoder.load(encoder, precision=numbers), task, counts=counts, dim=dim
-        )
+        with Encoding(precision).load(encoder, texts=len(beir.corpus)) as loaded:
+            scores: RetrievalScores = evaluate_retrieval(loaded, task, counts=counts, dim=dim)
         report_counts(output, counts)
     else:
         from simsearch.search_index import SearchIndex, evaluate_index

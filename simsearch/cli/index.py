@@ -7,17 +7,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from simsearch.cli.input import Rejects, spooled_corpus
+from simsearch.cli.input import CorpusSource, Rejects, spooled_corpus
 from simsearch.cli.options import (
     Corpus,
     Dim,
     Embeddings,
     EncoderName,
-    EncodingPrecision,
     IndexDir,
     LongTexts,
     OnError,
-    Precision,
     bundled,
 )
 from simsearch.cli.output import Output, clean
@@ -32,6 +30,12 @@ if TYPE_CHECKING:
 Skip = Annotated[
     OnError,
     typer.Option("--on-error", help="A bad row: stop, or skip it into INDEX.rejects.jsonl."),
+]
+IndexEncoder = Annotated[
+    str | None,
+    typer.Option(
+        "--encoder", help="The full model of the index's encoder, for --device; default: its copy."
+    ),
 ]
 
 
@@ -100,14 +104,15 @@ def add(
     index_dir: IndexDir,
     output: Output,
     options: "ReadOptions",
-    precision: EncodingPrecision = Precision.AUTO,
+    encoding: "Encoding",
+    encoder: IndexEncoder = None,
     embeddings: Embeddings = None,
     on_error: Skip = OnError.STOP,
 ) -> int:
     """Add the documents of CORPUS; an id that is in the index already is an error."""
-    return _extend(
-        corpus, index_dir, output, options, precision, embeddings, on_error, replace=False
-    )
+    _open_finished(index_dir).close()  # before a large corpus is read in vain
+    with spooled_corpus(corpus, options, index_dir, on_error, output) as source:
+        return _extend(source, index_dir, output, encoding, encoder, embeddings, replace=False)
 
 
 @bundled
@@ -116,47 +121,44 @@ def upsert(
     index_dir: IndexDir,
     output: Output,
     options: "ReadOptions",
-    precision: EncodingPrecision = Precision.AUTO,
+    encoding: "Encoding",
+    encoder: IndexEncoder = None,
     embeddings: Embeddings = None,
     on_error: Skip = OnError.STOP,
 ) -> int:
     """Add the documents of CORPUS, replacing those whose id is in the index."""
-    return _extend(
-        corpus, index_dir, output, options, precision, embeddings, on_error, replace=True
-    )
+    _open_finished(index_dir).close()
+    with spooled_corpus(corpus, options, index_dir, on_error, output) as source:
+        return _extend(source, index_dir, output, encoding, encoder, embeddings, replace=True)
 
 
 def _extend(
-    corpus: list[Path],
+    source: CorpusSource,
     index_dir: Path,
     output: Output,
-    options: "ReadOptions",
-    precision: Precision,
+    encoding: "Encoding",
+    encoder: str | None,
     embeddings: Path | None,
-    on_error: OnError,
     *,
     replace: bool,
 ) -> int:
-    from simsearch.cli.encoding import encoder_precision
     from simsearch.search_index import refuse_known_ids
 
-    _open_finished(index_dir).close()  # before a large corpus is read in vain
-    with spooled_corpus(corpus, options, index_dir, on_error, output) as source:
-        source.validate()
-        numbers = encoder_precision(precision, source.total if embeddings is None else 0)
-        with _open_finished(index_dir, numbers) as target:
-            if not replace:
-                refuse_known_ids(target, source.documents())
-            vectors = source.vectors(embeddings, dim=target.dim)
-            report = source.write(target.upsert if replace else target.add, vectors)
-            verb = "upserted" if replace else "added"
-            return _report(output, verb, report, index_dir, target.count(), source.rejects)
+    source.validate()
+    to_encode = source.total if embeddings is None else 0
+    with encoding.open_index(index_dir, encoder, texts=to_encode) as target:
+        if not replace:
+            refuse_known_ids(target, source.documents())
+        vectors = source.vectors(embeddings, dim=target.dim)
+        report = source.write(target.upsert if replace else target.add, vectors)
+        verb = "upserted" if replace else "added"
+        return _report(output, verb, report, index_dir, target.count(), source.rejects)
 
 
-def _open_finished(index_dir: Path, precision: str = Precision.FP32) -> "SearchIndex":
+def _open_finished(index_dir: Path) -> "SearchIndex":
     from simsearch.search_index import SearchIndex
 
-    index = SearchIndex.open(index_dir, precision=precision)
+    index = SearchIndex.open(index_dir)
     if not index.finished:
         index.close()
         raise InvalidInput(f"{index_dir} is unfinished (run `simsearch index` again to finish it)")

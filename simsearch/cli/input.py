@@ -154,8 +154,11 @@ def spooled_corpus(
 
 
 @contextlib.contextmanager
-def spooled(paths: Sequence[Path], *, beside: Path) -> Iterator[list[Path]]:
-    """Put a file in the place of stdin; it is named `stdin` in messages and removed at the end."""
+def spooled(paths: Sequence[Path], *, beside: Path | None) -> Iterator[list[Path]]:
+    """Put a file in the place of stdin; it is named `stdin` in messages and removed at the end.
+
+    It lies where the result will, which has room for it, or else in the system's temporary place.
+    """
     if STDIN not in paths:
         yield list(paths)
         return
@@ -163,8 +166,11 @@ def spooled(paths: Sequence[Path], *, beside: Path) -> Iterator[list[Path]]:
 
     if sys.stdin is None or sys.stdin.closed:
         raise InvalidData("stdin is closed (pipe data into it, or name a file)")
-    beside.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".simsearch-", dir=beside.parent) as folder:
+    place = None
+    if beside is not None:
+        place = beside.parent
+        place.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".simsearch-", dir=place) as folder:
         copy = StdinCopy(folder) / "stdin"
         with copy.open("wb") as file:
             shutil.copyfileobj(sys.stdin.buffer, file)

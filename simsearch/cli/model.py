@@ -108,7 +108,7 @@ def _int8(
 @app.command("pull")
 @bundled
 def pull(model: Name, output: Output) -> None:
-    """Fetch MODEL from the hub, or a newer version of it, and make its torch-free export."""
+    """Fetch MODEL from the hub, or what is new of it, and make its torch-free export."""
     from simsearch.encoder import Encoder, pull_encoder
 
     directory = pull_encoder(model)

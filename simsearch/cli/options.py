@@ -88,7 +88,7 @@ Corpus = Annotated[
 ]
 Embeddings = Annotated[
     Path | None,
-    typer.Option("--embeddings", help="Ready vectors, .npy (n, dim), in the order of CORPUS."),
+    typer.Option("--embeddings", help="Ready vectors, .npy (n, dim): one per document of CORPUS."),
 ]
 
 

@@ -53,8 +53,9 @@ def print_hits(output: Output, hits: "list[Hit]") -> None:
     for rank, hit in enumerate(hits, start=1):
         title = f"{shorten(hit.title, 80)}: " if hit.title else ""
         output.text(f"{rank:3}  {hit.score:.4f}  {clean(hit.id)}")
-        start, stop = hit.passage or (0, len(hit.text))
-        output.text(f"             {title}{shorten(hit.text[start:stop])}")
+        place = hit.passage or (0, 0)
+        part = hit.text[slice(*place)] or hit.text
+        output.text(f"             {title}{shorten(part)}")
 
 
 def hit_fields(hit: "Hit") -> dict[str, Any]:

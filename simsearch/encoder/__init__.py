@@ -7,6 +7,9 @@ from typing import TYPE_CHECKING
 from simsearch.lazy import lazy_names
 
 if TYPE_CHECKING:
+    from simsearch.encoder.batching import (
+        text_chunks,
+    )
     from simsearch.encoder.encoder import (
         EncodedTokens,
         Encoder,
@@ -37,7 +40,7 @@ if TYPE_CHECKING:
     )
     from simsearch.encoder.precision import (
         Precision,
-        bulk_device,
+        as_precision,
         bulk_precision,
     )
     from simsearch.encoder.threads import (
@@ -45,6 +48,7 @@ if TYPE_CHECKING:
     )
 
 _HOMES = {
+    "batching": ("text_chunks",),
     "encoder": (
         "EncodedTokens",
         "Encoder",
@@ -65,7 +69,7 @@ _HOMES = {
     "pool": ("EncoderPool",),
     "precision": (
         "Precision",
-        "bulk_device",
+        "as_precision",
         "bulk_precision",
     ),
     "threads": ("set_threads",),
@@ -83,11 +87,12 @@ __all__ = [
     "ModelMoved",
     "Precision",
     "UnencodableText",
-    "bulk_device",
+    "as_precision",
     "bulk_precision",
     "pull_encoder",
     "read_model_file",
     "set_threads",
+    "text_chunks",
     "truncate_embeddings",
     "write_model_file",
 ]

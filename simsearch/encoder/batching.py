@@ -1,13 +1,38 @@
-"""Batches of texts of like length, so that little of the work is padding."""
+"""Texts in chunks that bound memory, and in batches of like length, with little padding."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 IntArray = npt.NDArray[np.int64]
+Item = TypeVar("Item")
+
+# Of one chunk. Where a tokenizer has to read long texts whole it takes some 200 bytes for each
+# character, until the chunk is tokenized (docs/log.md, 2026-11-23).
+_CHARACTERS = 1 << 21
+
+
+def text_chunks(
+    items: Iterable[Item], length: Callable[[Item], int], *, most: int
+) -> Iterator[list[Item]]:
+    """Yield the items in order, in lists of at most `most`, fewer where they are long.
+
+    A list ends with the item that brings the sum of their lengths, in characters, to 2 million.
+    """
+    chunk: list[Item] = []
+    characters = 0
+    for item in items:
+        chunk.append(item)
+        characters += length(item)
+        if len(chunk) == most or characters >= _CHARACTERS:
+            yield chunk
+            chunk, characters = [], 0
+    if chunk:
+        yield chunk
 
 
 def token_budget_batches(lengths: Sequence[int], budget: int) -> list[IntArray]:

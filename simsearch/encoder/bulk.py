@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from simsearch.encoder.batching import pad
+from simsearch.encoder.device import has_gpu
 from simsearch.encoder.export_files import GRAPH
 from simsearch.encoder.layout import Layout
+from simsearch.encoder.loading import torch_runtime
 from simsearch.encoder.onnx_runtime import OnnxRuntime
 from simsearch.encoder.openvino_runtime import OpenVinoRuntime, openvino_is_installed
 from simsearch.encoder.runtime import SENTENCE_EMBEDDING, FloatArray, Runtime, TokenBatch
@@ -33,16 +36,13 @@ _SAMPLES: Sequence[str] = (
 
 def float32_bulk(runtime: Runtime) -> Callable[[], Runtime]:
     """Return what makes, once, the runtime for many texts beside `runtime`, in float32."""
-    made: list[Runtime] = []
 
-    def get() -> Runtime:
+    def make() -> Runtime:
         if not isinstance(runtime, OnnxRuntime) or thread_count() == 1:
             return runtime
-        if not made:
-            made.append(OnnxRuntime(runtime.graph, streams=thread_count()))
-        return made[0]
+        return OnnxRuntime(runtime.graph, streams=thread_count())
 
-    return get
+    return _once(make)
 
 
 def bfloat16_bulk(
@@ -51,22 +51,28 @@ def bfloat16_bulk(
     *,
     layout: Layout | None,
     export: Path | None,
-    device: str,
+    device: str | None,
     pad_id: int,
 ) -> Callable[[], Runtime]:
     """Return what makes, once, a runtime in bfloat16, checked against `runtime` in float32.
 
-    Where it cannot be had, or its embeddings are not those of float32, float32 is used, with a
-    warning of one line.
+    Without a `device` it is a GPU if there is one. Where it cannot be had, or its embeddings are
+    not those of float32, float32 is used, with a warning of one line. A device that was named
+    and cannot be used is an EncoderError.
     """
-    float32 = float32_bulk(runtime)
-    made: list[Runtime] = []
+    named = device not in (None, "cpu")
+    beside = float32_bulk(runtime)
+
+    def float32() -> Runtime:
+        return torch_runtime(layout, device) if named and layout and device else beside()
 
     def make() -> Runtime:
         try:
             found = _bfloat16_runtime(layout, export, device)
             lowest = _lowest_cosine(found, runtime, tokenizer, pad_id)
         except (EncoderError, ImportError, OSError, MemoryError) as error:  # a broken library, too
+            if named:
+                raise
             reason = str(error).strip().partition("\n")[0] or type(error).__name__
             logger.warning("no bf16 (%s); documents are encoded in fp32", reason)
             return float32()
@@ -81,24 +87,33 @@ def bfloat16_bulk(
         logger.info("documents are encoded in bf16 by %s (cosine %.5f)", found.name, lowest)
         return found
 
+    return _once(make)
+
+
+def _once(make: Callable[[], Runtime]) -> Callable[[], Runtime]:
+    """Return a function that calls `make` the first time, whichever thread is first."""
+    lock = threading.Lock()
+    made: list[Runtime] = []
+
     def get() -> Runtime:
-        if not made:
-            made.append(make())
-        return made[0]
+        with lock:
+            if not made:
+                made.append(make())
+            return made[0]
 
     return get
 
 
-def _bfloat16_runtime(layout: Layout | None, export: Path | None, device: str) -> Runtime:
+def _bfloat16_runtime(layout: Layout | None, export: Path | None, device: str | None) -> Runtime:
+    if device is None:
+        device = "cuda" if layout is not None and has_gpu() else "cpu"
     if export is not None and device == "cpu" and openvino_is_installed():
         return OpenVinoRuntime(export / GRAPH)
     if layout is None:
         raise EncoderError(
             "without the full model it needs OpenVINO (pip install 'simsearch[openvino]')"
         )
-    from simsearch.encoder.torch_runtime import TorchRuntime
-
-    return TorchRuntime(layout, device=device, bfloat16=True)
+    return torch_runtime(layout, device, bfloat16=True)
 
 
 def _lowest_cosine(

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from simsearch.encoder.bulk import bfloat16_bulk, float32_bulk
+from simsearch.encoder.device import check_device
 from simsearch.encoder.export_files import (
     DESCRIPTION,
     TOKENIZER,
@@ -42,7 +43,7 @@ from simsearch.encoder.loading import (
 from simsearch.encoder.locate import EncoderFiles, locate_encoder
 from simsearch.encoder.model_file import MODEL_FILE, write_model_file
 from simsearch.encoder.passages import split_documents
-from simsearch.encoder.precision import Precision
+from simsearch.encoder.precision import Precision, as_precision
 from simsearch.encoder.runtime import (
     HIDDEN_STATES,
     TOKEN_EMBEDDINGS,
@@ -54,7 +55,7 @@ from simsearch.encoder.saving import copy_export, copy_model, write_pointer
 from simsearch.encoder.tokenization import TextTokenizer
 from simsearch.errors import AlreadyExists, EncoderError, InvalidInput, SystemFailure
 from simsearch.files import new_directory, occupied
-from simsearch.records import Document
+from simsearch.records import Document, Passage
 
 logger = logging.getLogger("simsearch")
 
@@ -88,7 +89,7 @@ class Encoder:
         layout: Layout | None = None,
         export: Path | None = None,
         precision: Precision = Precision.FP32,
-        device: str = "cpu",
+        device: str | None = None,
     ) -> None:
         self._spec = spec
         self._files = files
@@ -124,8 +125,8 @@ class Encoder:
         name: str | os.PathLike[str] | None = None,
         *,
         runtime: RuntimeName | str | None = None,
-        precision: Precision | str = Precision.FP32,
-        device: str = "cpu",
+        precision: Precision | str | None = None,
+        device: str | None = None,
         max_length: int | None = None,
     ) -> Encoder:
         """Load an encoder by directory or hub name; None is the packaged default.
@@ -134,29 +135,36 @@ class Encoder:
         use (which imports torch once) and kept in the model directory or the user's cache. An
         encoder that cannot be exported runs on torch, with a warning.
 
-        With `precision="bf16"` documents are encoded in bfloat16, by OpenVINO if it is installed,
-        else by torch; queries stay in float32. `"int8"` is another encoder, to be had where it
-        was measured to rank as well (`simsearch model export --precision int8`). `device` (`cpu`,
-        `cuda`, `cuda:1`, ...) says where torch runs. `max_length` caps the window in tokens, and
-        changes the fingerprint: it is for trials.
+        With `precision="bf16"` documents are encoded in bfloat16: on a GPU if there is one, else
+        by OpenVINO if it is installed, else by torch; queries stay in float32. `"int8"` is another
+        encoder, to be had where it was measured to rank as well (`simsearch model export
+        --precision int8`). None is fp32, and of an export what that is in. On a `device` that is
+        named (`cuda`, `cuda:1`, ...) torch does all the work; in bf16 queries stay on the CPU.
+        `max_length` caps the window in tokens, and changes the fingerprint: it is for trials.
 
         Raises:
-            EncoderError: the encoder cannot be found, trusted or loaded.
+            EncoderError: the encoder cannot be found, trusted or loaded, or not on that device.
+            InvalidInput: what is asked for contradicts itself.
         """
-        wanted, numbers = runtime_name(runtime), _precision(precision)
+        wanted = runtime_name(runtime)
+        numbers = None if precision is None else as_precision(precision)
+        if device is not None:
+            check_device(device)
+        elsewhere = device not in (None, "cpu")
         if name is not None and (Path(name) / DESCRIPTION).is_file():
-            if wanted is RuntimeName.TORCH or max_length is not None or device != "cpu":
+            if wanted is RuntimeName.TORCH or max_length is not None or elsewhere:
                 raise InvalidInput(
                     f"{name} is an export: it has its window, and runs without torch, on the CPU"
                 )
-            if numbers is Precision.INT8:
-                raise InvalidInput(f"{name} is an export in numbers of its own: no int8 of it")
             return cls._open_export(Path(name), numbers)
+        if elsewhere and (wanted is RuntimeName.ONNX or numbers is Precision.INT8):
+            what = "int8" if numbers is Precision.INT8 else "the ONNX runtime"
+            raise InvalidInput(f"{what} runs on the CPU alone, not on {device}")
         files = locate_encoder(name)
         full = read_whole_layout(files.directory)
         layout = cap_window(full, max_length)
         spec = describe(files.name, layout)  # reads the weights: a damaged file is found here
-        if device != "cpu" and numbers is Precision.FP32 and wanted is None:
+        if elsewhere and numbers is not Precision.BF16:
             wanted = RuntimeName.TORCH
         export = None
         if wanted is not RuntimeName.TORCH:
@@ -170,21 +178,31 @@ class Encoder:
         if numbers is Precision.INT8:
             if export is None or max_length is not None:
                 raise EncoderError(f"int8 of {files.name} needs its export, with its own window")
-            return cls._open_export(find_int8(export, name=files.name), numbers, name=files.name)
-        return cls(
+            found = find_int8(export, name=files.name)
+            return cls._open_export(found, numbers, name=f"{files.name} (int8)")
+        encoder = cls(
             spec,
-            torch_runtime(layout, device) if export is None else onnx_runtime(export),
+            torch_runtime(layout, device or "cpu") if export is None else onnx_runtime(export),
             tokenizer=layout.fast_tokenizer,
             files=files,
             layout=layout,
             export=export,
-            precision=numbers,
+            precision=numbers or Precision.FP32,
             device=device,
         )
+        if elsewhere:
+            encoder._documents.bulk()  # a device that cannot be used is an error now
+        return encoder
 
     @classmethod
-    def _open_export(cls, directory: Path, precision: Precision, *, name: str = "") -> Encoder:
+    def _open_export(
+        cls, directory: Path, precision: Precision | None, *, name: str = ""
+    ) -> Encoder:
         spec = read_export(directory)
+        own = Precision.INT8 if spec.precision == Precision.INT8 else Precision.FP32
+        if precision not in (None, own) and Precision.INT8 in (precision, own):
+            raise InvalidInput(f"{name or directory} is an export in {own}: no {precision} of it")
+        precision = precision or own
         if spec.model:
             return cls._follow(spec, precision)
         return cls(
@@ -197,14 +215,32 @@ class Encoder:
 
     @classmethod
     def _follow(cls, spec: EncoderSpec, precision: Precision) -> Encoder:
-        """Load the full model of an encoder that has no export."""
+        """Load the full model of an encoder that has no export.
+
+        Where it is may be what somebody else's index says: it is not fetched from the hub, and
+        its fingerprint is known before it is run.
+        """
         try:
-            encoder = cls.load(spec.model, runtime=RuntimeName.TORCH, precision=precision)
-        except EncoderError as error:
+            files = locate_encoder(spec.model, fetch=False)
+            layout = read_whole_layout(files.directory)
+            if spec.max_length < layout.max_length:
+                layout = cap_window(layout, spec.max_length)
+            found = describe(files.name, layout)
+            if found.fingerprint != spec.fingerprint:
+                raise ModelMoved(f"{spec.model} is not the model any more that {spec.name} was")
+            runtime = torch_runtime(layout)
+        except ModelMoved:
+            raise
+        except (EncoderError, InvalidInput) as error:
             raise ModelMoved(f"{spec.name} runs only from its full model: {error}") from error
-        if encoder.fingerprint != spec.fingerprint:
-            raise ModelMoved(f"{spec.model} is not the model any more that {spec.name} was")
-        return encoder
+        return cls(
+            found,
+            runtime,
+            tokenizer=layout.fast_tokenizer,
+            files=files,
+            layout=layout,
+            precision=precision,
+        )
 
     @property
     def name(self) -> str:
@@ -328,8 +364,8 @@ class Encoder:
         """Return the contextual token vectors of each text, without a prompt, in order."""
         _refuse_one_string(texts)
         return [
-            EncodedTokens(vectors=vectors, offsets=row.offsets)
-            for row, vectors in self._exact.run_ragged(texts, TOKEN_EMBEDDINGS)
+            EncodedTokens(vectors=vectors, offsets=offsets)
+            for offsets, vectors in self._exact.run_ragged(texts, TOKEN_EMBEDDINGS)
         ]
 
     def hidden_states(self, texts: Sequence[str]) -> list[FloatArray]:
@@ -337,11 +373,11 @@ class Encoder:
         _refuse_one_string(texts)
         return [vectors for _, vectors in self._exact.run_ragged(texts, HIDDEN_STATES)]
 
-    def split_documents(self, documents: Sequence[Document]) -> list[list[tuple[int, int]]]:
-        """Return for each document the half-open character ranges of its passages in its text.
+    def split_documents(self, documents: Sequence[Document]) -> list[list[Passage]]:
+        """Return the passages of each document, each of which fits the window.
 
-        A document that fits the window is one passage. Those of a longer one end with a sentence
-        where possible and overlap; together they hold the whole text.
+        A document that fits it is one. Those of a longer one end with a sentence where possible
+        and overlap; together they hold the whole text, and the whole title.
         """
         return split_documents(self._tokenizer, documents, prompt=self._spec.document_prompt)
 
@@ -396,13 +432,6 @@ class Encoder:
             raise EncoderError(f"{self.name} has neither an export nor a full model")
         is_directory = Path(self._files.name).is_dir()
         return str(self._layout.directory) if is_directory else self._files.name
-
-
-def _precision(name: Precision | str) -> Precision:
-    try:
-        return Precision(name)
-    except ValueError:
-        raise InvalidInput(f"no precision {name!r} (there are: {', '.join(Precision)})") from None
 
 
 def _refuse_one_string(texts: Iterable[str]) -> None:

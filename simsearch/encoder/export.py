@@ -1,7 +1,8 @@
 """Export of an encoder to one ONNX graph, accepted only when it agrees with torch.
 
 An export is a directory of three files that need nothing else: `encoder.onnx` (pooling and
-normalisation inside), `tokenizer.json` and `encoder.json`. An index carries a copy of it.
+normalisation inside), `tokenizer.json` and `encoder.json`. Where one file cannot hold the graph
+(2 GB), its weights are in a fourth, `encoder.onnx.data`. An index carries a copy of it.
 """
 
 from __future__ import annotations
@@ -16,15 +17,16 @@ from typing import Any
 import numpy as np
 import torch
 
-from simsearch.cache import file_sha256
 from simsearch.encoder.batching import pad
 from simsearch.encoder.export_files import (
-    CHECKED_FILES,
+    DATA,
     DESCRIPTION,
     GRAPH,
     TOKENIZER,
     ExportRefused,
+    file_hashes,
 )
+from simsearch.encoder.graph_weights import LARGEST_GRAPH, gather_weights
 from simsearch.encoder.layout import Layout
 from simsearch.encoder.onnx_runtime import OnnxRuntime
 from simsearch.encoder.runtime import POOLING_MASK, SENTENCE_EMBEDDING, OutOfMemory, TokenBatch
@@ -48,20 +50,17 @@ def export_encoder(layout: Layout, destination: Path, *, description: dict[str, 
     """
     runtime = TorchRuntime(layout)
     with new_directory(destination, replace=True) as draft:
-        _write_graph(runtime.module, draft / GRAPH, pooling_mask=not layout.include_prompt)
-        # Above 2 GB, which is all that one graph can hold, torch writes weights into files of
-        # their own, without a word. They would be neither checked nor copied.
-        if {file.name for file in draft.iterdir()} != {GRAPH}:
-            raise ExportRefused("this encoder is too large for one ONNX file (2 GB)")
+        _write_graph(runtime.module, draft, pooling_mask=not layout.include_prompt)
+        if strangers := {path.name for path in draft.iterdir()} - {GRAPH, DATA}:
+            raise ExportRefused(f"torch wrote {min(strangers)!r}, which the graph does not name")
         shutil.copyfile(layout.fast_tokenizer, draft / TOKENIZER)
         parity = _check_parity(layout, runtime, OnnxRuntime(draft / GRAPH))
-        content = {**description, "parity": parity}
-        for file, name in CHECKED_FILES.items():
-            content[name] = file_sha256(draft / file)
+        content = {**description, "parity": parity, **file_hashes(draft)}
         (draft / DESCRIPTION).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 
 
-def _write_graph(module: EncoderModule, path: Path, *, pooling_mask: bool) -> None:
+def _write_graph(module: EncoderModule, directory: Path, *, pooling_mask: bool) -> None:
+    path = directory / GRAPH
     # Two rows of different length: an example without padding would let the tracer fold the mask.
     ids = torch.full((2, 7), 5, dtype=torch.int64)
     mask = torch.ones_like(ids)
@@ -88,6 +87,9 @@ def _write_graph(module: EncoderModule, path: Path, *, pooling_mask: bool) -> No
                 opset_version=_OPSET,
                 dynamo=False,
             )
+            # Above 2 GB torch writes most tensors to a file of their own each, without a word.
+            if path.stat().st_size > LARGEST_GRAPH or len(list(directory.iterdir())) > 1:
+                gather_weights(path, path, directory / DATA)
         except OSError as error:  # a full disk says nothing about the encoder
             raise SystemFailure(f"{path}: {error.strerror or error}") from error
         except MemoryError as error:

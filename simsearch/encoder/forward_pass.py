@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
 
-from simsearch.encoder.batching import pad, token_budget_batches
+from simsearch.encoder.batching import pad, text_chunks, token_budget_batches
 from simsearch.encoder.runtime import (
     SENTENCE_EMBEDDING,
     FloatArray,
@@ -22,6 +23,7 @@ from simsearch.errors import EncoderError, InvalidData
 
 # Texts tokenized at once: bounds memory, and is enough to sort lengths into even batches.
 CHUNK = 4096
+_LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 # Tokens of a call from which on the runtime for bulk work is worth its start, about 0.2 s.
 BULK_TOKENS = 16 * 1024
 
@@ -104,7 +106,7 @@ class ForwardPass:
         counts = counts if counts is not None else EncodingCounts()
         progress = progress or _ignore
         done = 0
-        for chunk in _chunks(texts):
+        for chunk in text_chunks(texts, text_length, most=CHUNK):
             refuse_no_text(chunk, first=done)
             row = {text: number for number, text in enumerate(dict.fromkeys(chunk))}
             try:
@@ -129,6 +131,10 @@ class ForwardPass:
         done = 0
         skip = 0 if self.include_prompt else self.tokenizer.prompt_length(prompt)
         for positions, size, vectors in self._run(runtime, rows, skip):
+            if vectors.shape[1] != self.dim:  # the description is not that of this graph
+                raise EncoderError(
+                    f"the encoder gives vectors of dim {vectors.shape[1]}, expected {self.dim}"
+                )
             embeddings[positions] = vectors
             counts.padding += size - int(lengths[positions].sum())
             counts.computed += size
@@ -138,8 +144,8 @@ class ForwardPass:
         self._count(rows, counts)
         return embeddings
 
-    def _tokenize(self, texts: Sequence[str]) -> list[TokenizedText]:
-        rows = self.tokenizer.tokenize(texts)
+    def _tokenize(self, texts: Sequence[str], *, offsets: bool = False) -> list[TokenizedText]:
+        rows = self.tokenizer.tokenize(texts, offsets=offsets)
         for position, row in enumerate(rows):
             # A tokenizer without special tokens may leave nothing of a text.
             if not len(row.ids):
@@ -193,15 +199,14 @@ class ForwardPass:
             counts.truncated += row.truncated
             counts.all_unknown += unknown == tokens > 0
 
-    def run_ragged(
-        self, texts: Sequence[str], output: str
-    ) -> list[tuple[TokenizedText, FloatArray]]:
-        """Return each text with its rows of an output that has one per token, padding cut off.
+    def run_ragged(self, texts: Sequence[str], output: str) -> list[tuple[IntArray, FloatArray]]:
+        """Return of each text the tokens' character ranges (t, 2) and their rows of an output.
 
-        Tokens are the last axis but one of the output.
+        Tokens are the last axis but one of the output; padding is cut off.
         """
         refuse_no_text(texts, first=0)
-        rows = self._tokenize(texts)
+        rows = self._tokenize(texts, offsets=True)
+        ranges = [row.offsets for row in rows if row.offsets is not None]
         results: list[FloatArray] = [np.empty(0, dtype=np.float32)] * len(rows)
         lengths = [len(row.ids) for row in rows]
         for positions in token_budget_batches(lengths, self.runtime.token_budget):
@@ -209,7 +214,7 @@ class ForwardPass:
             vectors = run_halving(self.runtime, batch, output)
             for position, row in zip(positions, vectors, strict=True):
                 results[position] = row[..., : lengths[position], :].copy()
-        return list(zip(rows, results, strict=True))
+        return list(zip(ranges, results, strict=True))
 
 
 def _in_threads(
@@ -245,24 +250,21 @@ def run_halving(runtime: Runtime, batch: TokenBatch, output: str) -> FloatArray:
     return np.concatenate(parts)
 
 
-def _chunks(texts: Iterable[str]) -> Iterator[list[str]]:
-    chunk: list[str] = []
-    for text in texts:
-        chunk.append(text)
-        if len(chunk) == CHUNK:
-            yield chunk
-            chunk = []
-    if chunk:
-        yield chunk
+def text_length(text: str) -> int:
+    """Return the length; 0 of what is no text, which `refuse_no_text` tells."""
+    return len(text) if isinstance(text, str) else 0
 
 
 def refuse_no_text(texts: Sequence[str], *, first: int) -> None:
-    """Refuse what is no text: an empty or blank one, or no string."""
+    """Refuse what is no text: an empty or blank one, no string, or no Unicode."""
     for position, text in enumerate(texts, start=first):
         if not isinstance(text, str):
             raise InvalidData(f"text {position} is a {type(text).__name__}, expected a string")
         if not text.strip():
             raise InvalidData(f"text {position} is empty")
+        if not text.isascii() and (found := _LONE_SURROGATE.search(text)):
+            code = ord(found[0])
+            raise InvalidData(f"text {position} has the lone surrogate U+{code:04X}")
 
 
 def _ignore(_: int) -> None:

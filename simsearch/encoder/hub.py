@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterator
 from fnmatch import fnmatch
 from pathlib import Path
+from typing import Any
 
 from simsearch.cache import file_sha256
 from simsearch.encoder.layout import read_layout
@@ -58,6 +59,22 @@ def hub_snapshot(name: str, *, refresh: bool = False) -> Path:
     snapshot = None if refresh else _in_cache(name)
     if snapshot is None:
         snapshot = _download(name, asked=refresh)
+    _verify(snapshot)
+    return snapshot
+
+
+def cached_snapshot(name: str) -> Path:
+    """Return the directory of a hub model in the hub's cache. Nothing is fetched.
+
+    Raises:
+        EncoderError: it does not lie there whole, or a file is not what the hub says it is.
+    """
+    snapshot = _in_cache(name)
+    if snapshot is None:
+        raise EncoderError(
+            f"{name} is neither a directory nor a model in the hub's cache, and is not fetched "
+            f"unasked (run `simsearch model pull {name}`)"
+        )
     _verify(snapshot)
     return snapshot
 
@@ -123,9 +140,9 @@ def _download(name: str, *, asked: bool) -> Path:
 
     patience = _PATIENCE_WHEN_ASKED if asked else _PATIENCE
     try:
-        # snapshot_download would wait for ever for the answer to its first request, and without
-        # one be content with an old snapshot.
-        with _quiet_client():
+        # Without an answer to its first request, snapshot_download would be content with an old
+        # snapshot.
+        with _quiet_client(), _impatient_client():
             HfApi().model_info(name, revision="main", timeout=patience)
             return Path(snapshot_download(name, allow_patterns=_FILES, etag_timeout=patience))
     except Exception as error:  # it lets through what its HTTP library raises, and asserts
@@ -148,6 +165,29 @@ def _quiet_client() -> Iterator[None]:
         yield
     finally:
         client.setLevel(level)
+
+
+@contextlib.contextmanager
+def _impatient_client() -> Iterator[None]:
+    """Let no request wait for ever: the client has no limit for the list of a model's files.
+
+    The limit is the one that it has for files (HF_HUB_DOWNLOAD_TIMEOUT, 10 s without an answer or
+    the next bytes of it). It tries again five times, which may take a minute and a half.
+    """
+    from huggingface_hub import constants, get_session
+
+    def limit(request: Any) -> None:
+        phases = ("connect", "read", "write", "pool")
+        given = request.extensions.get("timeout", {})
+        seconds = {phase: given.get(phase) or constants.HF_HUB_DOWNLOAD_TIMEOUT for phase in phases}
+        request.extensions = {**request.extensions, "timeout": seconds}
+
+    hooks = get_session().event_hooks["request"]
+    hooks.append(limit)
+    try:
+        yield
+    finally:
+        hooks.remove(limit)
 
 
 def _verify(snapshot: Path) -> None:

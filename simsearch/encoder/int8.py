@@ -18,15 +18,16 @@ from dataclasses import replace as with_changes
 from pathlib import Path
 from typing import Any
 
-from simsearch.cache import file_sha256
 from simsearch.encoder.export_files import (
-    CHECKED_FILES,
+    DATA,
     DESCRIPTION,
     EXPORT_FORMAT,
     GRAPH,
     TOKENIZER,
+    file_hashes,
     read_export,
 )
+from simsearch.encoder.graph_weights import gather_weights
 from simsearch.errors import EncoderError
 
 # What the products of a transformer are exported as.
@@ -46,28 +47,33 @@ def write_int8(export: Path, directory: Path) -> None:
     """
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
+    large = (export / DATA).exists()  # so may this one be, which has embeddings in float32
+    made = directory / (f"{GRAPH}.made" if large else GRAPH)
     try:
         with _quiet_root_logger():
             quantize_dynamic(
                 str(export / GRAPH),
-                str(directory / GRAPH),
+                str(made),
                 per_channel=True,
                 weight_type=QuantType.QInt8,
                 op_types_to_quantize=_PRODUCTS,
+                use_external_data_format=large,
             )
+        if large:  # it puts one tensor behind another, wherever that is
+            gather_weights(made, directory / GRAPH, directory / DATA)
     except Exception as error:  # it has no common base for its failures
         raise EncoderError(f"{export / GRAPH} cannot be quantised: {error}") from error
     shutil.copyfile(export / TOKENIZER, directory / TOKENIZER)
     spec = read_export(export)
-    graph = file_sha256(directory / GRAPH)
-    own = hashlib.sha256(f"{spec.fingerprint} int8 {graph}".encode()).hexdigest()
+    hashes = file_hashes(directory)
+    weights = " ".join(hashes[name] for name in ("graph_sha256", "data_sha256") if name in hashes)
+    own = hashlib.sha256(f"{spec.fingerprint} int8 {weights}".encode()).hexdigest()
     content: dict[str, Any] = {
         "format": EXPORT_FORMAT,
-        **asdict(with_changes(spec, fingerprint=own)),
+        **asdict(with_changes(spec, fingerprint=own, precision="int8")),
         "float32_fingerprint": spec.fingerprint,
+        **hashes,
     }
-    for file, name in CHECKED_FILES.items():
-        content[name] = file_sha256(directory / file)
     _write(directory, content)
 
 
@@ -88,7 +94,7 @@ def find_int8(export: Path, *, name: str) -> Path:
         content = json.loads((directory / DESCRIPTION).read_text(encoding="utf-8"))
         if content["gate"] and content["float32_fingerprint"] == read_export(export).fingerprint:
             return directory
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         pass
     raise EncoderError(
         f"int8 of {name} was not measured yet: run `simsearch model export {name} --precision "

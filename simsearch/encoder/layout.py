@@ -168,7 +168,7 @@ def _read_layout(directory: Path) -> Layout:
         config=config,
         hidden=hidden,
         full_dim=width,
-        dim=min(width, int(settings.get("truncate_dim") or width)),
+        dim=_cut_width(directory, settings, width),
         pooling=modules.pooling,
         projections=modules.projections,
         max_length=_max_length(limits, tokenizer_config, config),
@@ -234,6 +234,20 @@ def _embedding_width(
                 )
             width = module.out_features
     return width
+
+
+def _cut_width(directory: Path, settings: dict[str, Any], width: int) -> int:
+    """Return the width that embeddings are cut to; as in sentence-transformers, any from `width` on
+    cuts nothing."""
+    dim = settings.get("truncate_dim")
+    if dim is None:
+        return width
+    if type(dim) is not int or dim < 1:
+        raise EncoderError(
+            f"{directory / 'config_sentence_transformers.json'}: truncate_dim must be a whole "
+            f"number from 1 on, got {dim!r}"
+        )
+    return min(dim, width)
 
 
 def _find_weights(transformer: Path) -> tuple[Path, ...]:

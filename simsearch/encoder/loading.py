@@ -30,7 +30,7 @@ logger = logging.getLogger("simsearch")
 
 
 # Another version of one of these may export what was refused.
-_EXPORTED_WITH = ("torch", "transformers", "onnxruntime")
+_EXPORTED_WITH = ("torch", "transformers", "onnx", "onnxruntime")
 
 
 class RuntimeName(StrEnum):
@@ -138,11 +138,11 @@ def _make_export(files: EncoderFiles, layout: Layout, directory: Path, spec: Enc
         raise
 
 
-def torch_runtime(layout: Layout, device: str = "cpu") -> Runtime:
+def torch_runtime(layout: Layout, device: str = "cpu", *, bfloat16: bool = False) -> Runtime:
     """Return the runtime on torch, which it imports."""
     from simsearch.encoder.torch_runtime import TorchRuntime
 
-    return TorchRuntime(layout, device=device)
+    return TorchRuntime(layout, device=device, bfloat16=bfloat16)
 
 
 def onnx_runtime(export: Path) -> Runtime:

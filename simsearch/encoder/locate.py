@@ -9,7 +9,7 @@ from pathlib import Path
 
 from simsearch.cache import cache_directory, file_sha256
 from simsearch.encoder.export_files import DESCRIPTION
-from simsearch.encoder.hub import hub_snapshot, is_hub_name
+from simsearch.encoder.hub import cached_snapshot, hub_snapshot, is_hub_name
 from simsearch.encoder.model_file import MODEL_FILE
 from simsearch.errors import EncoderError
 from simsearch.files import occupied
@@ -40,8 +40,10 @@ class EncoderFiles:
         return cache_directory() / "encoders" / fingerprint
 
 
-def locate_encoder(name: str | os.PathLike[str] | None) -> EncoderFiles:
+def locate_encoder(name: str | os.PathLike[str] | None, *, fetch: bool = True) -> EncoderFiles:
     """Find an encoder by directory, by hub name, or (None) the packaged default.
+
+    Without `fetch` a hub name is looked for in the hub's cache alone.
 
     Raises:
         EncoderError: it is nowhere, or the packaged weights are not the published ones.
@@ -57,7 +59,8 @@ def locate_encoder(name: str | os.PathLike[str] | None) -> EncoderFiles:
         raise EncoderError(f"{name} is a file, expected an encoder directory or a hub name")
     if isinstance(name, os.PathLike) or not is_hub_name(str(name)):
         raise EncoderError(f"there is no encoder directory at {name}")
-    return EncoderFiles(str(name), hub_snapshot(str(name)), ours_to_write=False)
+    snapshot = hub_snapshot(str(name)) if fetch else cached_snapshot(str(name))
+    return EncoderFiles(str(name), snapshot, ours_to_write=False)
 
 
 def _packaged_default() -> EncoderFiles:

@@ -15,7 +15,7 @@ import numpy as np
 
 from simsearch.encoder.runtime import IntArray
 from simsearch.encoder.tokenization import TextTokenizer
-from simsearch.records import Document
+from simsearch.records import Document, Passage, whole_passage
 
 # After one of these, with the quotes and brackets that close behind it, a sentence is over; the
 # marks of Chinese and Japanese need no space after them. An empty line ends one, too.
@@ -29,22 +29,35 @@ _SEAM = 4
 
 def split_documents(
     tokenizer: TextTokenizer, documents: Sequence[Document], *, prompt: str
-) -> list[list[tuple[int, int]]]:
-    """Return for each document the character ranges of its passages in its text.
+) -> list[list[Passage]]:
+    """Return the passages of each document; of one that fits the window it is one.
 
-    A passage is encoded with the document's title and the prompt before it, for which it leaves
+    A passage is encoded with the prompt and the document's title before it, for which it leaves
     room. Neighbours share up to an eighth of it.
     """
     whole = tokenizer.tokenize([prompt + document.content for document in documents])
-    split = [[(0, len(document.text))] for document in documents]
     room = tokenizer.max_length - tokenizer.special_tokens - _SEAM
-    for position in (number for number, row in enumerate(whole) if row.truncated):
-        document = documents[position]
-        before, offsets = tokenizer.offsets([prompt + (document.title or ""), document.text])
-        # A title that fills the window is cut, and counted, like any text over it.
-        window = max(room - len(before), room // 4, 1)
-        split[position] = split_text(document.text, offsets, window=window, overlap=window // 8)
-    return split
+    room = max(2, room - len(tokenizer.offsets([prompt])[0]))
+    return [
+        _passages(tokenizer, document, room) if row.truncated else [whole_passage(document)]
+        for document, row in zip(documents, whole, strict=True)
+    ]
+
+
+def _passages(tokenizer: TextTokenizer, document: Document, room: int) -> list[Passage]:
+    title = document.title or ""
+    of_title, of_text = tokenizer.offsets([title, document.text])
+    half = room // 2
+    passages = []
+    if len(of_title) > half:  # as much of it as leaves the other half to the text
+        parts = split_text(title, of_title, window=room, overlap=room // 8)
+        passages = [Passage(0, 0, title[slice(*part)]) for part in parts]
+        title = title[slice(*split_text(title, of_title, window=half, overlap=0)[0])]
+    window = room - min(len(of_title), half)
+    before = f"{title} " if title else ""
+    for start, stop in split_text(document.text, of_text, window=window, overlap=window // 8):
+        passages.append(Passage(start, stop, before + document.text[start:stop]))
+    return passages
 
 
 def split_text(text: str, offsets: IntArray, *, window: int, overlap: int) -> list[tuple[int, int]]:

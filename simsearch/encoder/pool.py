@@ -17,18 +17,21 @@ from types import TracebackType
 
 import numpy as np
 
+from simsearch.encoder.batching import text_chunks
+from simsearch.encoder.device import check_device
 from simsearch.encoder.encoder import Encoder
 from simsearch.encoder.forward_pass import (
     EncodingCounts,
     Progress,
     UnencodableText,
     refuse_no_text,
+    text_length,
 )
 from simsearch.encoder.precision import Precision
 from simsearch.encoder.runtime import FloatArray
 from simsearch.encoder.threads import set_threads, thread_count
 from simsearch.errors import EncoderError, InvalidInput, SimsearchError
-from simsearch.records import Document
+from simsearch.records import Document, Passage
 
 # Texts sent to a process at once: enough to sort lengths into even batches.
 _PART = 2048
@@ -49,18 +52,25 @@ class EncoderPool:
         name: str | os.PathLike[str] | None = None,
         *,
         devices: Sequence[str],
-        precision: Precision | str = Precision.FP32,
+        precision: Precision | str | None = None,
     ) -> None:
         """Make one process for each of `devices`: `("cuda:0", "cuda:1")`, or `("cpu",) * 4`.
 
         They start when they are first needed. Those on the CPU share its threads out evenly.
 
         Raises:
-            InvalidInput: there is no device.
+            InvalidInput: there is no device, or none of that name.
             EncoderError: the encoder cannot be found, trusted or loaded.
         """
+        if isinstance(devices, str):
+            raise InvalidInput(f"a pool takes several devices, got one string (pass [{devices!r}])")
         if not devices:
             raise InvalidInput("a pool needs a device at least")
+        for device in devices:
+            check_device(device)
+        others = sorted({*devices} - {"cpu"})
+        if others and precision == Precision.INT8:
+            raise InvalidInput(f"int8 runs on the CPU alone, not on {others[0]}")
         # Here first: an export that has to be made is made once.
         self._encoder = Encoder.load(name, precision=precision)
         context = multiprocessing.get_context("spawn")  # a fork would copy threads' locks
@@ -115,7 +125,7 @@ class EncoderPool:
         """As `Encoder.encode_queries`, in this process."""
         return self._encoder.encode_queries(texts)
 
-    def split_documents(self, documents: Sequence[Document]) -> list[list[tuple[int, int]]]:
+    def split_documents(self, documents: Sequence[Document]) -> list[list[Passage]]:
         """As `Encoder.split_documents`, in this process."""
         return self._encoder.split_documents(documents)
 
@@ -174,6 +184,10 @@ class EncoderPool:
         before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         try:
             return self._executor.submit(_encode, part)
+        except BrokenProcessPool:
+            raise
+        except RuntimeError as error:
+            raise InvalidInput("the pool is closed") from error
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
@@ -181,8 +195,7 @@ class EncoderPool:
         size = _PART
         if isinstance(texts, Sequence):  # a short call is shared out evenly
             size = min(size, max(1, -(-len(texts) // self._processes)))
-        remaining = iter(texts)
-        return iter(lambda: list(itertools.islice(remaining, size)), [])
+        return text_chunks(texts, text_length, most=size)
 
     @staticmethod
     def _result(
@@ -202,20 +215,22 @@ class EncoderPool:
 
 def _begin(
     name: str | None,
-    precision: Precision | str,
+    precision: Precision | str | None,
     threads: int,
     waiting: multiprocessing.SimpleQueue[str],
 ) -> None:
     """Load the encoder of a new process, on the next device that has none."""
     global _own
-    # An interrupt from the terminal comes to every process; this one just ends.
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    # An interrupt from the terminal comes to every process; this one just ends, unless the first
+    # one was started to ignore it.
+    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     threading.Thread(target=_end_with_parent, daemon=True).start()
     device = waiting.get()
     set_threads(threads)
     try:
-        _own = Encoder.load(name, precision=precision, device=device, runtime=_runtime_of(device))
+        _own = Encoder.load(name, precision=precision, device=device)
     except SimsearchError as error:  # raised from here it would be lost
         _own = error
 
@@ -226,10 +241,6 @@ def _end_with_parent() -> None:
     if parent is not None:
         parent.join()
         os._exit(1)
-
-
-def _runtime_of(device: str) -> str | None:
-    return None if device == "cpu" else "torch"
 
 
 def _encode(texts: list[str]) -> tuple[FloatArray, EncodingCounts]:

@@ -9,10 +9,10 @@ from dataclasses import replace as with_changes
 from pathlib import Path
 
 from simsearch.encoder.export_files import (
-    CHECKED_FILES,
     DESCRIPTION,
     EXPORT_FORMAT,
     EncoderSpec,
+    files_of,
 )
 from simsearch.encoder.layout import SLOW_TOKENIZERS, Layout
 from simsearch.files import translated_os_errors
@@ -37,9 +37,9 @@ def copy_export(export: Path, directory: Path, spec: EncoderSpec) -> None:
     """Copy an export to `directory`, which must not exist, described by `spec`."""
     with translated_os_errors(directory):
         directory.mkdir(mode=0o700)
-        for name in CHECKED_FILES:
-            shutil.copyfile(export / name, directory / name)
         content = json.loads((export / DESCRIPTION).read_text(encoding="utf-8"))
+        for name in files_of(content):
+            shutil.copyfile(export / name, directory / name)
         _describe(directory, {**content, **asdict(spec)})
 
 

@@ -17,22 +17,23 @@ from simsearch.errors import EncoderError
 
 IntArray = npt.NDArray[np.int64]
 
+# Of a longer text no more than this is tokenized at first: what lies far beyond the window takes
+# time and memory for nothing. Few texts have as many characters for each token.
+_CHARACTERS_A_TOKEN = 16
+_TOKENS_BEYOND = 100
+
 
 @dataclass(frozen=True, slots=True)
 class TokenizedText:
-    """One text as the encoder sees it: token ids (t,), special tokens included."""
+    """One text as the encoder sees it: token ids (t,), special tokens included.
+
+    `offsets` (t, 2), where they were asked for, are the half-open character ranges of the tokens
+    in the text, (0, 0) of special ones.
+    """
 
     ids: IntArray
     truncated: bool
-    _encoding: Encoding
-
-    @property
-    def offsets(self) -> IntArray:
-        """Return (t, 2): the half-open character range of each token in the text.
-
-        Special tokens have (0, 0).
-        """
-        return np.array(self._encoding.offsets, dtype=np.int64)
+    offsets: IntArray | None = None
 
 
 class TextTokenizer:
@@ -51,6 +52,7 @@ class TextTokenizer:
             steps = [normalizers.Lowercase(), *([] if given is None else [given])]
             self._tokenizer.normalizer = normalizers.Sequence(steps)
         self.max_length = max_length
+        self._most = _CHARACTERS_A_TOKEN * max_length
         self.unknown_id = _unknown_id(content["model"], self._tokenizer)
         self.special_tokens = self._tokenizer.num_special_tokens_to_add(is_pair=False)
 
@@ -73,16 +75,40 @@ class TextTokenizer:
         trailing = bool(encoding.ids) and encoding.special_tokens_mask[-1] == 1
         return len(encoding.ids) - trailing
 
-    def tokenize(self, texts: Sequence[str]) -> list[TokenizedText]:
+    def tokenize(self, texts: Sequence[str], *, offsets: bool = False) -> list[TokenizedText]:
         """Return one TokenizedText per text, in order."""
+        encodings = self._encode(self._tokenizer, [self._beginning(text) for text in texts])
+        whole = [
+            position
+            for position, (text, encoding) in enumerate(zip(texts, encodings, strict=True))
+            if len(text) > self._most and not self._goes_beyond(encoding)
+        ]
+        again = self._encode(self._tokenizer, [texts[position] for position in whole])
+        for position, encoding in zip(whole, again, strict=True):
+            encodings[position] = encoding
         return [
             TokenizedText(
                 ids=np.array(encoding.ids, dtype=np.int64),
                 truncated=bool(encoding.overflowing),
-                _encoding=encoding,
+                offsets=np.array(encoding.offsets, dtype=np.int64) if offsets else None,
             )
-            for encoding in self._encode(self._tokenizer, texts)
+            for encoding in encodings
         ]
+
+    def _beginning(self, text: str) -> str:
+        """Return as much of a long text as should fill the window, up to white space."""
+        if len(text) <= self._most:
+            return text
+        cut = max(text.rfind(space, 0, self._most) for space in " \n")
+        return text[:cut] if cut > 0 else text
+
+    def _goes_beyond(self, encoding: Encoding) -> bool:
+        """Return whether the tokens in the window are those of the whole text, too.
+
+        A tokenizer goes from word to word; should one look further, then no hundred tokens.
+        """
+        beyond = sum(len(part.ids) - self.special_tokens for part in encoding.overflowing)
+        return beyond >= _TOKENS_BEYOND
 
     def _encode(
         self, tokenizer: Tokenizer, texts: Sequence[str], *, special: bool = True

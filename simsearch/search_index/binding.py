@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
@@ -18,7 +19,7 @@ from simsearch.encoder import (
     truncate_embeddings,
 )
 from simsearch.errors import CorruptIndex, EncoderError, EncoderMismatch
-from simsearch.records import Document
+from simsearch.records import Document, Passage
 from simsearch.storage import DocumentStore
 
 FloatArray = npt.NDArray[np.float32]
@@ -37,10 +38,10 @@ class TextEncoder(Protocol):
     def encode_documents(
         self, texts: Sequence[str], *, counts: EncodingCounts | None = None
     ) -> FloatArray: ...
-    def split_documents(self, documents: Sequence[Document]) -> list[list[tuple[int, int]]]:
-        """Return the half-open character ranges of each text's passages, in order.
+    def split_documents(self, documents: Sequence[Document]) -> list[list[Passage]]:
+        """Return each document's passages in order, which fit the window.
 
-        `Document.passage` of each fits the window; a text that fits it is one passage.
+        A document that fits it is one passage.
         """
         ...
 
@@ -80,7 +81,7 @@ def refuse_other_encoder(store: DocumentStore, encoder: TextEncoder) -> None:
 
 
 def load_own_encoder(
-    path: Path, store: DocumentStore, precision: Precision | str = Precision.FP32
+    path: Path, store: DocumentStore, precision: Precision | None = None
 ) -> Encoder:
     """Load the copy of its encoder that an index keeps.
 
@@ -106,9 +107,26 @@ def load_own_encoder(
     return encoder
 
 
+def own_precision(path: Path) -> str:
+    """Return the precision of the copy of its encoder that an index keeps, "unknown" without it."""
+    try:
+        content = json.loads(_description(path).read_text(encoding="utf-8"))
+        return str(content.get("precision", Precision.FP32))  # the first copies do not name it
+    except (OSError, ValueError, AttributeError):
+        return "unknown"
+
+
 def _description_sha256(directory: Path) -> str:
     """Return the hash of the encoder copy's description, "" where there is none."""
     try:
-        return file_sha256(directory / "encoder" / "encoder.json")
+        return file_sha256(_description(directory))
     except OSError:
         return ""
+
+
+def _description(directory: Path) -> Path:
+    path = directory / "encoder" / "encoder.json"
+    # A link leads out of the index; what it or a device holds is not even to be read.
+    if path.is_symlink() or not path.is_file():
+        raise FileNotFoundError(path)
+    return path

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import itertools
-import shutil
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
-from simsearch.encoder import EncodingCounts
+from simsearch.encoder import EncodingCounts, text_chunks
 from simsearch.errors import (
     AlreadyExists,
     DuplicateId,
@@ -19,7 +17,7 @@ from simsearch.errors import (
     InvalidInput,
     SimsearchError,
 )
-from simsearch.files import occupied
+from simsearch.files import occupied, remove_directory
 from simsearch.records import Document
 from simsearch.search_index.binding import TextEncoder
 from simsearch.search_index.checks import check_dim
@@ -34,7 +32,8 @@ FloatArray = npt.NDArray[np.float32]
 Progress = Callable[[int], None]
 Settings = tuple[LongTexts, int]  # with the dim: what an index has for good
 
-# Documents of one commit: at 100 documents a second, 10 s of work to lose to a kill.
+# Documents of one commit, fewer where they are long: at 100 documents a second, 10 s of work to
+# lose to a kill.
 BATCH = 1024
 # Locked while an index is being built, in its directory; gone when it is finished.
 _BUILD = "BUILD"
@@ -85,7 +84,7 @@ def build_index(
         # Under its lock: another process may be building there, with settings of its own.
         with writer_lock(place / _BUILD, budget=0):
             if not _can_be_taken_up(place, encoder, wanted):
-                shutil.rmtree(place, ignore_errors=True)
+                remove_directory(place)
     if not occupied(place):
         with contextlib.suppress(AlreadyExists):  # somebody was faster: the lock will tell
             SearchIndex.create(
@@ -99,7 +98,12 @@ def build_index(
         if beside:
             donor = open_donor(path, fingerprint=encoder.fingerprint, dim=index.dim)
             index.reuse_vectors_of(stack.enter_context(donor))
-        yield index
+        try:
+            yield index
+        except SimsearchError:
+            if not index.count():  # refused at its first text: nothing was begun
+                remove_directory(place)
+            raise
         index.mark_finished()
         (place / _BUILD).unlink(missing_ok=True)
     if beside:
@@ -187,5 +191,4 @@ def refuse_known_ids(index: SearchIndex, documents: Iterable[Document]) -> None:
 
 
 def _batches(documents: Iterable[Document]) -> Iterator[list[Document]]:
-    iterator = iter(documents)
-    return iter(lambda: list(itertools.islice(iterator, BATCH)), [])
+    return text_chunks(documents, lambda document: len(document.content), most=BATCH)

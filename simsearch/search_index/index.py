@@ -14,16 +14,17 @@ import numpy as np
 import numpy.typing as npt
 
 from simsearch.ann import VectorIndex
-from simsearch.encoder import Encoder, EncodingCounts, Precision
+from simsearch.encoder import Encoder, EncodingCounts, Precision, as_precision
 from simsearch.errors import CorruptIndex, InvalidInput
 from simsearch.files import draft_directory
 from simsearch.formats import check_vectors
-from simsearch.records import Document, Hit
+from simsearch.records import Document, Hit, whole_passage
 from simsearch.search_index.binding import (
     TextEncoder,
     bind_encoder,
     fitted,
     load_own_encoder,
+    own_precision,
     refuse_other_encoder,
 )
 from simsearch.search_index.checks import (
@@ -48,7 +49,7 @@ from simsearch.search_index.passages import (
     LongTexts,
     as_long_texts,
     encode_passages,
-    whole_texts,
+    ranges_of,
 )
 from simsearch.search_index.reports import IndexInfo, WriteReport
 from simsearch.storage import DocumentStore, PassageRows
@@ -72,7 +73,7 @@ class SearchIndex:
         path: Path,
         store: DocumentStore,
         encoder: TextEncoder | None,
-        precision: Precision | str = Precision.FP32,
+        precision: Precision | None = None,
     ) -> None:
         self._path = path
         self._store = store
@@ -132,12 +133,13 @@ class SearchIndex:
         cls,
         path: str | os.PathLike[str],
         *,
-        encoder: TextEncoder | None = None,
-        precision: Precision | str = Precision.FP32,
+        encoder: TextEncoder | str | os.PathLike[str] | None = None,
+        precision: Precision | str | None = None,
     ) -> SearchIndex:
         """Open an index; texts are encoded by its own copy of the encoder, or the given one.
 
-        `precision` is that in which its own copy encodes documents (see `Encoder.load`).
+        `precision` is that in which its own copy encodes documents, or the one given by name (see
+        `Encoder.load`).
 
         Raises:
             NotFound: there is no index at `path`.
@@ -145,7 +147,12 @@ class SearchIndex:
             CorruptIndex, IncompatibleIndex, SystemFailure: it cannot be read.
         """
         path = Path(path).resolve()
+        numbers = None if precision is None else as_precision(precision)
         check_format(path)
+        if isinstance(encoder, str | os.PathLike):
+            encoder = Encoder.load(encoder, precision=numbers)
+        elif encoder is not None and numbers is not None:
+            raise InvalidInput("a loaded encoder has its precision already: give no other")
         store = DocumentStore.open(path)
         try:
             if encoder is not None:
@@ -153,7 +160,7 @@ class SearchIndex:
         except BaseException:
             store.close()
             raise
-        return cls(path, store, encoder, precision)
+        return cls(path, store, encoder, numbers)
 
     def close(self) -> None:
         """Close the index; a second call does nothing."""
@@ -360,17 +367,18 @@ class SearchIndex:
     ) -> tuple[PassageRows, WriteReport]:
         """Return the vector rows of documents, and a report of what they took."""
         dim = self._store.dim
+        whole = [[whole_passage(document)] for document in documents]
         if embeddings is not None:
             vectors = check_vectors(embeddings, rows=len(documents), dim=dim)
-            rows = PassageRows(whole_texts(documents), vectors, hashes=None)
+            rows = PassageRows(ranges_of(whole), vectors, hashes=None)
             return rows, WriteReport(passages=len(vectors))
         if self.long_texts is LongTexts.PASSAGES:
-            ranges = self.encoder.split_documents(documents)
+            split = self.encoder.split_documents(documents)
         else:
-            ranges = whole_texts(documents)
+            split = whole
         return encode_passages(
             documents,
-            ranges,
+            split,
             # Not loaded where nothing is new.
             encode=lambda texts: fitted(self.encoder.encode_documents(texts, counts=counts), dim),
             known=self._known_vectors,
@@ -405,6 +413,7 @@ class SearchIndex:
                 long_texts=self.long_texts,
                 dim=self._store.dim,
                 encoder=setting("encoder"),
+                precision=own_precision(self._path),
                 fingerprint=setting("fingerprint"),
                 commit_number=int(setting("commit_number")),
                 created_by=setting("created_by"),

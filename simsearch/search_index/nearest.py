@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from simsearch.ann import VectorIndex
 from simsearch.records import Document, Hit
-from simsearch.storage import DocumentStore, Passage
+from simsearch.storage import DocumentStore, StoredPassage
 
 FloatArray = npt.NDArray[np.float32]
 IntArray = npt.NDArray[np.int64]
@@ -25,7 +25,7 @@ _CELLS = 1 << 22
 class Match:
     """The best passage of a document for a query."""
 
-    passage: Passage
+    passage: StoredPassage
     similarity: float
 
 
@@ -79,7 +79,7 @@ def _portions(waiting: IntArray, depth: int) -> Iterator[IntArray]:
 
 
 def _best_passages(
-    rows: Sequence[int], similarities: Sequence[float], passages: dict[int, Passage], k: int
+    rows: Sequence[int], similarities: Sequence[float], passages: dict[int, StoredPassage], k: int
 ) -> list[Match]:
     """Return the first row of each document; rows come best first."""
     best: dict[int, Match] = {}

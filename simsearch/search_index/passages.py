@@ -10,12 +10,11 @@ import numpy.typing as npt
 
 from simsearch.encoder import UnencodableText
 from simsearch.errors import EncoderError, InvalidInput
-from simsearch.records import Document
+from simsearch.records import Document, Passage
 from simsearch.search_index.reports import WriteReport
 from simsearch.storage import PassageRows, text_hash
 
 FloatArray = npt.NDArray[np.float32]
-Ranges = list[tuple[int, int]]
 
 
 class LongTexts(StrEnum):
@@ -39,30 +38,25 @@ def as_long_texts(value: LongTexts | str) -> LongTexts:
         ) from None
 
 
-def whole_texts(documents: Sequence[Document]) -> list[Ranges]:
-    """Return the range of each text as its only passage."""
-    return [[(0, len(document.text))] for document in documents]
-
-
 def encode_passages(
     documents: Sequence[Document],
-    ranges: Sequence[Ranges],
+    split: Sequence[Sequence[Passage]],
     *,
     encode: Callable[[Sequence[str]], FloatArray],
     known: Callable[[Sequence[bytes]], dict[bytes, FloatArray]],
 ) -> tuple[PassageRows, WriteReport]:
     """Return the rows of at least one document, and a report of what they took.
 
-    `known` gives the vectors (dim,) there are already, by hash; each other text is encoded once.
+    `split` are the passages of each document. `known` gives the vectors (dim,) there are already,
+    by hash; each other text is encoded once.
 
     Raises:
         EncoderError: naming the document of which a passage has no finite vector.
     """
     owners = [
-        document for document, passages in zip(documents, ranges, strict=True) for _ in passages
+        document for document, passages in zip(documents, split, strict=True) for _ in passages
     ]
-    places = [place for passages in ranges for place in passages]
-    texts = [owner.passage(*place) for owner, place in zip(owners, places, strict=True)]
+    texts = [passage.content for passages in split for passage in passages]
     hashes = [text_hash(text) for text in texts]
     position: dict[bytes, int] = {}  # of each distinct text, where it stands first
     for number, hashed in enumerate(hashes):
@@ -78,4 +72,9 @@ def encode_passages(
         vectors = vectors | dict(zip(new, encoded, strict=True))
     rows = np.stack([vectors[hashed] for hashed in hashes])
     report = WriteReport(passages=len(rows), encoded=len(new), reused=len(rows) - len(new))
-    return PassageRows(ranges, rows, hashes), report
+    return PassageRows(ranges_of(split), rows, hashes), report
+
+
+def ranges_of(split: Sequence[Sequence[Passage]]) -> list[list[tuple[int, int]]]:
+    """Return the half-open character ranges of each document's passages in its text."""
+    return [[(passage.start, passage.stop) for passage in passages] for passages in split]

@@ -36,7 +36,7 @@ class IndexInfo:
     """What an index is.
 
     `passages` are the vectors of its documents, `dead_rows` those of documents that were deleted
-    or replaced.
+    or replaced. `precision` is that of its own copy of the encoder: fp32, or int8.
     """
 
     path: str
@@ -48,6 +48,7 @@ class IndexInfo:
     long_texts: str
     dim: int
     encoder: str
+    precision: str
     fingerprint: str
     commit_number: int
     created_by: str

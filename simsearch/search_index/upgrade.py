@@ -73,7 +73,7 @@ def _write_upgraded(path: Path, draft: Path) -> None:
     upgrade_store(path, draft, settings={"long_texts": LongTexts.TRUNCATE})
     with translated_os_errors(path):
         if (path / "encoder").is_dir():
-            shutil.copytree(path / "encoder", draft / "encoder")
+            shutil.copytree(path / "encoder", draft / "encoder", symlinks=True)
     write_format(draft, created_by=f"simsearch/{__version__}")
 
 

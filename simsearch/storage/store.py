@@ -63,7 +63,7 @@ class PassageRows:
 
 
 @dataclass(frozen=True, slots=True)
-class Passage:
+class StoredPassage:
     """What a row is the vector of: a half-open character range in the text of a document."""
 
     document: int
@@ -288,7 +288,7 @@ class DocumentStore:
         self._refuse_lost(numbers, found)
         return found
 
-    def passages_at(self, rows: Sequence[int]) -> dict[int, Passage]:
+    def passages_at(self, rows: Sequence[int]) -> dict[int, StoredPassage]:
         """Return the passages that these rows are the vectors of.
 
         Raises:
@@ -296,7 +296,7 @@ class DocumentStore:
         """
         with self.snapshot():
             found = {
-                row: Passage(document, start, stop)
+                row: StoredPassage(document, start, stop)
                 for chunk in chunks(rows)
                 for row, document, start, stop in self._connection.execute(
                     "SELECT row, document, start, stop FROM passages "

@@ -19,19 +19,27 @@ from simsearch.errors import EncoderError
 
 
 class MicroBatchedLoss(nn.Module):
-    """A loss of the library, with embeddings obtained in micro-batches of `budget` tokens."""
+    """A loss of the library, with embeddings obtained in micro-batches of `budget` tokens.
 
-    def __init__(self, model: nn.Module, loss: Any, *, budget: int, pad_id: int) -> None:
+    With `dim` it is the loss of the embeddings as they are used: cut to it, of unit length again.
+    """
+
+    def __init__(
+        self, model: nn.Module, loss: Any, *, budget: int, pad_id: int, dim: int | None = None
+    ) -> None:
         super().__init__()
         self.model = model
         self.loss = loss
         self.budget = budget
         self.pad_id = pad_id
+        self.dim = dim
 
     def forward(self, sentence_features: Iterable[Mapping[str, Any]], labels: Tensor) -> Tensor:
         """Return the loss of one batch; the features are those of the library's collator."""
         columns = list(sentence_features)
         embeddings = embed_columns(self.model, columns, budget=self.budget, pad_id=self.pad_id)
+        if self.dim is not None:
+            embeddings = [nn.functional.normalize(rows[:, : self.dim]) for rows in embeddings]
         value: Tensor = self.loss.compute_loss_from_embeddings(embeddings, labels)
         if not torch.isfinite(value):
             raise EncoderError("the loss is not finite; training stopped (lower --learning-rate)")

@@ -136,6 +136,7 @@ def train(
     loss = MicroBatchedLoss(
         model,
         objective.make_loss(model),
+        dim=model.truncate_dim,
         budget=config.micro_batch_tokens,
         pad_id=layout.pad_id,
     )

@@ -5,9 +5,11 @@ from __future__ import annotations
 import logging
 import subprocess
 import sys
+import tempfile
 import tracemalloc
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -188,6 +190,51 @@ def test_an_empty_device_is_refused(run: Run, tiny_encoder_dir: Path, devices: s
 def test_a_device_that_is_not_there_is_not_passed_over(run: Run, tiny_encoder_dir: Path) -> None:
     outcome = run("encode", "cat", "--encoder", tiny_encoder_dir, "--device", "cuda:7")
     assert "'cuda:7' cannot be used" in outcome.refusal(7)
+
+
+@pytest.mark.parametrize("devices", ["gpu", "cpu,foo", "cuda:0,nowhere"])
+def test_a_word_that_names_no_device_is_wrong_usage(
+    run: Run, tiny_encoder_dir: Path, devices: str
+) -> None:
+    outcome = run("encode", "cat", "--encoder", tiny_encoder_dir, "--device", devices)
+    assert outcome.refusal(2).startswith(f"no device '{devices.split(',')[-1]}'")
+
+
+def test_texts_from_stdin_are_copied_to_no_place_of_the_user(
+    run: Run,
+    fill_stdin: FillStdin,
+    tmp_path: Path,
+    tiny_encoder_dir: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    here, spool = tmp_path / "here", tmp_path / "spool"
+    here.mkdir(mode=0o500)
+    spool.mkdir()
+    monkeypatch.chdir(here)
+    monkeypatch.setattr(tempfile, "tempdir", str(spool))
+    places: list[list[Path]] = []
+    honest = Encoder.encode_stream
+
+    def look_around(self: Encoder, *arguments: Any, **options: Any) -> Any:
+        places.append([*here.iterdir(), *spool.iterdir()])
+        return honest(self, *arguments, **options)
+
+    monkeypatch.setattr(Encoder, "encode_stream", look_around)
+    fill_stdin(b"cat\ndog\n")
+    outcome = run("encode", "--texts", "-", "--encoder", tiny_encoder_dir)
+    assert [each["text"] for each in outcome.objects] == ["cat", "dog"]
+    ((copy,),) = places
+    assert copy.parent == spool
+    assert [*here.iterdir(), *spool.iterdir()] == []
+
+
+@pytest.mark.parametrize("content", ["", "\n"])
+def test_a_file_without_a_text_is_bad_data(
+    run: Run, write: Write, tiny_encoder_dir: Path, content: str
+) -> None:
+    path = write("texts.txt", content)
+    outcome = run("encode", "--texts", path, "--encoder", tiny_encoder_dir)
+    assert str(path) in outcome.refusal(3)
 
 
 def test_an_index_is_built_by_several_processes(

@@ -5,7 +5,21 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from simsearch.encoder.batching import pad, token_budget_batches
+from simsearch.encoder import batching
+from simsearch.encoder.batching import pad, text_chunks, token_budget_batches
+
+
+@given(st.lists(st.text(max_size=30), max_size=60), st.integers(1, 9), st.integers(1, 90))
+def test_chunks_keep_the_order_and_close_when_they_are_full(texts, most, characters):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(batching, "_CHARACTERS", characters)
+        chunks = list(text_chunks(iter(texts), len, most=most))
+    assert [text for chunk in chunks for text in chunk] == texts
+    for chunk in chunks:
+        assert 1 <= len(chunk) <= most
+        assert sum(map(len, chunk[:-1])) < characters
+    for chunk in chunks[:-1]:
+        assert len(chunk) == most or sum(map(len, chunk)) >= characters
 
 
 @given(st.lists(st.integers(1, 300), max_size=200), st.integers(1, 2000))

@@ -366,22 +366,6 @@ def test_the_default_encoder_says_that_it_knows_no_chinese():
     assert counts.unknown_share > 0.3
 
 
-def test_an_export_that_spills_into_other_files_is_refused(tiny_encoder_dir, tmp_path, monkeypatch):
-    """As torch does above 2 GB: a copy of the graph alone would lack its weights."""
-    from simsearch.encoder import export
-
-    original = export._write_graph
-
-    def spill(module, path, *, pooling_mask):
-        original(module, path, pooling_mask=pooling_mask)
-        path.with_name("transformer.embeddings.weight").write_bytes(b"weights")
-
-    monkeypatch.setattr(export, "_write_graph", spill)
-    with pytest.raises(EncoderError, match="too large for one ONNX file"):
-        export_encoder(read_layout(tiny_encoder_dir), tmp_path / "export", description={})
-    assert not (tmp_path / "export").exists()
-
-
 def test_a_full_disk_during_the_export_is_not_held_against_the_encoder(tmp_path, monkeypatch):
     import torch
 

@@ -9,14 +9,20 @@ import hashlib
 import json
 import os
 import shutil
+import threading
+import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import ClassVar
 
 import numpy as np
 import pytest
 from conftest import write_tiny_encoder
 
-from simsearch.encoder import Encoder, pull_encoder
+from simsearch.encoder import Encoder, ModelMoved, hub, pull_encoder
 from simsearch.encoder.hub import is_hub_name
 from simsearch.errors import EncoderError, InvalidInput
+from simsearch.records import Document
+from simsearch.search_index import SearchIndex
 
 NAME = "acme/tiny"
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
@@ -183,6 +189,190 @@ def test_nothing_is_written_into_the_hubs_cache(storage, cache):
     before = sorted(cache.rglob("*"))
     Encoder.load(NAME).encode(TEXTS)
     assert sorted(cache.rglob("*")) == before
+
+
+# An index of an encoder that cannot be exported names the model. It may be anybody's.
+
+
+@pytest.fixture
+def pointing(storage, tmp_path, monkeypatch):
+    """An index that names the model of the cache."""
+    from simsearch.encoder import export
+
+    monkeypatch.setenv("SIMSEARCH_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(export, "PARITY_COSINE", 1.1)
+    with SearchIndex.create(tmp_path / "index", encoder=Encoder.load(NAME)) as index:
+        index.add([Document(text, text) for text in TEXTS])
+    content = json.loads((tmp_path / "index" / "encoder" / "encoder.json").read_text())
+    assert content["model"] == NAME
+    return tmp_path / "index"
+
+
+@pytest.fixture
+def downloads(monkeypatch):
+    """The downloads that were begun; none succeeds."""
+    begun = []
+
+    def begin(name, *, asked):
+        begun.append(name)
+        raise EncoderError("a download was begun")
+
+    monkeypatch.setattr(hub, "_download", begin)
+    return begun
+
+
+def test_an_index_answers_by_the_model_in_the_cache(pointing, downloads, tiny_encoder_dir):
+    with SearchIndex.open(pointing) as index:
+        found = {hit.id: hit.score for hit in index.search("the cat", k=2)}
+    vectors = Encoder.load(tiny_encoder_dir).encode(["the cat", *TEXTS])
+    expected = dict(zip(TEXTS, vectors[1:] @ vectors[0], strict=True))
+    assert found == pytest.approx(expected, abs=1e-5)
+    assert downloads == []
+
+
+def test_opening_an_index_fetches_no_model_and_says_how_to(pointing, downloads, cache):
+    shutil.rmtree(cache)
+    with pytest.raises(ModelMoved) as caught, SearchIndex.open(pointing) as index:
+        index.search("the cat")
+    assert str(caught.value) == (
+        "acme/tiny runs only from its full model: acme/tiny is neither a directory nor a model in "
+        "the hub's cache, and is not fetched unasked (run `simsearch model pull acme/tiny`)"
+    )
+    assert downloads == []
+
+
+def test_another_version_in_the_cache_is_not_the_model_of_the_index(pointing, storage, tmp_path):
+    other = write_tiny_encoder(tmp_path / "other", seed=1)
+    weights = storage / "snapshots" / COMMIT / "model.safetensors"
+    weights.unlink()
+    content = (other / "model.safetensors").read_bytes()
+    put(storage, "model.safetensors", content, hashlib.sha256(content).hexdigest())
+    with pytest.raises(ModelMoved, match="acme/tiny is not the model any more that acme/tiny was"):
+        Encoder.load(pointing / "encoder")
+
+
+def test_a_damaged_model_in_the_cache_is_not_that_of_the_index(pointing, storage):
+    weights = (storage / "snapshots" / COMMIT / "model.safetensors").resolve()
+    weights.write_bytes(weights.read_bytes()[:-1] + b"x")
+    with pytest.raises(
+        ModelMoved, match=r"runs only from its full model: .*safetensors is damaged"
+    ):
+        Encoder.load(pointing / "encoder")
+
+
+# A hub that answers the first request and then says nothing more.
+
+INFO, LISTING = f"/api/models/{NAME}/revision/main", f"/api/models/{NAME}/tree/{COMMIT}"
+CONFIG = f"/{NAME}/resolve/{COMMIT}/config.json"
+
+
+class StallingHub(BaseHTTPRequestHandler):
+    """Answers with these, in turn for each path; what has no answer left waits for the end."""
+
+    answers: ClassVar[dict[str, list[bytes]]]
+    over: ClassVar[threading.Event]
+
+    def do_GET(self) -> None:
+        waiting = self.answers.get(self.path.split("?")[0], [])
+        content = waiting.pop(0) if waiting else b""
+        if content:
+            self.send_response(200)
+            self.send_header("X-Repo-Commit", COMMIT)
+            self.send_header("ETag", '"abc"')
+            length = CONFIG_SIZE if self.path == CONFIG else len(content)
+            self.send_header("Content-Length", str(length))
+            self.end_headers()
+            if self.command == "GET":
+                self.wfile.write(content)
+        if not content or (self.path == CONFIG and self.command == "GET"):
+            self.over.wait(20)  # longer than any limit here
+        self.close_connection = True
+
+    do_HEAD = do_GET
+
+    def log_message(self, format: str, *arguments: object) -> None:
+        pass
+
+
+CONFIG_SIZE = 100
+
+
+class Awake:
+    """The module `time`, but that nobody sleeps between two attempts."""
+
+    sleep = staticmethod(lambda seconds: None)
+
+    def __getattr__(self, name):
+        return getattr(time, name)
+
+
+@pytest.fixture
+def stalling(cache, monkeypatch):
+    """Return a function that starts a hub with these answers; the client's limit is 0.3 s."""
+    from huggingface_hub import constants, file_download
+    from huggingface_hub.utils import _http
+
+    over = threading.Event()
+    servers = []
+
+    def start(answers):
+        handler = type("Hub", (StallingHub,), {"answers": answers, "over": over})
+        server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+        server.daemon_threads = True
+        servers.append((server, threading.Thread(target=server.serve_forever, args=(0.02,))))
+        servers[-1][1].start()
+        monkeypatch.setattr(constants, "ENDPOINT", f"http://127.0.0.1:{server.server_port}")
+        template = constants.ENDPOINT + "/{repo_id}/resolve/{revision}/{filename}"
+        monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
+
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(constants, "HF_HUB_DOWNLOAD_TIMEOUT", 0.3)
+    for module in (_http, file_download):
+        monkeypatch.setattr(module, "time", Awake())
+    yield start
+    over.set()
+    for server, thread in servers:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+ABOUT = json.dumps(
+    {"id": NAME, "modelId": NAME, "sha": COMMIT, "private": False, "tags": [], "siblings": []}
+).encode()
+TREE = json.dumps(
+    [{"type": "file", "path": "config.json", "size": CONFIG_SIZE, "oid": "abc"}]
+).encode()
+
+
+@pytest.mark.parametrize(
+    "answers",
+    [
+        {INFO: [ABOUT]},
+        {INFO: [ABOUT, ABOUT]},
+        {INFO: [ABOUT, ABOUT], LISTING: [TREE], CONFIG: [b"head", b"half"]},
+    ],
+    ids=["before the listing", "in the listing", "in a file"],
+)
+def test_a_hub_that_stops_answering_is_not_waited_for(stalling, answers):
+    left = {path: list(contents) for path, contents in answers.items()}
+    stalling(left)
+    started = time.monotonic()
+    with pytest.raises(EncoderError, match=r"the hub did not give it .*timed out") as caught:
+        Encoder.load(NAME)
+    assert time.monotonic() - started < 10
+    assert "\n" not in str(caught.value)
+    assert not any(left.values())
+
+
+def test_the_limit_on_the_hubs_client_ends_with_the_download(stalling):
+    from huggingface_hub import get_session
+
+    before = list(get_session().event_hooks["request"])
+    stalling({INFO: [ABOUT]})
+    with pytest.raises(EncoderError, match=r"the hub did not give acme/tiny: .*timed out"):
+        pull_encoder(NAME)
+    assert get_session().event_hooks["request"] == before
 
 
 @pytest.mark.parametrize("name", ["bert-base-uncased", "BAAI/bge-small-zh-v1.5", "a/b_c", "gpt2"])

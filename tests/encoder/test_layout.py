@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 
+import numpy as np
 import pytest
 from conftest import write_tiny_encoder
 
@@ -268,3 +269,29 @@ def test_a_damaged_weight_file_is_named(directory, damage):
     weights.write_bytes(damage(weights.read_bytes()))
     with pytest.raises(EncoderError, match=r"model\.safetensors"):
         fingerprint(read_layout(directory))
+
+
+@pytest.mark.parametrize(("given", "dim"), [(16, 16), (1, 1), (32, 32), (33, 32), (None, 32)])
+def test_embeddings_are_cut_to_the_width_that_the_directory_names(directory, given, dim):
+    """As in sentence-transformers a width that they do not have cuts nothing."""
+    from sentence_transformers import SentenceTransformer
+
+    edit(directory / "config_sentence_transformers.json", truncate_dim=given)
+    library = SentenceTransformer(str(directory), device="cpu").encode(["my card"])
+    assert library.shape == (1, dim)
+    layout = read_layout(directory)
+    assert (layout.dim, layout.full_dim) == (dim, 32)
+    expected = library / np.linalg.norm(library)
+    found = Encoder.load(directory, runtime="torch").encode(["my card"])
+    np.testing.assert_allclose(found, expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("given", [-1, 0, "16", 16.0, True, [16], {}, "", False])
+def test_a_width_that_cannot_be_is_refused(directory, given):
+    path = directory / "config_sentence_transformers.json"
+    edit(path, truncate_dim=given)
+    with pytest.raises(EncoderError) as caught:
+        read_layout(directory)
+    assert str(caught.value) == (
+        f"{path}: truncate_dim must be a whole number from 1 on, got {given!r}"
+    )

@@ -60,14 +60,20 @@ def load(family, folder):
     return TextTokenizer(folder / "tokenizer.json", max_length=WINDOW)
 
 
+def ranges_of(passages):
+    """Return the places in the text, without the passages of a long title."""
+    return [(each.start, each.stop) for each in passages if (each.start, each.stop) != (0, 0)]
+
+
 def split(tokenizer, text, *, title=None, prompt=""):
-    (ranges,) = split_documents(tokenizer, [Document("a", text, title=title)], prompt=prompt)
-    return ranges
+    (passages,) = split_documents(tokenizer, [Document("a", text, title=title)], prompt=prompt)
+    return ranges_of(passages)
 
 
 def check(tokenizer, text, *, title=None, prompt=""):
     """Check all that is said of the passages of any text."""
-    ranges = split(tokenizer, text, title=title, prompt=prompt)
+    (passages,) = split_documents(tokenizer, [Document("a", text, title=title)], prompt=prompt)
+    ranges = ranges_of(passages)
     whole = (0, len(text))
     for start, stop in ranges:
         assert 0 <= start < stop <= len(text)
@@ -78,15 +84,39 @@ def check(tokenizer, text, *, title=None, prompt=""):
         assert stop < next_stop
         assert text[stop:next_start].strip() == ""  # nothing is left out, but for white space
     assert text[: ranges[0][0]].strip() == text[ranges[-1][1] :].strip() == ""
-    document = Document("a", text, title=title)
-    encoded = [prompt + document.passage(start, stop) for start, stop in ranges]
-    assert [row.truncated for row in tokenizer.tokenize(encoded)] == [False] * len(ranges)
+    encoded = [prompt + each.content for each in passages]
+    assert [row.truncated for row in tokenizer.tokenize(encoded)] == [False] * len(passages)
+    for each in passages:
+        part = text[each.start : each.stop]
+        assert each.content.endswith(part)
+        before = each.content.removesuffix(part)
+        assert (title or "").startswith(before.strip()) or (each.start, each.stop) == (0, 0)
+    check_title(title or "", passages)
     return ranges
+
+
+def check_title(title, passages):
+    """Check that all of a title that is cut stands in passages of its own, in order."""
+    parts = [each.content for each in passages if (each.start, each.stop) == (0, 0)]
+    if not parts:
+        assert all(each.content.startswith(title) for each in passages)
+        return
+    seen = 0  # up to where the title was found so far
+    for part in parts:
+        start = next(n for n in range(seen, -1, -1) if title.startswith(part, n))
+        assert start <= seen
+        seen = start + len(part)
+        while title[seen : seen + 1].isspace():
+            seen += 1
+    assert seen == len(title)
+
+
+LONG_TITLES = ["lost card " * 40, "卡被机器吞了" * 9, "card" * 99]
 
 
 @given(
     text=TEXTS,
-    title=st.sampled_from([None, "my card", "卡 🙂"]),
+    title=st.sampled_from([None, "my card", "卡 🙂", *LONG_TITLES]),
     prompt=st.sampled_from(["", "card: "]),
 )
 @settings(max_examples=60, deadline=None)
@@ -118,7 +148,7 @@ def test_neighbours_share_at_most_an_eighth(tokenizer, kind):
         assert shared.sum() <= room // 8 + 3
 
 
-@given(text=st.lists(st.sampled_from(PIECES), max_size=12).map("".join))
+@given(text=st.lists(st.sampled_from(PIECES), min_size=1, max_size=12).map("".join))
 @settings(max_examples=40, deadline=None)
 def test_a_text_is_one_passage_just_when_it_fits(tokenizer, text):
     fits = len(tokenizer.offsets([text])[0]) <= WINDOW - tokenizer.special_tokens
@@ -128,15 +158,24 @@ def test_a_text_is_one_passage_just_when_it_fits(tokenizer, text):
     assert fits or not visible or len(ranges) > 1 or text[slice(*ranges[0])].strip() == text.strip()
 
 
-def test_a_title_that_fills_the_window_leaves_the_passages_of_the_text_as_they_are(tokenizer):
-    """They are cut when they are encoded, and counted, as any text over the window."""
-    text, title = LONG["sentences"], "lost card " * 40
-    ranges = split(tokenizer, text, title=title)
-    assert ranges[0][0] == 0
-    assert ranges[-1][1] == len(text)
-    document = Document("a", text, title=title)
-    rows = tokenizer.tokenize([document.passage(*place) for place in ranges])
-    assert all(row.truncated for row in rows)
+@pytest.mark.parametrize("kind", LONG)
+def test_a_title_over_the_window_leaves_half_of_it_to_the_text(tokenizer, kind):
+    title = "lost card " * 40
+    ranges = check(tokenizer, LONG[kind], title=title)
+    assert (ranges[0][0], ranges[-1][1]) == (0, len(LONG[kind]))
+    # With half the window the text has at most some three times as many passages.
+    assert len(ranges) <= 3 * len(check(tokenizer, LONG[kind])) + 1
+
+
+def test_a_title_over_the_window_before_a_short_text_is_found_in_passages_of_its_own(tmp_path):
+    tokenizer = load("bert", tmp_path)
+    title = "the lost card " * 30
+    (passages,) = split_documents(tokenizer, [Document("a", "my order", title=title)], prompt="")
+    *of_title, of_text = passages
+    assert {(each.start, each.stop) for each in of_title} == {(0, 0)}
+    assert (of_text.start, of_text.stop) == (0, 8)
+    assert of_text.content.endswith(" my order")
+    assert of_text.content.startswith("the lost card the")
 
 
 def test_an_encoders_passages_are_not_truncated_and_hold_every_word(tiny_encoder_dir):
@@ -147,14 +186,11 @@ def test_an_encoders_passages_are_not_truncated_and_hold_every_word(tiny_encoder
         Document("short", "my card"),
         Document("plain", text),
     ]
-    ranges = encoder.split_documents(documents)
+    split = encoder.split_documents(documents)
+    ranges = [ranges_of(passages) for passages in split]
     assert ranges[1] == [(0, 7)]
     counts = EncodingCounts()
-    passages = [
-        document.passage(*place)
-        for document, places in zip(documents, ranges, strict=True)
-        for place in places
-    ]
+    passages = [each.content for its in split for each in its]
     encoder.encode_documents(passages, counts=counts)
     assert (counts.texts, counts.truncated) == (len(passages), 0)
     kept = {word for places in ranges[2:] for place in places for word in range(*place)}
@@ -167,10 +203,9 @@ def test_the_prompt_takes_room_in_every_passage(tmp_path):
     prompts = {"prompts": {"query": "", "document": "my card was lost: "}}
     (model / "config_sentence_transformers.json").write_text(json.dumps(prompts))
     encoder = Encoder.load(model, runtime="torch")
-    document = Document("a", "the cat sat on the mat " * 40)
-    (ranges,) = encoder.split_documents([document])
+    (passages,) = encoder.split_documents([Document("a", "the cat sat on the mat " * 40)])
     counts = EncodingCounts()
-    encoder.encode_documents([document.passage(*place) for place in ranges], counts=counts)
+    encoder.encode_documents([each.content for each in passages], counts=counts)
     assert counts.truncated == 0
 
 
@@ -355,10 +390,10 @@ def test_the_default_encoders_passages_are_not_truncated(kind):
     encoder = Encoder.load()
     text = LONG[kind] * 4
     for title in (None, "The lost card"):
-        document = Document("a", text, title=title)
-        (ranges,) = encoder.split_documents([document])
+        (passages,) = encoder.split_documents([Document("a", text, title=title)])
+        ranges = ranges_of(passages)
         counts = EncodingCounts()
-        encoder.encode_documents([document.passage(*place) for place in ranges], counts=counts)
+        encoder.encode_documents([each.content for each in passages], counts=counts)
         assert counts.truncated == 0
         assert (ranges[0][0], ranges[-1][1]) == (0, len(text))
         for (start, stop), (next_start, next_stop) in pairwise(ranges):

@@ -135,6 +135,55 @@ def test_another_model_given_by_hand_is_refused(index_dir, tmp_path):
         SearchIndex.open(index_dir, encoder=other).search("the cat")
 
 
+def test_another_model_is_not_run_before_it_is_known_to_be_another(
+    index_dir, model, tmp_path, monkeypatch
+):
+    from simsearch.encoder import encoder
+
+    run = []
+    monkeypatch.setattr(encoder, "torch_runtime", run.append)
+    other = write_tiny_encoder(tmp_path / "other", seed=12)
+    shutil.copy(other / "model.safetensors", model / "model.safetensors")
+    with pytest.raises(ModelMoved):
+        search(index_dir)
+    assert run == []
+
+
+LONG = " ".join(["the cat sat on the mat"] * 5)
+
+
+@pytest.fixture
+def capped(refused_exports, model, tmp_path):
+    """The index of an encoder whose window of 32 is capped to 12."""
+    encoder = Encoder.load(model, max_length=12)
+    with SearchIndex.create(tmp_path / "capped", encoder=encoder) as index:
+        index.add(DOCUMENTS)
+    return tmp_path / "capped"
+
+
+def test_a_capped_window_is_capped_again(capped, model):
+    reopened, expected = Encoder.load(capped / "encoder"), Encoder.load(model, max_length=12)
+    assert (reopened.max_length, reopened.fingerprint) == (12, expected.fingerprint)
+    np.testing.assert_array_equal(reopened.encode([LONG]), expected.encode([LONG]))
+    assert not np.allclose(reopened.encode([LONG]), Encoder.load(model).encode([LONG]), atol=1e-3)
+    assert search(capped).keys() == {"card", "parcel", "cat"}
+
+
+def test_an_index_of_the_whole_window_is_not_one_of_the_capped(index_dir, capped):
+    assert Encoder.load(index_dir / "encoder").max_length == 32
+    with pytest.raises(EncoderMismatch):
+        SearchIndex.open(index_dir, encoder=Encoder.load(capped / "encoder")).search("the cat")
+
+
+@pytest.mark.parametrize(("window", "told"), [(2, "max_length must be 3..32"), (33, "any more")])
+def test_a_window_that_the_model_does_not_have_is_refused(index_dir, window, told):
+    description = index_dir / "encoder" / "encoder.json"
+    content = json.loads(description.read_text()) | {"max_length": window}
+    description.write_text(json.dumps(content | {"fingerprint": "0" * 64}))
+    with pytest.raises(ModelMoved, match=told):
+        Encoder.load(index_dir / "encoder")
+
+
 def test_a_pointer_that_was_changed_is_damage(index_dir, model, tmp_path):
     description = index_dir / "encoder" / "encoder.json"
     elsewhere = json.loads(description.read_text()) | {"model": str(tmp_path / "elsewhere")}
@@ -148,7 +197,7 @@ def test_a_pointer_to_itself_ends(tmp_path, index_dir):
     description = export / "encoder.json"
     circle = json.loads(description.read_text()) | {"model": str(export)}
     description.write_text(json.dumps(circle))
-    with pytest.raises(Exception, match="is an export"):
+    with pytest.raises(ModelMoved, match=r"is not an encoder directory: config\.json is missing"):
         Encoder.load(export)
 
 

@@ -198,14 +198,21 @@ def test_what_keeps_a_process_from_loading_is_said(tiny_encoder_dir, tmp_path, c
 
 def test_a_killed_process_is_an_error_and_the_pool_can_be_closed(short_lived):
     victim, other = processes_of(short_lived)
+    watched = os.pidfd_open(other)  # it may end any time after the first
     os.kill(victim, signal.SIGKILL)
     for _ in range(2):
         with pytest.raises(EncoderError, match="a process of the encoder pool has died"):
             short_lived.encode_documents(TEXTS)
-    watched = os.pidfd_open(other)
     short_lived.close()
     short_lived.close()
     assert ended(watched)
+
+
+def test_a_closed_pool_says_so(tiny_encoder_dir):
+    pool = EncoderPool(tiny_encoder_dir, devices=("cpu",))
+    pool.close()
+    with pytest.raises(InvalidInput, match="the pool is closed"):
+        pool.encode_documents(["cat"])
 
 
 def ended(watched: int) -> bool:
@@ -264,4 +271,29 @@ def test_an_interrupt_ends_the_processes_without_a_word_of_theirs(program):
     os.killpg(program.pid, signal.SIGINT)  # as the terminal does
     assert program.communicate() == ("interrupted\n", "")
     assert program.returncode == 0
+    assert [ended(each) for each in watched] == [True, True]
+
+
+# As a shell that runs a script starts what it puts in the background.
+IGNORING = """
+import os, signal, sys
+signal.signal(signal.SIGINT, signal.SIG_IGN)
+os.execv(sys.executable, [sys.executable, *sys.argv[1:]])
+"""
+
+
+def test_a_program_that_ignores_interrupts_keeps_its_processes(tiny_encoder_dir, tmp_path):
+    (tmp_path / "driver.py").write_text(DRIVER)
+    with subprocess.Popen(
+        [sys.executable, "-c", IGNORING, str(tmp_path / "driver.py"), str(tiny_encoder_dir)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    ) as process:
+        watched = watch_processes_of(process)
+        os.killpg(process.pid, signal.SIGINT)
+        assert select.select(watched, [], [], 0.5)[0] == []
+        process.communicate()
+    assert process.returncode == 0
     assert [ended(each) for each in watched] == [True, True]

@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from simsearch.encoder import Encoder, Precision, bulk_device, bulk_precision, precision
-from simsearch.encoder.precision import cpu_has_bfloat16, has_gpu
+from simsearch.encoder import Encoder, Precision, bulk_precision, precision
+from simsearch.encoder.precision import cpu_has_bfloat16
 from simsearch.errors import InvalidInput
 
 
@@ -20,26 +20,41 @@ def test_a_machine_that_is_not_fast_in_bf16_computes_in_fp32(monkeypatch, openvi
     assert bulk_precision(10**9) is Precision.FP32
 
 
-@pytest.mark.parametrize("fast", ["gpu", "bfloat16"])
-@pytest.mark.parametrize(("openvino", "worth"), [(True, 2_000), (False, 15_000)])
-def test_bf16_is_chosen_from_where_it_wins_back_its_start(monkeypatch, fast, openvino, worth):
-    machine(monkeypatch, openvino=openvino, **{fast: True})
-    assert bulk_precision(worth - 1) is Precision.FP32
-    assert bulk_precision(worth) is Precision.BF16
+# By torch from 15,000 texts, by OpenVINO, on the CPU, from 2,000.
+@pytest.mark.parametrize(
+    ("has", "device", "worth"),
+    [
+        ({"bfloat16", "openvino"}, None, 2_000),
+        ({"bfloat16"}, None, 15_000),
+        ({"gpu"}, None, 15_000),
+        ({"gpu", "bfloat16", "openvino"}, None, 15_000),  # on the GPU: torch
+        ({"gpu", "bfloat16", "openvino"}, "cpu", 2_000),
+        ({"gpu", "openvino"}, "cpu", None),
+        ({"bfloat16", "openvino"}, "cuda:1", 15_000),
+        (set(), "cuda", 15_000),
+    ],
+)
+def test_bf16_is_chosen_from_where_it_wins_back_its_start(monkeypatch, has, device, worth):
+    machine(monkeypatch, **dict.fromkeys(has, True))
+    assert bulk_precision((worth or 10**9) - 1, device=device) is Precision.FP32
+    chosen = bulk_precision(worth or 10**9, device=device)
+    assert chosen is (Precision.BF16 if worth else Precision.FP32)
 
 
 @pytest.mark.parametrize(
-    ("numbers", "gpu", "device"),
+    ("has", "worth"),
     [
-        (Precision.BF16, True, "cuda"),
-        (Precision.BF16, False, "cpu"),
-        (Precision.FP32, True, "cpu"),
-        (Precision.INT8, True, "cpu"),
+        ({"bfloat16", "openvino"}, 2_000),
+        ({"bfloat16"}, None),
+        ({"gpu"}, None),
+        ({"gpu", "bfloat16", "openvino"}, 2_000),
     ],
 )
-def test_a_gpu_is_used_for_bf16_alone(monkeypatch, numbers, gpu, device):
-    machine(monkeypatch, gpu=gpu)
-    assert bulk_device(numbers) == device
+def test_an_export_alone_is_run_in_bf16_by_openvino_or_not_at_all(monkeypatch, has, worth):
+    machine(monkeypatch, **dict.fromkeys(has, True))
+    assert bulk_precision((worth or 10**9) - 1, full_model=False) is Precision.FP32
+    chosen = bulk_precision(worth or 10**9, full_model=False)
+    assert chosen is (Precision.BF16 if worth else Precision.FP32)
 
 
 @pytest.mark.parametrize(
@@ -62,22 +77,6 @@ def test_the_flags_of_the_cpu_say_whether_it_has_bfloat16(monkeypatch, tmp_path,
 def test_a_system_that_tells_nothing_of_its_cpu_has_no_bfloat16(monkeypatch, tmp_path):
     monkeypatch.setattr(precision, "_CPU", tmp_path / "nowhere")
     assert cpu_has_bfloat16() is False
-
-
-@pytest.mark.parametrize(
-    ("driver", "torch", "expected"),
-    [
-        (True, "2.13.0", True),
-        (True, "2.13.0+cu130", True),
-        (True, "2.13.0+cpu", False),  # this torch cannot use it
-        (False, "2.13.0", False),
-    ],
-)
-def test_a_gpu_is_one_that_torch_can_use(monkeypatch, tmp_path, driver, torch, expected):
-    place = tmp_path / "version"
-    monkeypatch.setattr(precision, "_DRIVER", tmp_path if driver else place)
-    monkeypatch.setattr(precision, "version", lambda package: {"torch": torch}[package])
-    assert has_gpu() is expected
 
 
 @pytest.mark.parametrize("name", ["fp64", "BF16", ""])

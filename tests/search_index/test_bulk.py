@@ -54,6 +54,33 @@ def test_a_corpus_of_several_batches_is_written_whole(tmp_path, hash_encoder):
     assert len(ids(tmp_path / "i", hash_encoder)) == 2500
 
 
+def test_a_batch_of_long_documents_is_closed_before_it_is_full(tmp_path, hash_encoder):
+    corpus = [Document(f"d{n}", f"{n} " + "word " * 180_000) for n in range(5)]  # 900,000 each
+    seen = []
+    with build_index(tmp_path / "i", encoder=hash_encoder, replace=False) as index:
+        write_corpus(index.upsert, corpus, total=5, progress=seen.append)
+    assert seen == [3, 5]
+
+
+def test_an_index_that_was_refused_at_its_first_text_is_not_begun(tmp_path, hash_encoder):
+    with (
+        pytest.raises(InvalidData, match="nothing of this"),
+        build_index(tmp_path / "i", encoder=hash_encoder, replace=False),
+    ):
+        raise InvalidData("nothing of this")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_index_that_was_refused_later_keeps_what_is_committed(tmp_path, hash_encoder):
+    with (
+        pytest.raises(InvalidData, match="nothing more"),
+        build_index(tmp_path / "i", encoder=hash_encoder, replace=False) as index,
+    ):
+        write_corpus(index.upsert, documents(3), total=3)
+        raise InvalidData("nothing more")
+    assert ids(tmp_path / "i", hash_encoder) == {"d0", "d1", "d2"}
+
+
 def test_embeddings_go_with_their_documents_across_batches(tmp_path, hash_encoder):
     rows = np.random.default_rng(0).standard_normal((1500, 256)).astype(np.float32)
     with SearchIndex.create(tmp_path / "i", encoder=hash_encoder) as index:

@@ -8,6 +8,7 @@ import sqlite3
 import numpy as np
 import pytest
 
+from simsearch.encoder import Encoder
 from simsearch.errors import CorruptIndex, InvalidInput
 from simsearch.records import Document
 from simsearch.search_index import LongTexts, SearchIndex, build_index, nearest, write_corpus
@@ -32,8 +33,9 @@ def score_by_best_passage(encoder, documents, query):
     """Return (score, range) of each document by numpy: every passage against the query."""
     (asked,) = encoder.encode_documents([query])
     scored = {}
-    for document, ranges in zip(documents, encoder.split_documents(documents), strict=True):
+    for document, passages in zip(documents, encoder.split_documents(documents), strict=True):
         title = f"{document.title} " if document.title else ""
+        ranges = [(each.start, each.stop) for each in passages]
         texts = [title + document.text[start:stop] for start, stop in ranges]
         similarities = encoder.encode_documents(texts) @ asked
         best = int(np.argmax(similarities))
@@ -234,3 +236,21 @@ def test_a_replacement_begun_with_another_setting_is_begun_anew(tmp_path, hash_e
         index.add([Document("long", LONG)])
     with SearchIndex.open(path, encoder=hash_encoder) as index:
         assert index.info().passages == 4
+
+
+def test_a_title_over_the_window_is_found_whole(tmp_path, tiny_encoder_dir):
+    """The end of the title stands before no part of the text, and is not lost."""
+    title = " ".join(["the bird sings on the mat"] * 12 + ["swallowed by the machine"])
+    long = Document("long", "my order is late " * 30, title=title)
+    encoder = Encoder.load(tiny_encoder_dir)
+    with SearchIndex.create(tmp_path / "i", encoder=encoder, long_texts="passages") as index:
+        report = index.add([long])
+        (piece,) = [
+            each.content
+            for each in encoder.split_documents([long])[0]
+            if each.content.endswith("swallowed by the machine")
+        ]
+        (hit,) = index.search(piece, k=1)
+        assert (hit.passage, hit.score) == ((0, 0), pytest.approx(1, abs=1e-5))
+        again = index.upsert([Document("copy", long.text, title=long.title)])
+    assert (report.encoded > 5, again.encoded, again.reused) == (True, 0, report.passages)

@@ -7,7 +7,7 @@ import pytest
 
 from simsearch.errors import CorruptIndex, DuplicateId, IndexLocked
 from simsearch.records import Document
-from simsearch.storage import DocumentStore, Passage, PassageRows, text_hash
+from simsearch.storage import DocumentStore, PassageRows, StoredPassage, text_hash
 from simsearch.storage.locks import writer_lock
 from simsearch.storage.vector_blocks import VectorBlocks
 
@@ -76,7 +76,7 @@ def test_more_rows_than_a_block_holds_come_back_in_order(store):
     changes = all_changes(store)
     np.testing.assert_array_equal(changes.vectors, vectors(2500))
     assert store.fetch_numbers([2499])[2499].id == "id-2499"
-    assert store.passages_at([2499]) == {2499: Passage(2499, 0, len("text of id-2499"))}
+    assert store.passages_at([2499]) == {2499: StoredPassage(2499, 0, len("text of id-2499"))}
     assert len(store.fetch_ids(names)) == 2500  # more than SQLite takes variables in one statement
 
 
@@ -139,9 +139,9 @@ def test_the_rows_of_a_document_lead_to_it_and_leave_with_it(store):
         store.insert(documents("a", "b", "c"), in_passages(2, 3, 1))
     assert (store.count(), store.count_passages()) == (3, 6)
     assert store.passages_at([1, 3, 5]) == {
-        1: Passage(0, 3, 6),
-        3: Passage(2, 3, 6),
-        5: Passage(5, 0, 3),
+        1: StoredPassage(0, 3, 6),
+        3: StoredPassage(2, 3, 6),
+        5: StoredPassage(5, 0, 3),
     }
     assert {n: each.id for n, each in store.fetch_numbers([0, 2, 5]).items()} == {
         0: "a",

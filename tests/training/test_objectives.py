@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import json
 import math
 
 import numpy as np
 import pytest
 import torch
+from conftest import WORDS
+from encoder_families import FAMILIES
 
 from simsearch.encoder.layout import read_layout
 from simsearch.errors import EncoderError, InvalidData, InvalidInput
 from simsearch.records import LabelledPair, Pair, ScoredPair, Triplet
+from simsearch.training.config import TrainingConfig
 from simsearch.training.micro_batches import MicroBatchedLoss, embed_columns
 from simsearch.training.objectives import OBJECTIVES, choose_objective
-from simsearch.training.trainer import load_trainable
+from simsearch.training.trainer import load_trainable, train
 
 
 @pytest.fixture
@@ -144,6 +148,40 @@ def test_micro_batches_give_the_gradients_of_one_batch(model):
     assert gradients[0].keys() == gradients[1].keys()
     for name, gradient in gradients[0].items():
         torch.testing.assert_close(gradients[1][name], gradient, atol=1e-5, rtol=1e-3, msg=name)
+
+
+class Sum(torch.nn.Module):
+    """A loss that keeps what it is given."""
+
+    def compute_loss_from_embeddings(self, embeddings, labels):
+        self.given = embeddings
+        return sum(rows.sum() for rows in embeddings)
+
+
+def test_a_loss_is_that_of_the_embeddings_cut_and_of_unit_length_again(model):
+    inner = Sum()
+    loss = MicroBatchedLoss(model, inner, budget=8, pad_id=0, dim=5)
+    loss([features(model, TEXTS)], torch.zeros(5))
+    with torch.no_grad():
+        whole = model(features(model, TEXTS))["sentence_embedding"].numpy()
+    expected = whole[:, :5] / np.linalg.norm(whole[:, :5], axis=1, keepdims=True)
+    np.testing.assert_allclose(inner.given[0].detach().numpy(), expected, atol=1e-5)
+
+
+def test_what_is_cut_off_is_not_trained(tmp_path):
+    """A Dense makes each component of an embedding by a row of its weights."""
+    FAMILIES["old-dense"].write(tmp_path / "model")
+    settings = tmp_path / "model" / "config_sentence_transformers.json"
+    settings.write_text(json.dumps(json.loads(settings.read_text()) | {"truncate_dim": 16}))
+    layout = read_layout(tmp_path / "model")
+    model = load_trainable(layout)
+    before = model[2].linear.weight.detach().clone()  # (48, 32)
+    examples = [Pair(f"my {word}", f"the {word}") for word in WORDS[4:36]]
+    config = TrainingConfig(epochs=1, batch_size=4, learning_rate=1e-2)
+    train(model, layout, examples, objective=OBJECTIVES["in-batch"], config=config)
+    moved = (model[2].linear.weight.detach() - before).abs().amax(dim=1)
+    assert moved[:16].median() > 0.01
+    assert moved[16:].max() < 0.001  # the optimiser enlarges even rounding errors
 
 
 def test_a_loss_that_is_not_finite_stops_training(model):
