@@ -1,4 +1,4 @@
-"""Rows become training examples: their columns say which of the four kinds a file holds."""
+"""Rows become training examples: their columns say which kind a file holds."""
 
 from __future__ import annotations
 
@@ -13,19 +13,33 @@ from simsearch.formats.lines import Source
 from simsearch.formats.options import DEFAULT_OPTIONS, ReadOptions
 from simsearch.formats.row import OnReject, Row, check_header, convert
 from simsearch.formats.rows import read_rows
-from simsearch.records import LabelledPair, Pair, ScoredPair, Triplet
+from simsearch.records import (
+    ClassPair,
+    LabelledPair,
+    LabelledText,
+    Pair,
+    ScoredPair,
+    Triplet,
+    UnlabelledText,
+)
 
-Example: TypeAlias = Pair | Triplet | LabelledPair | ScoredPair
+Example: TypeAlias = (
+    Pair | Triplet | LabelledPair | ClassPair | ScoredPair | LabelledText | UnlabelledText
+)
 
 _NUMBER: Final = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
 
-# A triplet has the columns of a pair as well, so it is looked for first.
+# By its columns a row of labelled pairs may hold a class as well as 0 or 1.
 _COLUMNS: Final[dict[type[Example], tuple[str, ...]]] = {
     Triplet: ("anchor", "positive", "negative"),
     Pair: ("anchor", "positive"),
     LabelledPair: ("sentence1", "sentence2", "label"),
     ScoredPair: ("sentence1", "sentence2", "score"),
+    LabelledText: ("text", "label"),
+    UnlabelledText: ("text",),
 }
+# Nothing else is meant by these columns; `text` beside those of pairs is one column more.
+_TEXTS: Final = (LabelledText, UnlabelledText)
 
 
 def read_examples(
@@ -36,11 +50,13 @@ def read_examples(
 ) -> Iterator[Example]:
     """Yield the training examples of one file, all of the kind that its first row has.
 
-    Other columns are ignored. With `on_reject` a bad row is reported to it and left out.
+    A pair with the label 0 or 1 is a LabelledPair, with another one a ClassPair: of several
+    classes in a file some may be called 0 and 1. Other columns are ignored. With `on_reject` a
+    bad row is reported to it and left out.
 
     Raises:
         InvalidData: the columns are those of no kind, a row is of another kind, or a value
-            is not a text, a label (0 or 1) or a score (a finite number).
+            is not a text, a label (a class by name or whole number) or a score (a finite number).
         NotFound, InvalidInput, SystemFailure: the file cannot be read, see `read_lines`.
     """
     first: tuple[type[Example], str] | None = None
@@ -63,8 +79,9 @@ def read_examples(
 
 def _kind(row: Row) -> type[Example]:
     fitting = [kind for kind, names in _COLUMNS.items() if row.fields.keys() >= set(names)]
-    if Triplet in fitting:
+    if Triplet in fitting:  # which has the columns of a pair as well
         fitting.remove(Pair)
+    fitting = [kind for kind in fitting if kind not in _TEXTS] or fitting[:1]
     if len(fitting) == 1:
         return fitting[0]
     if fitting:
@@ -99,18 +116,28 @@ def _example(kind: type[Example], row: Row, options: ReadOptions) -> Example:
         return Triplet(text("anchor"), text("positive"), text("negative"))
     if kind is Pair:
         return Pair(text("anchor"), text("positive"))
+    if kind is LabelledText:
+        return LabelledText(text("text"), _label(row, options))
+    if kind is UnlabelledText:
+        return UnlabelledText(text("text"))
     if kind is LabelledPair:
-        return LabelledPair(text("sentence1"), text("sentence2"), _label(row))
+        label = _label(row, options)
+        if label in ("0", "1"):
+            return LabelledPair(text("sentence1"), text("sentence2"), int(label))
+        return ClassPair(text("sentence1"), text("sentence2"), label)
     return ScoredPair(text("sentence1"), text("sentence2"), _score(row))
 
 
-def _label(row: Row) -> int:
+def _label(row: Row, options: ReadOptions) -> str:
     value = row.fields["label"]
-    if isinstance(value, int) and value in (0, 1):
-        return int(value)
-    if isinstance(value, str) and value in ("0", "1"):
-        return int(value)
-    raise InvalidData(f"{row.where}: field 'label': got {_shown(value)}, expected 0 or 1")
+    if isinstance(value, int):  # true and false are 1 and 0
+        return str(int(value))
+    if isinstance(value, str):
+        return checked_text(row, "label", options).strip()
+    raise InvalidData(
+        f"{row.where}: field 'label': got {_shown(value)}, expected a class (a text, or a whole "
+        "number)"
+    )
 
 
 def _score(row: Row) -> float:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from simsearch.errors import InvalidData, InvalidInput
 from simsearch.formats import Example, ReadOptions, is_beir, read_beir, read_examples
-from simsearch.records import Pair, Triplet
+from simsearch.records import LabelledText, Pair, Triplet, UnlabelledText
 from simsearch.search_index import RetrievalTask
 
 _NOT_WORD = re.compile(r"[\W_]+")
@@ -90,6 +90,8 @@ def texts_of(example: Example) -> tuple[str, ...]:
         return (example.anchor, example.positive, example.negative)
     if isinstance(example, Pair):
         return (example.anchor, example.positive)
+    if isinstance(example, LabelledText | UnlabelledText):
+        return (example.text,)
     return (example.sentence1, example.sentence2)
 
 

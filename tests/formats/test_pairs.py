@@ -11,7 +11,15 @@ import pytest
 
 from simsearch.errors import InvalidData
 from simsearch.formats import Example, ReadOptions, read_examples
-from simsearch.records import LabelledPair, Pair, ScoredPair, Triplet
+from simsearch.records import (
+    ClassPair,
+    LabelledPair,
+    LabelledText,
+    Pair,
+    ScoredPair,
+    Triplet,
+    UnlabelledText,
+)
 
 Write = Callable[[str, str | bytes], Path]
 
@@ -30,6 +38,11 @@ def read(write: Write, *rows: dict[str, Any]) -> list[Example]:
         ({"sentence1": "a", "sentence2": "b", "score": 2.5}, ScoredPair("a", "b", 2.5)),
         ({"genre": "g", "positive": "p", "anchor": "a", "label": "x"}, Pair("a", "p")),
         ({"sentence1": "a", "score": 5, "sentence2": "b", "id": 1}, ScoredPair("a", "b", 5.0)),
+        ({"sentence1": "a", "sentence2": "b", "label": "neutral"}, ClassPair("a", "b", "neutral")),
+        ({"text": "t", "label": "refund"}, LabelledText("t", "refund")),
+        ({"text": "t", "id": "7"}, UnlabelledText("t")),
+        ({"anchor": "a", "positive": "p", "text": "t"}, Pair("a", "p")),
+        ({"sentence1": "a", "sentence2": "b", "label": 0, "text": "t"}, LabelledPair("a", "b", 0)),
     ],
 )
 def test_columns_choose_the_kind_and_others_are_ignored(
@@ -45,6 +58,9 @@ def test_columns_choose_the_kind_and_others_are_ignored(
         ("positive,anchor\np,a\n", Pair("a", "p")),
         ("sentence1,sentence2,label\na,b,0\n", LabelledPair("a", "b", 0)),
         ("sentence1,sentence2,score\na,b,-1.5e1\n", ScoredPair("a", "b", -15.0)),
+        ("sentence1,sentence2,label\na,b,2\n", ClassPair("a", "b", "2")),
+        ("text,label\nt,3\n", LabelledText("t", "3")),
+        ("text\nt\n", UnlabelledText("t")),
     ],
 )
 def test_tables_hold_examples_too(write: Write, content: str, example: Example) -> None:
@@ -52,29 +68,51 @@ def test_tables_hold_examples_too(write: Write, content: str, example: Example) 
 
 
 @pytest.mark.parametrize(
-    ("value", "label"), [(0, 0), (1, 1), (True, 1), (False, 0), ("0", 0), ("1", 1)]
+    ("value", "label"), [(0, 0), (1, 1), (True, 1), (False, 0), ("0", 0), ("1", 1), (" 1", 1)]
 )
-def test_a_label_is_zero_or_one(write: Write, value: Any, label: int) -> None:
+def test_a_label_of_zero_or_one_says_whether_a_pair_is_similar(
+    write: Write, value: Any, label: int
+) -> None:
     (example,) = read(write, {"sentence1": "a", "sentence2": "b", "label": value})
     assert example == LabelledPair("a", "b", label)
     assert type(example.label) is int
 
 
 @pytest.mark.parametrize(
-    ("value", "got"),
-    [
-        ("entailment", "'entailment'"),
-        (2, "2"),
-        (-1, "-1"),
-        (1.0, r"1\.0"),
-        (None, "null"),
-        ([1], "list"),
-        ("", "''"),
-        (" 1", "' 1'"),
-    ],
+    ("value", "label"),
+    [("entailment", "entailment"), (2, "2"), (-1, "-1"), (" same ", "same"), ("01", "01")],
 )
-def test_another_label_is_refused(write: Write, value: Any, got: str) -> None:
-    message = rf"a\.jsonl:1: field 'label': got {got}, expected 0 or 1"
+def test_another_label_is_the_name_of_a_class(write: Write, value: Any, label: str) -> None:
+    row = {"sentence1": "a", "sentence2": "b", "label": value}
+    assert read(write, row) == [ClassPair("a", "b", label)]
+
+
+def test_classes_may_be_called_zero_and_one_among_others(write: Write) -> None:
+    rows = [{"sentence1": "a", "sentence2": "b", "label": label} for label in (0, 2, 1)]
+    assert read(write, *rows) == [
+        LabelledPair("a", "b", 0),
+        ClassPair("a", "b", "2"),
+        LabelledPair("a", "b", 1),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("value", "got"),
+    [(1.0, r"1\.0"), (None, "null"), ([1], "list"), ({"a": 1}, "object")],
+)
+@pytest.mark.parametrize("columns", [("sentence1", "sentence2"), ("text",)])
+def test_what_is_no_class_is_refused(
+    write: Write, columns: tuple[str, ...], value: Any, got: str
+) -> None:
+    message = rf"a\.jsonl:1: field 'label': got {got}, expected a class \(a text, or a whole"
+    with pytest.raises(InvalidData, match=message) as caught:
+        read(write, {**dict.fromkeys(columns, "a"), "label": value})
+    assert caught.value.exit_code == 3
+
+
+@pytest.mark.parametrize(("value", "reason"), [("", "is empty"), (" ", "is empty"), ("a\0", "NUL")])
+def test_a_class_has_a_name(write: Write, value: str, reason: str) -> None:
+    message = rf"a\.jsonl:1: field 'label' .*{reason}"
     with pytest.raises(InvalidData, match=message) as caught:
         read(write, {"sentence1": "a", "sentence2": "b", "label": value})
     assert caught.value.exit_code == 3
@@ -132,7 +170,7 @@ def test_columns_of_no_kind_are_listed_with_what_was_expected(write: Write) -> N
         r"a\.jsonl:1: the columns are those of no training example; "
         r"found 'anchr', 'positive' \(did you mean 'anchr' for 'anchor'\?\); expected one of: "
         r"anchor, positive, negative; anchor, positive; sentence1, sentence2, label; "
-        r"sentence1, sentence2, score$"
+        r"sentence1, sentence2, score; text, label; text$"
     )
     with pytest.raises(InvalidData, match=message):
         read(write, {"anchr": "a", "positive": "p"})
