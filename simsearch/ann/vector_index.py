@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import faiss
 import numpy as np
 import numpy.typing as npt
@@ -26,7 +28,8 @@ class VectorIndex:
 
     def __init__(self, dim: int) -> None:
         self.dim = dim
-        self._index = faiss.IndexIDMap(faiss.IndexFlatIP(dim))
+        self._flat = faiss.IndexFlatIP(dim)
+        self._index = faiss.IndexIDMap(self._flat)
 
     def __len__(self) -> int:
         return int(self._index.ntotal)
@@ -36,8 +39,31 @@ class VectorIndex:
         vectors = self._checked(vectors)
         if row_ids.shape != (len(vectors),):
             raise InvalidInput(f"got {row_ids.shape} row ids for {len(vectors)} vectors")
-        if len(vectors):
-            self._index.add_with_ids(vectors, np.ascontiguousarray(row_ids, dtype=np.int64))
+        self.add_from(row_ids, lambda target: np.copyto(target, vectors))
+
+    def add_from(self, row_ids: IntArray, write: Callable[[FloatArray], None]) -> None:
+        """Add rows (n,) that are not in the index, whose vectors `write` writes.
+
+        It is given (n, dim) of the index's own memory: to read a million vectors into an array
+        and let FAISS copy it would take the memory twice, and a third more time. If it raises,
+        nothing was added.
+        """
+        if not len(row_ids):
+            return
+        before = int(self._flat.ntotal)
+        count = before + len(row_ids)
+        try:
+            self._flat.codes.resize(count * self._flat.code_size)
+            memory = faiss.rev_swig_ptr(self._flat.get_xb(), count * self.dim)
+            target = memory.reshape(count, self.dim)[before:]
+            write(target)
+            _refuse_not_finite(target)
+        except BaseException:
+            self._flat.codes.resize(before * self._flat.code_size)
+            raise
+        self._index.id_map.resize(count)
+        faiss.rev_swig_ptr(self._index.id_map.data(), count)[before:] = row_ids
+        self._flat.ntotal = self._index.ntotal = count
 
     def remove(self, row_ids: IntArray) -> int:
         """Remove rows and return how many there were."""
@@ -68,7 +94,11 @@ class VectorIndex:
     def _checked(self, vectors: FloatArray) -> FloatArray:
         if vectors.ndim != 2 or vectors.shape[1] != self.dim:
             raise InvalidInput(f"expected vectors of shape (n, {self.dim}), got {vectors.shape}")
-        # The sum of a million finite unit vectors is finite, and takes no memory to find out.
-        if not np.isfinite(vectors.sum()) and not np.isfinite(vectors).all():
-            raise InvalidInput("vectors must be finite; FAISS would never return a row with NaN")
+        _refuse_not_finite(vectors)
         return np.ascontiguousarray(vectors, dtype=np.float32)
+
+
+def _refuse_not_finite(vectors: FloatArray) -> None:
+    # The sum of a million finite unit vectors is finite, and takes no memory to find out.
+    if not np.isfinite(vectors.sum()) and not np.isfinite(vectors).all():
+        raise InvalidInput("vectors must be finite; FAISS would never return a row with NaN")

@@ -355,7 +355,9 @@ class SearchIndex:
         if changes is None:
             return
         self._vectors.remove(changes.removed)
-        self._vectors.add(changes.rows, changes.vectors)
+        self._vectors.add_from(
+            changes.rows, lambda target: self._store.read_vectors(changes.rows, target)
+        )
         self._commit_number = changes.commit_number
         self._next_row = int(self._store.read_setting("next_row"))
 

@@ -40,11 +40,10 @@ Ranges = Sequence[tuple[int, int]]
 
 @dataclass(frozen=True, slots=True)
 class Changes:
-    """What was committed since a given commit: rows to add with their vectors, rows to remove."""
+    """What was committed since a given commit: rows to add, in ascending order, and to remove."""
 
     commit_number: int
     rows: IntArray
-    vectors: FloatArray
     removed: IntArray
 
 
@@ -232,7 +231,7 @@ class DocumentStore:
         `next_row` is the first row number that the caller has not seen. Call it inside a snapshot.
 
         Raises:
-            CorruptIndex: a vector block fails its checksum.
+            CorruptIndex: a vector block is missing.
         """
         latest = int(self.read_setting("commit_number"))
         if latest == commit_number:
@@ -247,11 +246,18 @@ class DocumentStore:
             dtype=np.int64,
         )
         end = int(self.read_setting("next_row"))
-        rows, vectors = self._blocks.read_between(next_row, end)
-        alive = ~np.isin(rows, removed)
-        if not alive.all():
-            rows, vectors = rows[alive], vectors[alive]
-        return Changes(latest, rows, vectors, removed[removed < next_row])
+        rows = self._blocks.rows_between(next_row, end)
+        return Changes(latest, rows[~np.isin(rows, removed)], removed[removed < next_row])
+
+    def read_vectors(self, rows: IntArray, target: FloatArray) -> None:
+        """Write the vectors of rows (n,), in ascending order, into `target` (n, dim).
+
+        Call it inside a snapshot.
+
+        Raises:
+            CorruptIndex: a vector block is missing, or fails its checksum.
+        """
+        self._blocks.read_into(rows, target)
 
     def known_ids(self, ids: Sequence[str]) -> set[str]:
         """Return those of `ids` that are in the store."""

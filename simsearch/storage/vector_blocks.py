@@ -38,22 +38,31 @@ class VectorBlocks:
                 (first_row + start, len(block), zlib.crc32(data), data),
             )
 
-    def read_between(self, first_row: int, end: int) -> tuple[IntArray, FloatArray]:
+    def rows_between(self, first_row: int, end: int) -> IntArray:
         """Return the rows from `first_row` to `end` that lie in a block with a living passage.
+
+        Raises:
+            CorruptIndex: a block is missing.
+        """
+        blocks = self._living_blocks(first_row, end)
+        rows = [np.arange(first, first + count, dtype=np.int64) for first, count in blocks]
+        return np.concatenate([np.empty(0, dtype=np.int64), *rows])
+
+    def read_into(self, rows: IntArray, target: FloatArray) -> None:
+        """Write the vectors of rows (n,), in ascending order, into `target` (n, dim).
 
         Raises:
             CorruptIndex: a block is missing, or fails its checksum.
         """
-        blocks = self._living_blocks(first_row, end)
-        count = sum(rows for _, rows in blocks)
-        row_ids = np.empty(count, dtype=np.int64)
-        vectors = np.empty((count, self._dim), dtype=np.float32)
         done = 0
-        for first, rows in blocks:
-            row_ids[done : done + rows] = np.arange(first, first + rows)
-            vectors[done : done + rows] = self._read_block(first, rows)
-            done += rows
-        return row_ids, vectors
+        while done < len(rows):
+            first, block = self._block_of(int(rows[done]))
+            upto = int(np.searchsorted(rows, first + len(block)))
+            if upto - done == len(block):
+                target[done:upto] = block
+            else:
+                target[done:upto] = block[rows[done:upto] - first]
+            done = upto
 
     def read_rows(self, rows: Sequence[int]) -> FloatArray:
         """Return the vectors of these rows, (n, dim), in order; each block is read once.

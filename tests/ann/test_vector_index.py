@@ -85,3 +85,37 @@ def test_k_below_one_is_refused(index, vectors, k):
 def test_as_many_row_ids_as_vectors_are_needed(index, vectors):
     with pytest.raises(InvalidInput, match="row ids for 2 vectors"):
         index.add(np.array([1000]), vectors[:2])
+
+
+def test_vectors_may_be_written_into_the_memory_of_the_index(index, vectors):
+    def write(target):
+        assert target.shape == (2, 16)
+        target[:] = -vectors[:2]
+
+    index.add_from(np.array([900, 901]), write)
+    assert len(index) == 502
+    rows, similarities = index.search(-vectors[1:2], 1)
+    assert (rows.tolist(), similarities[0, 0]) == ([[901]], pytest.approx(1))
+    assert index.remove(np.array([900, 5])) == 2
+    assert 900 not in index.search(-vectors[:1], 500)[0]
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, None])
+def test_a_write_that_fails_adds_nothing(index, vectors, bad):
+    def write(target):
+        target[:] = vectors[:2]
+        if bad is None:
+            raise OSError("the disk is gone")
+        target[1, 3] = bad
+
+    with pytest.raises((InvalidInput, OSError)):
+        index.add_from(np.array([900, 901]), write)
+    assert len(index) == 500
+    np.testing.assert_array_equal(index.search(vectors[:3], 1)[0].ravel(), [0, 1, 2])
+    index.add(np.array([900]), -vectors[:1])
+    assert index.search(-vectors[:1], 1)[0].tolist() == [[900]]
+
+
+def test_to_write_no_rows_is_no_change(index):
+    index.add_from(np.empty(0, dtype=np.int64), lambda target: pytest.fail("nothing to write"))
+    assert len(index) == 500
