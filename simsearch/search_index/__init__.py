@@ -8,6 +8,7 @@ from simsearch.lazy import lazy_names
 
 if TYPE_CHECKING:
     from simsearch.search_index.binding import (
+        Embedder,
         TextEncoder,
     )
     from simsearch.search_index.bulk import (
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
         evaluate_index,
         evaluate_retrieval,
         evaluate_sts,
+        pair_features,
         pair_similarities,
     )
     from simsearch.search_index.index import (
@@ -44,7 +46,7 @@ if TYPE_CHECKING:
     )
 
 _HOMES = {
-    "binding": ("TextEncoder",),
+    "binding": ("Embedder", "TextEncoder"),
     "bulk": (
         "build_index",
         "check_build",
@@ -62,6 +64,7 @@ _HOMES = {
         "evaluate_index",
         "evaluate_retrieval",
         "evaluate_sts",
+        "pair_features",
         "pair_similarities",
     ),
     "index": ("SearchIndex",),
@@ -76,6 +79,7 @@ if not TYPE_CHECKING:  # a type checker would take every name for one of the pac
     __getattr__ = lazy_names(__name__, _HOMES)
 
 __all__ = [
+    "Embedder",
     "IndexInfo",
     "LongTexts",
     "RetrievalTask",
@@ -90,6 +94,7 @@ __all__ = [
     "evaluate_index",
     "evaluate_retrieval",
     "evaluate_sts",
+    "pair_features",
     "pair_similarities",
     "refuse_known_ids",
     "remove_all_but",

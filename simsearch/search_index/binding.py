@@ -25,19 +25,24 @@ from simsearch.storage import DocumentStore
 FloatArray = npt.NDArray[np.float32]
 
 
-class TextEncoder(Protocol):
+class Embedder(Protocol):
+    """What gives texts their embeddings; all that a score needs of an encoder."""
+
+    @property
+    def dim(self) -> int: ...
+    def encode_queries(self, texts: Sequence[str]) -> FloatArray: ...
+    def encode_documents(
+        self, texts: Sequence[str], *, counts: EncodingCounts | None = None
+    ) -> FloatArray: ...
+
+
+class TextEncoder(Embedder, Protocol):
     """What an index needs of an encoder; `Encoder` is one."""
 
     @property
     def name(self) -> str: ...
     @property
-    def dim(self) -> int: ...
-    @property
     def fingerprint(self) -> str: ...
-    def encode_queries(self, texts: Sequence[str]) -> FloatArray: ...
-    def encode_documents(
-        self, texts: Sequence[str], *, counts: EncodingCounts | None = None
-    ) -> FloatArray: ...
     def split_documents(self, documents: Sequence[Document]) -> list[list[Passage]]:
         """Return each document's passages in order, which fit the window.
 

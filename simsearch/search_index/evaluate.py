@@ -12,7 +12,7 @@ from simsearch.ann import VectorIndex
 from simsearch.encoder import EncodingCounts
 from simsearch.evaluation import Qrels, RetrievalScores, pearson, score_run, spearman
 from simsearch.records import Document, ScoredPair
-from simsearch.search_index.binding import TextEncoder, fitted
+from simsearch.search_index.binding import Embedder, fitted
 from simsearch.search_index.checks import check_dim
 from simsearch.search_index.index import SearchIndex
 
@@ -34,7 +34,7 @@ class RetrievalTask:
 
 
 def evaluate_retrieval(
-    encoder: TextEncoder,
+    encoder: Embedder,
     task: RetrievalTask,
     *,
     counts: EncodingCounts | None = None,
@@ -93,19 +93,36 @@ def evaluate_index(index: SearchIndex, queries: Mapping[str, str], qrels: Qrels)
 
 
 def pair_similarities(
-    encoder: TextEncoder, first: Sequence[str], second: Sequence[str]
+    encoder: Embedder, first: Sequence[str], second: Sequence[str]
 ) -> npt.NDArray[np.float64]:
-    """Return the cosine similarity of each pair, (n,); each distinct text is encoded once."""
-    distinct = list(dict.fromkeys([*first, *second]))
-    position = {text: row for row, text in enumerate(distinct)}
-    embeddings = encoder.encode_documents(distinct).astype(np.float64)
-    left = embeddings[[position[text] for text in first]]
-    right = embeddings[[position[text] for text in second]]
+    """Return the cosine similarity of each pair, (n,)."""
+    left, right = _embed_pairs(encoder, first, second)
     similarities: npt.NDArray[np.float64] = np.einsum("nd,nd->n", left, right)
     return similarities
 
 
-def evaluate_sts(encoder: TextEncoder, pairs: Sequence[ScoredPair]) -> dict[str, float]:
+def pair_features(
+    encoder: Embedder, first: Sequence[str], second: Sequence[str]
+) -> npt.NDArray[np.float64]:
+    """Return [u; v; |u - v|] of each pair of embeddings u, v: (n, 3 dim)."""
+    left, right = _embed_pairs(encoder, first, second)
+    return np.concatenate([left, right, np.abs(left - right)], axis=1)
+
+
+def _embed_pairs(
+    encoder: Embedder, first: Sequence[str], second: Sequence[str]
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Return the embeddings of both sides, (n, dim) each; each distinct text is encoded once."""
+    distinct = list(dict.fromkeys([*first, *second]))
+    position = {text: row for row, text in enumerate(distinct)}
+    embeddings = encoder.encode_documents(distinct).astype(np.float64)
+    return (
+        embeddings[[position[text] for text in first]],
+        embeddings[[position[text] for text in second]],
+    )
+
+
+def evaluate_sts(encoder: Embedder, pairs: Sequence[ScoredPair]) -> dict[str, float]:
     """Return the correlation of cosine similarity with the given scores."""
     similarities = pair_similarities(
         encoder, [pair.sentence1 for pair in pairs], [pair.sentence2 for pair in pairs]
