@@ -2,11 +2,68 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
+from enum import StrEnum
 
 from simsearch.errors import InvalidInput
 
 AUTO = "auto"
+
+
+class OptimizerName(StrEnum):
+    """How a step follows the gradient."""
+
+    ADAMW = "adamw"
+    ADAM = "adam"
+    SGD = "sgd"  # with momentum 0.9
+
+
+class ScheduleName(StrEnum):
+    """How the learning rate falls after the warm-up: along a curve to 0, in steps, or never."""
+
+    COSINE = "cosine"
+    LINEAR = "linear"
+    STEP = "step"
+    CONSTANT = "constant"
+
+
+class Sampling(StrEnum):
+    """Which of several data sets the next batch is of: in proportion to size, or each in turn."""
+
+    PROPORTIONAL = "proportional"
+    ROUND_ROBIN = "round-robin"
+
+
+class Augmentation(StrEnum):
+    """How a text becomes another one that means much the same."""
+
+    DELETION = "deletion"
+    SWAP = "swap"
+    CROP = "crop"
+    DROPOUT = "dropout"
+
+
+class Adapt(StrEnum):
+    """How much of the pretrained network is trained, or what is added to it."""
+
+    FULL = "full"
+    LAST = "last"  # written last-N
+    GRADUAL = "gradual"
+    LORA = "lora"
+    DENSE = "dense"
+    CONV = "conv"
+
+
+class TrainingPrecision(StrEnum):
+    """The numbers that texts are embedded in while training; the weights are kept in float32."""
+
+    AUTO = "auto"
+    FP32 = "fp32"
+    BF16 = "bf16"
+
+
+_LAST = re.compile(r"last-([1-9][0-9]?)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,14 +75,33 @@ class TrainingConfig:
         epochs: passes over the training side.
         batch_size: examples per optimiser step.
         learning_rate: the peak, reached after the warm-up.
-        warmup: share of the steps in which the learning rate rises from 0; then it falls along
-            a cosine back to 0.
+        optimizer: `adamw`, `adam` or `sgd`.
+        schedule: `cosine`, `linear`, `step` or `constant`.
+        warmup: share of the steps in which the learning rate rises from 0.
+        weight_decay: of all weights but biases and normalisation, decoupled with `adamw`.
+        adapt: `full`, `last-N`, `gradual`, `lora`, `dense` or `conv`.
+        freeze: with `dense` and `conv`, leave the pretrained weights as they are.
+        layer_decay: what a layer's learning rate is multiplied by for each layer above it.
+        from_scratch: begin with random weights instead of the pretrained ones.
+        negatives: hard negatives that are mined for each pair; 0 for none.
+        negatives_window: how many of the nearest texts they are looked for among.
+        negatives_margin: a negative's similarity is at most this share below the positive's.
+        negatives_every: mine anew every so many epochs; 0 for once, with the base encoder.
+        augment: ways to make more examples of the training side.
+        sampling: of several data sets, which one the next batch is of.
         max_length: window in tokens while training and afterwards; None is the encoder's own.
         held_out: share of the examples kept for the verdict, when no evaluation data is given.
         held_out_limit: the most examples kept for it.
+        dev: share of the training side by which checkpoints are chosen, and how weights are mixed.
+        dev_limit: the most examples kept for it.
+        patience: stop after so many epochs without improvement on the dev part; None for never.
+        min_improvement: what counts as one.
+        max_forgetting: how much the general set may lose before weights are mixed.
         distractors: the most texts, beside the answers, that the held-out queries search among.
         metric: the metric that decides the verdict.
+        precision: `auto`, `fp32` or `bf16`.
         micro_batch_tokens: tokens embedded at once within a step, padding included.
+        checkpoint_minutes: the longest time of work that a kill may cost.
         seed: of the split, the order of the examples and dropout.
     """
 
@@ -33,21 +109,89 @@ class TrainingConfig:
     epochs: int | None = None
     batch_size: int | None = None
     learning_rate: float | None = None
+    optimizer: OptimizerName | str | None = None
+    schedule: ScheduleName | str | None = None
     warmup: float = 0.1
+    weight_decay: float = 0.0
+    adapt: str = "full"
+    freeze: bool = False
+    layer_decay: float = 1.0
+    from_scratch: bool = False
+    negatives: int | None = None
+    negatives_window: int = 60
+    negatives_margin: float = 0.05
+    negatives_every: int = 0
+    augment: tuple[Augmentation | str, ...] = ()
+    sampling: Sampling | str = Sampling.PROPORTIONAL
     max_length: int | None = None
     held_out: float = 0.2
     held_out_limit: int = 500
+    dev: float = 0.1
+    dev_limit: int = 100
+    patience: int | None = None
+    min_improvement: float = 0.0
+    max_forgetting: float = 0.02
     distractors: int = 5000
     metric: str | None = None
+    precision: TrainingPrecision | str = TrainingPrecision.AUTO
     micro_batch_tokens: int = 1024
+    checkpoint_minutes: float = 5.0
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "batch_size", "max_length"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise InvalidInput(f"{name} must be at least 1, got {value}")
+        for name in ("epochs", "batch_size", "max_length", "patience", "micro_batch_tokens"):
+            _check_least(name, getattr(self, name), 1)
+        for name in ("negatives", "negatives_every", "distractors", "dev_limit", "seed"):
+            _check_least(name, getattr(self, name), 0)
+        _check_least("negatives_window", self.negatives_window, self.negatives or 1)
+        _check_most("negatives", self.negatives, MOST_NEGATIVES)
         if self.learning_rate is not None and not 0 < self.learning_rate < 1:
             raise InvalidInput(f"learning_rate must be between 0 and 1, got {self.learning_rate}")
+        for name in ("warmup", "weight_decay", "negatives_margin", "dev", "max_forgetting"):
+            if not 0 <= getattr(self, name) < 1:
+                raise InvalidInput(f"{name} must be from 0 up to 1, got {getattr(self, name)}")
         if not 0 < self.held_out < 1:
             raise InvalidInput(f"held_out must be between 0 and 1, got {self.held_out}")
+        if not 0 < self.layer_decay <= 1:
+            raise InvalidInput(f"layer_decay must be above 0, at most 1, got {self.layer_decay}")
+        if not self.checkpoint_minutes > 0:
+            raise InvalidInput(f"checkpoint_minutes must be above 0, got {self.checkpoint_minutes}")
+        _check_name("optimizer", self.optimizer, OptimizerName)
+        _check_name("schedule", self.schedule, ScheduleName)
+        _check_name("sampling", self.sampling, Sampling)
+        _check_name("precision", self.precision, TrainingPrecision)
+        for name in self.augment:
+            _check_name("augmentation", name, Augmentation)
+        parse_adapt(self.adapt)
+
+
+MOST_NEGATIVES = 10
+
+
+def parse_adapt(name: str) -> tuple[Adapt, int]:
+    """Return a method of adaptation and, for `last-N`, its N, else 0.
+
+    Raises:
+        InvalidInput: there is no method of that name.
+    """
+    if found := _LAST.fullmatch(name):
+        return Adapt.LAST, int(found[1])
+    if name not in tuple(Adapt) or name == Adapt.LAST:
+        known = ", ".join("last-N" if method is Adapt.LAST else method for method in Adapt)
+        raise InvalidInput(f"no adaptation {name!r} (there are: {known})")
+    return Adapt(name), 0
+
+
+def _check_least(name: str, value: float | None, least: int) -> None:
+    if value is not None and value < least:
+        raise InvalidInput(f"{name} must be at least {least}, got {value}")
+
+
+def _check_most(name: str, value: float | None, most: int) -> None:
+    if value is not None and value > most:
+        raise InvalidInput(f"{name} must be at most {most}, got {value}")
+
+
+def _check_name(setting: str, name: str | None, known: type[StrEnum]) -> None:
+    if name is not None and name not in tuple(known):
+        raise InvalidInput(f"no {setting} {name!r} (there are: {', '.join(known)})")
