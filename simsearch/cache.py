@@ -42,12 +42,13 @@ def remembered(kind: str, files: Iterable[Path], compute: Callable[[], str]) -> 
 
 def file_sha256(path: Path) -> str:
     """Return the SHA-256 of a file's bytes in hex, remembered per file state."""
+    return remembered("sha256", [path], lambda: hash_file(path))
 
-    def compute() -> str:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
 
-    return remembered("sha256", [path], compute)
+def hash_file(path: Path) -> str:
+    """Return the SHA-256 of a file's bytes in hex, read now."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _state(files: Iterable[Path]) -> str:

@@ -36,7 +36,12 @@ CONFINED = {
     "tokenizers": ("encoder/",),
     "huggingface_hub": ("encoder/",),
     "safetensors": ("encoder/",),
-    "torch": ("encoder/torch_runtime.py", "encoder/export.py", "training/"),
+    "torch": (
+        "encoder/adaptation.py",
+        "encoder/torch_runtime.py",
+        "encoder/export.py",
+        "training/",
+    ),
     "transformers": (
         "encoder/torch_runtime.py",
         "encoder/tokenizer_conversion.py",
@@ -45,6 +50,7 @@ CONFINED = {
     "openvino": ("encoder/openvino_runtime.py",),
     "sentence_transformers": ("training/",),
     "datasets": ("training/",),
+    "peft": ("training/",),
     "matplotlib": ("training/",),
 }
 HEAVY = ("torch", "transformers", "sentence_transformers", "sklearn", "pandas", "datasets")

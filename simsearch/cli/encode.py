@@ -22,19 +22,34 @@ def similarity(
     text_b: Annotated[str, typer.Argument(metavar="TEXT_B", help="Another text.")],
     output: Output,
     encoder: EncoderName = None,
+    scorer: Annotated[
+        bool,
+        typer.Option("--scorer", help="Name the relation too, by the encoder's pair scorer."),
+    ] = False,
 ) -> None:
     """Print the cosine similarity of two texts."""
-    from simsearch.encoder import Encoder
+    from simsearch.encoder import Encoder, load_pair_scorer
     from simsearch.search_index import check_query
 
     for text in (text_a, text_b):
         check_query(text, name="text")
-    first, second = Encoder.load(encoder).encode([text_a, text_b])
-    score = float(first @ second)
+    loaded = Encoder.load(encoder)
+    pair_scorer = load_pair_scorer(loaded) if scorer else None
+    first, second = loaded.encode([text_a, text_b])
+    facts: dict[str, Any] = {"text_a": text_a, "text_b": text_b, "score": float(first @ second)}
+    likely: list[tuple[str, float]] = []
+    if pair_scorer is not None:
+        (row,) = pair_scorer.probabilities(first[None], second[None]).tolist()
+        probabilities = dict(zip(pair_scorer.classes, row, strict=True))
+        likely = sorted(probabilities.items(), key=lambda each: -each[1])
+        label, probability = likely[0]
+        facts |= {"label": label, "probability": probability, "probabilities": probabilities}
     if output.json_only:
-        output.result({"text_a": text_a, "text_b": text_b, "score": score})
-    else:
-        output.text(f"{score:.4f}")
+        output.result(facts)
+        return
+    output.text(f"{facts['score']:.4f}")
+    for label, probability in likely:
+        output.text(f"{probability:.4f}  {label}")
 
 
 @bundled

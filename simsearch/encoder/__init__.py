@@ -35,6 +35,11 @@ if TYPE_CHECKING:
         read_model_file,
         write_model_file,
     )
+    from simsearch.encoder.pair_scorer import (
+        PairScorer,
+        load_pair_scorer,
+        write_pair_scorer,
+    )
     from simsearch.encoder.pool import (
         EncoderPool,
     )
@@ -66,6 +71,11 @@ _HOMES = {
         "read_model_file",
         "write_model_file",
     ),
+    "pair_scorer": (
+        "PairScorer",
+        "load_pair_scorer",
+        "write_pair_scorer",
+    ),
     "pool": ("EncoderPool",),
     "precision": (
         "Precision",
@@ -85,14 +95,17 @@ __all__ = [
     "EncoderPool",
     "EncodingCounts",
     "ModelMoved",
+    "PairScorer",
     "Precision",
     "UnencodableText",
     "as_precision",
     "bulk_precision",
+    "load_pair_scorer",
     "pull_encoder",
     "read_model_file",
     "set_threads",
     "text_chunks",
     "truncate_embeddings",
     "write_model_file",
+    "write_pair_scorer",
 ]

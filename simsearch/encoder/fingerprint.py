@@ -11,7 +11,7 @@ from typing import Any, BinaryIO
 
 from simsearch.cache import remembered
 from simsearch.encoder.layout import Layout
-from simsearch.encoder.modules import Dense, Normalize
+from simsearch.encoder.modules import Dense, DenseConnections, Normalize, TokenConvolution
 from simsearch.encoder.tokenization import read_tokenizer
 from simsearch.errors import EncoderError
 
@@ -30,8 +30,8 @@ def fingerprint(layout: Layout) -> str:
 
     Covered are the tensors' names, shapes, types and bytes, config.json without what only tells
     where the model comes from, the tokenizer without its truncation and padding (which we set
-    ourselves), pooling and projections, window, prompts and lower-casing. The part that has to
-    read the weights is remembered for as long as no file changes.
+    ourselves), adaptations, pooling and projections, window, prompts and lower-casing. The part
+    that has to read the weights is remembered for as long as no file changes.
     """
     settings = {
         "config": {key: layout.config[key] for key in layout.config if key not in _NO_EFFECT},
@@ -45,6 +45,8 @@ def fingerprint(layout: Layout) -> str:
     # Every embedding ends in unit length; only what else follows the pooling makes a difference.
     if layout.dense:
         settings["projections"] = [_settings_of(module) for module in layout.projections]
+    if layout.adaptations:
+        settings["adaptations"] = [_settings_of(module) for module in layout.adaptations]
     if not layout.include_prompt:
         settings["include_prompt"] = False
     if layout.dim != layout.full_dim:
@@ -61,10 +63,19 @@ def _hash_files(layout: Layout) -> str:
     return digest.hexdigest()
 
 
-def _settings_of(module: Dense | Normalize) -> list[str | int | bool]:
-    if isinstance(module, Normalize):
-        return ["normalize"]
-    return ["dense", module.activation, module.in_features, module.out_features, module.bias]
+def _settings_of(
+    module: Dense | Normalize | DenseConnections | TokenConvolution,
+) -> list[str | int | bool]:
+    match module:
+        case Normalize():
+            return ["normalize"]
+        case DenseConnections():
+            return ["dense connections", module.hidden, module.layers]
+        case TokenConvolution():
+            return ["token convolution", module.hidden, module.kernel]
+        case Dense():
+            sizes = (module.in_features, module.out_features)
+            return ["dense", module.activation, *sizes, module.bias]
 
 
 def _tokenizer(path: Path) -> Any:

@@ -14,9 +14,11 @@ from typing import Any
 from simsearch.encoder.model_file import MODEL_FILE
 from simsearch.encoder.modules import (
     Dense,
+    DenseConnections,
     MissingFile,
     Normalize,
     Pooling,
+    TokenConvolution,
     read_json,
     read_modules,
 )
@@ -63,7 +65,8 @@ class Layout:
     """An encoder directory: where its files are and how its outputs become embeddings.
 
     `hidden` is the width of a token vector, `dim` that of an embedding, which may be the first
-    part of a longer one, `full_dim` wide. `include_prompt` is false where the tokens of a prompt
+    part of a longer one, `full_dim` wide. `adaptations` stand between the transformer and the
+    pooling, `projections` after it. `include_prompt` is false where the tokens of a prompt
     do not count for the embedding. `tokenizer` is None where the directory holds none in the fast
     format. `trained_dims` are the widths that the encoder says it may be cut to (Matryoshka).
     """
@@ -76,6 +79,7 @@ class Layout:
     hidden: int
     full_dim: int
     dim: int
+    adaptations: tuple[DenseConnections | TokenConvolution, ...]
     pooling: tuple[Pooling, ...]
     projections: tuple[Dense | Normalize, ...]
     max_length: int
@@ -114,8 +118,9 @@ class Layout:
 
     @property
     def tensor_files(self) -> tuple[Path, ...]:
-        """The weights, those of dense modules last."""
-        return (*self.weights, *(module.weights for module in self.dense))
+        """The weights, those of dense modules and then of adaptations last."""
+        modules = (*self.dense, *self.adaptations)
+        return (*self.weights, *(module.weights for module in modules))
 
     @property
     def files(self) -> tuple[Path, ...]:
@@ -157,6 +162,7 @@ def _read_layout(directory: Path) -> Layout:
     query_prompt = str(prompts.get("query") or "")
     document_prompt = str(prompts.get("document", prompts.get("passage")) or "")
     hidden = _width(directory, config)
+    _check_adaptations(modules.adaptations, hidden)
     width = _embedding_width(directory, hidden * len(modules.pooling), modules.projections)
     own = [directory / "config_sentence_transformers.json"]
     own.append(transformer / "sentence_bert_config.json")
@@ -169,6 +175,7 @@ def _read_layout(directory: Path) -> Layout:
         hidden=hidden,
         full_dim=width,
         dim=_cut_width(directory, settings, width),
+        adaptations=modules.adaptations,
         pooling=modules.pooling,
         projections=modules.projections,
         max_length=_max_length(limits, tokenizer_config, config),
@@ -220,6 +227,17 @@ def _width(directory: Path, config: dict[str, Any]) -> int:
         f"{directory}: config.json gives no width of a token vector ({', '.join(_WIDTHS)}); "
         "this is no text encoder"
     )
+
+
+def _check_adaptations(
+    adaptations: tuple[DenseConnections | TokenConvolution, ...], hidden: int
+) -> None:
+    for module in adaptations:
+        if module.hidden != hidden:
+            raise EncoderError(
+                f"{module.weights.parent}: hidden is {module.hidden}, "
+                f"but the token vectors of this encoder are {hidden} wide"
+            )
 
 
 def _embedding_width(

@@ -1,5 +1,8 @@
 """What comes after the transformer: the modules that an encoder directory lists in modules.json.
 
+sentence-transformers defines most of them. Two are our own and stand before the pooling, on token
+embeddings (`adaptation`).
+
 Read as data, against an allow-list. The class names in the file are dotted names which other
 tools import; here they are only compared.
 """
@@ -18,6 +21,15 @@ from simsearch.errors import EncoderError
 # name alone tells what to do.
 _PACKAGE = "sentence_transformers."
 _KNOWN = ("Transformer", "Pooling", "Dense", "Normalize")
+_OWN_PACKAGE = "simsearch."
+_OWN = ("DenseConnections", "TokenConvolution")
+_ORDER = (
+    f"expected Transformer, then {' and '.join(_OWN)} or neither, then Pooling, "
+    "then Dense and Normalize"
+)
+# Far beyond any encoder there is, as the sizes in `layout`.
+_MOST_LAYERS = 512
+_WIDEST_KERNEL = 63
 
 
 class MissingFile(EncoderError):
@@ -75,15 +87,37 @@ class Normalize:
 
 
 @dataclass(frozen=True, slots=True)
+class DenseConnections:
+    """A map of every layer's output, added to token embeddings `hidden` wide.
+
+    `layers` is the number of these outputs, that of the embeddings included.
+    """
+
+    weights: Path
+    hidden: int
+    layers: int
+
+
+@dataclass(frozen=True, slots=True)
+class TokenConvolution:
+    """A convolution over `kernel` tokens, added to token embeddings `hidden` wide."""
+
+    weights: Path
+    hidden: int
+    kernel: int
+
+
+@dataclass(frozen=True, slots=True)
 class Modules:
     """The modules of an encoder: where its transformer is, and what follows it, in order.
 
-    `pooling` has several members where a model concatenates them; where nothing is said it is the
-    mean. `include_prompt` is false where the tokens of a prompt are left out of it. `configs` are
-    the files that were read.
+    `adaptations` stand before the pooling. `pooling` has several members where a model concatenates
+    them; where nothing is said it is the mean. `include_prompt` is false where the tokens of a
+    prompt are left out of it. `configs` are the files that were read.
     """
 
     transformer: Path
+    adaptations: tuple[DenseConnections | TokenConvolution, ...]
     pooling: tuple[Pooling, ...]
     include_prompt: bool
     projections: tuple[Dense | Normalize, ...]
@@ -94,13 +128,14 @@ def read_modules(directory: Path) -> Modules:
     """Read modules.json and what it names; without it the directory is a plain transformer.
 
     Raises:
-        EncoderError: a module is not on the list, or lies outside the directory.
+        EncoderError: a module is not on the list or out of place, or lies outside the directory.
     """
     path = directory / "modules.json"
     if not path.exists():
-        return Modules(directory, (Pooling.MEAN,), True, (), ())
+        return Modules(directory, (), (Pooling.MEAN,), True, (), ())
     transformer, include_prompt = directory, True
     pooling: tuple[Pooling, ...] = (Pooling.MEAN,)
+    adaptations: list[DenseConnections | TokenConvolution] = []
     projections: list[Dense | Normalize] = []
     configs = [path]
     names: list[str] = []
@@ -114,28 +149,42 @@ def read_modules(directory: Path) -> Modules:
         elif name == "Dense":
             projections.append(_read_dense(folder))
             configs.append(folder / "config.json")
+        elif name in _OWN:
+            adaptations.append(_read_adaptation(name, folder))
+            configs.append(folder / "config.json")
         else:
             # It has no parameters; many directories name a folder for it that is not there.
             projections.append(Normalize())
         names.append(name)
-    if names[:1] != ["Transformer"] or set(names[2:]) - {"Dense", "Normalize"}:
-        raise EncoderError(
-            f"{path}: the modules are {' > '.join(names)}, "
-            "expected Transformer > Pooling, then Dense and Normalize"
-        )
-    if names[1:2] and names[1] != "Pooling":
-        raise EncoderError(f"{path}: {names[1]} stands where Pooling is expected")
-    return Modules(transformer, pooling, include_prompt, tuple(projections), tuple(configs))
+    _check_order(path, names)
+    return Modules(
+        transformer=transformer,
+        adaptations=tuple(adaptations),
+        pooling=pooling,
+        include_prompt=include_prompt,
+        projections=tuple(projections),
+        configs=tuple(configs),
+    )
+
+
+def _check_order(path: Path, names: list[str]) -> None:
+    own = [name for name in names if name in _OWN]
+    after = names[1 + len(own) :]  # pooling and what follows it
+    in_place = names[: 1 + len(own)] == ["Transformer", *own] and len(own) == len(set(own))
+    if not in_place or set(after[1:]) - {"Dense", "Normalize"} or (own and not after):
+        raise EncoderError(f"{path}: the modules are {' > '.join(names)}, {_ORDER}")
+    if after and after[0] != "Pooling":
+        raise EncoderError(f"{path}: {after[0]} stands where Pooling is expected")
 
 
 def _checked(path: Path, module: Any) -> tuple[str, Path]:
     """Return a module's name and folder, both as they may be."""
     type_name, folder = str(module.get("type")), str(module.get("path") or "")
     name = type_name.rpartition(".")[2]
-    if not type_name.startswith(_PACKAGE) or name not in _KNOWN:
-        raise EncoderError(
-            f"{path}: module {type_name!r} is not supported (supported: {', '.join(_KNOWN)})"
-        )
+    package = _OWN_PACKAGE if name in _OWN else _PACKAGE
+    if not type_name.startswith(package) or name not in (*_KNOWN, *_OWN):
+        known = ", ".join((*_KNOWN, *_OWN))
+        raise EncoderError(f"{path}: module {type_name!r} is not supported (supported: {known})")
     directory = path.parent
     if not (directory / folder).resolve().is_relative_to(directory.resolve()):
         raise EncoderError(f"{path}: module folder {folder!r} lies outside the encoder")
@@ -173,9 +222,7 @@ def _read_dense(folder: Path) -> Dense:
         raise EncoderError(
             f"{where}: activation {name!r} is not supported (supported: {', '.join(Activation)})"
         )
-    weights = folder / "model.safetensors"
-    if not weights.is_file():
-        raise MissingFile(f"{folder}: no model.safetensors (pickled weights are not read)")
+    weights = _weights(folder)
     sizes, bias = (config["in_features"], config["out_features"]), config.get("bias", True)
     if not all(isinstance(size, int) and size > 0 for size in sizes) or not isinstance(bias, bool):
         raise EncoderError(f"{where}: a size of the Dense, or whether it has a bias, is malformed")
@@ -186,6 +233,34 @@ def _read_dense(folder: Path) -> Dense:
         bias=bias,
         activation=Activation(name),
     )
+
+
+def _read_adaptation(name: str, folder: Path) -> DenseConnections | TokenConvolution:
+    where = folder / "config.json"
+    config = read_json(where)
+    weights = _weights(folder)
+    hidden = _size(where, config, "hidden")
+    if name == "DenseConnections":
+        layers = _size(where, config, "layers", most=_MOST_LAYERS + 1)
+        return DenseConnections(weights, hidden, layers)
+    kernel = _size(where, config, "kernel", most=_WIDEST_KERNEL)
+    if kernel % 2 == 0:
+        raise EncoderError(f"{where}: kernel must be odd, to have a middle, got {kernel}")
+    return TokenConvolution(weights, hidden, kernel)
+
+
+def _size(where: Path, config: dict[str, Any], name: str, *, most: int = 1 << 20) -> int:
+    size = config.get(name)
+    if type(size) is not int or not 1 <= size <= most:
+        raise EncoderError(f"{where}: {name} must be a whole number of 1..{most}, got {size!r}")
+    return size
+
+
+def _weights(folder: Path) -> Path:
+    weights = folder / "model.safetensors"
+    if not weights.is_file():
+        raise MissingFile(f"{folder}: no model.safetensors (pickled weights are not read)")
+    return weights
 
 
 def read_json(path: Path, *, optional: bool = False, kind: type = dict) -> Any:

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from transformers import AutoModel
 from transformers.models.auto.modeling_auto import MODEL_MAPPING_NAMES
 
+from simsearch.encoder.adaptation import load_adaptations
 from simsearch.encoder.layout import ENCODER_OF, Layout
 from simsearch.encoder.modules import Activation, Dense, Pooling
 from simsearch.encoder.runtime import (
@@ -140,6 +141,8 @@ class EncoderModule(nn.Module):
         config: Any = self.transformer.config
         gemma = layout.family == "gemma3_text" and config.use_bidirectional_attention
         self.gemma_window: int | None = config.sliding_window if gemma else None
+        self.adaptations = nn.ModuleList(load_adaptations(layout, config))
+        self.needs_layers = any(module.needs_layers for module in self.adaptations)
         self.pooling = layout.pooling
         self.projections = nn.Sequential(
             *(
@@ -154,11 +157,13 @@ class EncoderModule(nn.Module):
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Return sentence embeddings, token embeddings and hidden states.
 
+        Adaptations change the token embeddings; hidden states stay the transformer's own.
+
         Shape: (b, t) each -> (b, dim), (b, t, hidden), (b, layers + 1, t, hidden).
         """
         pooled = attention_mask if pooling_mask is None else pooling_mask
         outputs = self.transform(input_ids, attention_mask, hidden_states=True)
-        tokens = outputs.last_hidden_state  # (b, t, hidden)
+        tokens = self.adapt(outputs, attention_mask)
         layers = torch.stack(outputs.hidden_states, dim=1)  # (b, layers + 1, t, hidden)
         return self.embed(tokens, pooled), tokens, layers
 
@@ -173,6 +178,13 @@ class EncoderModule(nn.Module):
         return self.transformer(
             input_ids=input_ids, attention_mask=mask, output_hidden_states=hidden_states
         )
+
+    def adapt(self, outputs: Any, attention_mask: Tensor) -> Tensor:
+        """Return token embeddings from the outputs of the transformer. Shape: (b, t, hidden)."""
+        tokens: Tensor = outputs.last_hidden_state
+        for module in self.adaptations:
+            tokens = module(tokens, outputs.hidden_states, attention_mask)
+        return tokens
 
     def embed(self, tokens: Tensor, pooling_mask: Tensor) -> Tensor:
         """Return unit vectors, computed in float32 whatever the transformer runs in.
@@ -226,7 +238,8 @@ def load_transformer(layout: Layout) -> nn.Module:
 class TorchRuntime:
     """The encoder run by torch, on the CPU or a GPU; in bfloat16 if asked for.
 
-    In bfloat16 the transformer's weights and products are; pooling and what follows is float32.
+    In bfloat16 the transformer's weights and products are; adaptations, pooling and what follows
+    are float32.
     """
 
     name = "torch"
@@ -261,7 +274,8 @@ class TorchRuntime:
         if output == HIDDEN_STATES:
             layers: Tensor = self.module(ids, mask)[OUTPUTS.index(output)]
             return layers
-        tokens: Tensor = self.module.transform(ids, mask).last_hidden_state  # (b, t, hidden)
+        outputs = self.module.transform(ids, mask, hidden_states=self.module.needs_layers)
+        tokens = self.module.adapt(outputs, mask)  # (b, t, hidden)
         return tokens if output == TOKEN_EMBEDDINGS else self.module.embed(tokens, pooled)
 
 

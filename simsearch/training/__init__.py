@@ -12,6 +12,7 @@ from simsearch.lazy import lazy_names
 if TYPE_CHECKING:
     from simsearch.formats import Example
     from simsearch.training.config import TrainingConfig
+    from simsearch.training.data_check import DataCheck
     from simsearch.training.examples import (
         TrainingData,
         load_evaluation_data,
@@ -21,16 +22,19 @@ if TYPE_CHECKING:
     from simsearch.training.objectives import OBJECTIVES
     from simsearch.training.output import check_output
     from simsearch.training.report import TABLE_HEADER, before_after_table
-    from simsearch.training.run import FinetuneResult, Verdict, finetune
+    from simsearch.training.run import FinetuneResult, Verdict, finetune, inspect
+    from simsearch.training.run_file import DataSource, RunSettings, read_run_file
 
 _HOMES = {
     "config": ("TrainingConfig",),
+    "data_check": ("DataCheck",),
     "examples": ("Example", "TrainingData", "load_evaluation_data", "load_training_data"),
     "int8": ("export_int8",),
     "objectives": ("OBJECTIVES",),
     "output": ("check_output",),
     "report": ("TABLE_HEADER", "before_after_table"),
-    "run": ("FinetuneResult", "Verdict", "finetune"),
+    "run": ("FinetuneResult", "Verdict", "finetune", "inspect"),
+    "run_file": ("DataSource", "RunSettings", "read_run_file"),
 }
 if not TYPE_CHECKING:  # a type checker would take every name for one of the package
     __getattr__ = lazy_names(__name__, _HOMES)
@@ -38,8 +42,11 @@ if not TYPE_CHECKING:  # a type checker would take every name for one of the pac
 __all__ = [
     "OBJECTIVES",
     "TABLE_HEADER",
+    "DataCheck",
+    "DataSource",
     "Example",
     "FinetuneResult",
+    "RunSettings",
     "TrainingConfig",
     "TrainingData",
     "Verdict",
@@ -47,6 +54,8 @@ __all__ = [
     "check_output",
     "export_int8",
     "finetune",
+    "inspect",
     "load_evaluation_data",
     "load_training_data",
+    "read_run_file",
 ]

@@ -7,22 +7,38 @@ import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from dataclasses import replace as with_changes
 from pathlib import Path
 
 from simsearch.errors import InvalidData, InvalidInput
 from simsearch.formats import Example, ReadOptions, is_beir, read_beir, read_examples
-from simsearch.records import LabelledText, Pair, Triplet, UnlabelledText
+from simsearch.records import (
+    ClassPair,
+    LabelledPair,
+    LabelledText,
+    Pair,
+    Triplet,
+    UnlabelledText,
+)
 from simsearch.search_index import RetrievalTask
+from simsearch.training.config import AUTO
+from simsearch.training.run_file import DataSource
 
+_WITH_CLASS = ClassPair | LabelledPair
 _NOT_WORD = re.compile(r"[\W_]+")
 
 
 @dataclass(frozen=True, slots=True)
 class TrainingData:
-    """Examples of one kind, and texts that held-out queries search among beside the answers."""
+    """Examples of one kind, and texts that held-out queries search among beside the answers.
+
+    Of several data sets in a run each has a name, and its own objective.
+    """
 
     examples: Sequence[Example]
     distractors: Sequence[str] = field(default=())
+    name: str = ""
+    objective: str = AUTO
 
     @property
     def kind(self) -> type[Example]:
@@ -39,31 +55,55 @@ class TrainingData:
 
 
 def load_training_data(
-    paths: Sequence[Path],
+    sources: Sequence[DataSource],
     *,
-    split: str = "train",
     options: ReadOptions | None = None,
     on_reject: Callable[[InvalidData], None] | None = None,
-) -> TrainingData:
-    """Read example files, or one BEIR folder whose judged pairs of `split` become examples."""
-    folders = [path for path in paths if path.is_dir()]
-    if folders:
-        if len(paths) > 1:
-            raise InvalidInput("give either example files or one BEIR folder")
-        if not is_beir(folders[0]):
-            raise InvalidInput(
-                f"{folders[0]} is a directory but not a BEIR folder "
-                "(corpus.jsonl, queries.jsonl, qrels/)"
-            )
-        return _from_beir(folders[0], split)
-    examples: list[Example] = []
-    for path in paths:
-        examples.extend(read_examples(path, options or ReadOptions(), on_reject=on_reject))
-    return TrainingData(examples)
+) -> list[TrainingData]:
+    """Read example files, and BEIR folders whose judged pairs of a split become examples.
+
+    Files with examples of one kind and the same objective are one data set, each folder is one.
+    """
+    folders: list[TrainingData] = []
+    read: list[tuple[DataSource, Sequence[Example]]] = []
+    for source in sources:
+        if source.path.is_dir():
+            folders.append(_from_beir(source))
+        else:
+            examples = read_examples(source.path, options or ReadOptions(), on_reject=on_reject)
+            read.append((source, list(examples)))
+    files: list[TrainingData] = []
+    for objective in dict.fromkeys(source.objective for source, _ in read):
+        files += _by_kind([one for one in read if one[0].objective == objective], objective)
+    found = [*files, *folders]
+    return found if len(found) > 1 else [with_changes(data, name="") for data in found]
 
 
-def _from_beir(path: Path, split: str) -> TrainingData:
-    beir = read_beir(path, split)
+def _by_kind(
+    read: Sequence[tuple[DataSource, Sequence[Example]]], objective: str
+) -> list[TrainingData]:
+    """Return the examples of files as one data set for each kind, named by its files."""
+    members: defaultdict[type[Example], list[Example]] = defaultdict(list)
+    names: defaultdict[type[Example], list[str]] = defaultdict(list)
+    has_classes = any(isinstance(e, ClassPair) for _, examples in read for e in examples)
+    for source, examples in read:
+        own = _with_classes(examples) if has_classes else examples
+        if own:
+            members[type(own[0])] += own
+            names[type(own[0])].append(source.path.name)
+    return [
+        TrainingData(examples, name=" + ".join(names[kind]), objective=objective)
+        for kind, examples in members.items()
+    ]
+
+
+def _from_beir(source: DataSource) -> TrainingData:
+    if not is_beir(source.path):
+        raise InvalidInput(
+            f"{source.path} is a directory but not a BEIR folder "
+            "(corpus.jsonl, queries.jsonl, qrels/)"
+        )
+    beir = read_beir(source.path, source.split)
     contents = {document.id: document.content for document in beir.corpus}
     pairs = [
         Pair(anchor=beir.queries[query_id], positive=contents[document_id])
@@ -71,7 +111,12 @@ def _from_beir(path: Path, split: str) -> TrainingData:
         for document_id, gain in judged.items()
         if gain > 0 and document_id in contents and query_id in beir.queries
     ]
-    return TrainingData(pairs, distractors=list(contents.values()))
+    return TrainingData(
+        pairs,
+        distractors=list(contents.values()),
+        name=source.path.name,
+        objective=source.objective,
+    )
 
 
 def load_evaluation_data(
@@ -81,7 +126,7 @@ def load_evaluation_data(
     if path.is_dir():
         beir = read_beir(path, split)
         return RetrievalTask(beir.queries, beir.corpus, beir.qrels, name=f"{path.name}/{split}")
-    return list(read_examples(path, options or ReadOptions()))
+    return as_one_kind(list(read_examples(path, options or ReadOptions())))
 
 
 def texts_of(example: Example) -> tuple[str, ...]:
@@ -93,6 +138,29 @@ def texts_of(example: Example) -> tuple[str, ...]:
     if isinstance(example, LabelledText | UnlabelledText):
         return (example.text,)
     return (example.sentence1, example.sentence2)
+
+
+def class_names(examples: Iterable[Example]) -> tuple[str, ...]:
+    """Return the names of the classes that examples have, in order; none where they have none."""
+    return tuple(
+        sorted({str(e.label) for e in examples if isinstance(e, LabelledText | _WITH_CLASS)})
+    )
+
+
+def as_one_kind(examples: Sequence[Example]) -> Sequence[Example]:
+    """Return pairs of classes of which some are called 0 and 1 as what they all are."""
+    if not any(isinstance(example, ClassPair) for example in examples):
+        return examples
+    return _with_classes(examples)
+
+
+def _with_classes(examples: Sequence[Example]) -> Sequence[Example]:
+    return [
+        ClassPair(example.sentence1, example.sentence2, str(example.label))
+        if isinstance(example, LabelledPair)
+        else example
+        for example in examples
+    ]
 
 
 def fold(text: str) -> str:

@@ -23,15 +23,30 @@ from simsearch.evaluation import (
     spearman,
 )
 from simsearch.formats import Example
-from simsearch.records import Document, LabelledPair, Pair, ScoredPair, Triplet
+from simsearch.records import (
+    ClassPair,
+    Document,
+    LabelledPair,
+    LabelledText,
+    Pair,
+    ScoredPair,
+    Triplet,
+    UnlabelledText,
+)
 from simsearch.search_index import (
+    Embedder,
     RetrievalTask,
-    TextEncoder,
     evaluate_retrieval,
+    pair_features,
     pair_similarities,
 )
 
 FloatArray = npt.NDArray[np.float64]
+
+# Of the probe that tells classes of pairs apart: the most pairs it is fitted on, and the inverse
+# of its regularisation, for features of unit vectors.
+_PROBE_PAIRS = 5000
+_PROBE_C = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +68,7 @@ class HeldOut(Protocol):
     description: str
     size: int  # queries or pairs: what a difference is averaged over
 
-    def score(self, encoder: TextEncoder) -> Scores: ...
+    def score(self, encoder: Embedder) -> Scores: ...
     def compare(self, before: Scores, after: Scores) -> dict[str, Difference]: ...
 
 
@@ -71,7 +86,7 @@ class HeldOutRetrieval:
             f"{f' ({task.name})' if task.name else ''}"
         )
 
-    def score(self, encoder: TextEncoder) -> Scores:
+    def score(self, encoder: Embedder) -> Scores:
         """Search exactly and return the means, and the scores of each query."""
         scores = evaluate_retrieval(encoder, self.task)
         return Scores(scores.means(), scores.per_query)
@@ -104,7 +119,7 @@ class HeldOutPairs:
         self.deciding_metric = next(iter(self.statistics))
         self.description = f"{len(pairs):,} {'labelled' if labelled else 'scored'} pairs"
 
-    def score(self, encoder: TextEncoder) -> Scores:
+    def score(self, encoder: Embedder) -> Scores:
         """Return the statistics, and the similarity of each pair."""
         similarities = pair_similarities(encoder, self._first, self._second)
         metrics = {name: f(self._gold, similarities) for name, (f, _) in self.statistics.items()}
@@ -116,6 +131,50 @@ class HeldOutPairs:
             name: bootstrap_statistic(f, before.units[""], after.units[""], self._gold, swap=scale)
             for name, (f, scale) in self.statistics.items()
         }
+
+
+class HeldOutClasses:
+    """Pairs with a class each: how well a linear probe tells the class from the embeddings.
+
+    The probe is logistic regression on [u; v; |u - v|], fitted on pairs of the training side, for
+    each encoder anew: the decoder that was trained with one encoder says nothing of another.
+    """
+
+    deciding_metric = "accuracy"
+
+    def __init__(
+        self, pairs: Sequence[ClassPair], *, training: Sequence[ClassPair], seed: int
+    ) -> None:
+        if len({pair.label for pair in training}) < 2:
+            raise InvalidData(
+                "held-out pairs of classes need training pairs of two classes to be measured by"
+            )
+        self._training = list(training)
+        random.Random(seed).shuffle(self._training)
+        del self._training[_PROBE_PAIRS:]
+        self._pairs = list(pairs)
+        self.size = len(pairs)
+        classes = len({pair.label for pair in pairs})
+        self.description = f"{len(pairs):,} pairs of {classes} classes"
+
+    def score(self, encoder: Embedder) -> Scores:
+        """Fit the probe and return the share of pairs whose class it finds."""
+        from sklearn.linear_model import LogisticRegression
+
+        pairs = [*self._training, *self._pairs]
+        features = pair_features(
+            encoder, [pair.sentence1 for pair in pairs], [pair.sentence2 for pair in pairs]
+        )
+        labels = np.array([pair.label for pair in pairs])
+        seen = len(self._training)
+        probe = LogisticRegression(C=_PROBE_C, max_iter=1000)
+        probe.fit(features[:seen], labels[:seen])
+        right = (probe.predict(features[seen:]) == labels[seen:]).astype(np.float64)
+        return Scores({"accuracy": float(right.mean())}, {"accuracy": right})
+
+    def compare(self, before: Scores, after: Scores) -> dict[str, Difference]:
+        """Return the difference of accuracy, by paired bootstrap over the pairs."""
+        return {"accuracy": paired_bootstrap(before.units["accuracy"], after.units["accuracy"])}
 
 
 def _f1(gold: FloatArray, similarities: FloatArray) -> float:
@@ -143,11 +202,24 @@ def make_held_out(
 ) -> HeldOut:
     """Return the held-out data that examples of this kind make.
 
+    Texts with a class search for the others of it. Of pairs of classes a probe tells the class.
     Pairs and triplets become a retrieval task: each anchor searches for its positives among
     those of all held-out examples, the positives and negatives of the training side, and
     `distractors`, of which at most `distractor_limit` texts are drawn.
     """
     first = examples[0]
+    if isinstance(first, ClassPair):
+        return HeldOutClasses(
+            [example for example in examples if isinstance(example, ClassPair)],
+            training=[example for example in training if isinstance(example, ClassPair)],
+            seed=seed,
+        )
+    if isinstance(first, LabelledText):
+        return HeldOutRetrieval(_same_class([e for e in examples if isinstance(e, LabelledText)]))
+    if isinstance(first, UnlabelledText):
+        raise InvalidData(
+            "texts alone prove nothing: bring evaluation data (--eval with pairs, or a BEIR folder)"
+        )
     if isinstance(first, LabelledPair | ScoredPair):
         return HeldOutPairs([e for e in examples if isinstance(e, LabelledPair | ScoredPair)])
     answers: dict[str, list[str]] = {}
@@ -166,6 +238,21 @@ def make_held_out(
         _text_id(anchor): {_text_id(text): 1 for text in texts} for anchor, texts in answers.items()
     }
     return HeldOutRetrieval(RetrievalTask(queries, corpus, qrels, name=""))
+
+
+def _same_class(examples: Sequence[LabelledText]) -> RetrievalTask:
+    """Return the task of finding for each text the others of its class."""
+    corpus = [Document(id=_text_id(text), text=text) for text in {e.text: None for e in examples}]
+    members: dict[str, dict[str, int]] = {}
+    for example in examples:
+        members.setdefault(example.label, {})[_text_id(example.text)] = 1
+    queries, qrels = {}, {}
+    for example in examples:
+        name = _text_id(example.text)
+        others = {each: 1 for each in members[example.label] if each != name}
+        if others:
+            queries[name], qrels[name] = example.text, others
+    return RetrievalTask(queries, corpus, qrels, name="others of the same class")
 
 
 def check_metric(held_out: HeldOut, before: Scores, metric: str | None) -> str:

@@ -14,7 +14,7 @@ from simsearch.encoder.int8 import int8_directory, note_gate, write_int8
 from simsearch.errors import InvalidData
 from simsearch.files import draft_directory, install_directory
 from simsearch.formats import Example
-from simsearch.search_index import RetrievalTask, TextEncoder
+from simsearch.search_index import Embedder, RetrievalTask
 from simsearch.training.held_out import HeldOut, HeldOutRetrieval, make_held_out
 
 # The least share of fp32's figure that int8 has to reach.
@@ -67,7 +67,7 @@ def export_int8(
 
 
 def measure_int8(
-    encoder: TextEncoder, int8: TextEncoder, data: Sequence[Example] | RetrievalTask | Sequence[str]
+    encoder: Embedder, int8: Embedder, data: Sequence[Example] | RetrievalTask | Sequence[str]
 ) -> Int8Gate:
     """Measure two forms of one encoder on the same data.
 
@@ -79,7 +79,7 @@ def measure_int8(
 
 def _measurement(
     data: Sequence[Example] | RetrievalTask | Sequence[str],
-) -> Callable[[TextEncoder, TextEncoder], Int8Gate]:
+) -> Callable[[Embedder, Embedder], Int8Gate]:
     """Return what measures two forms of one encoder on this data."""
     texts = [] if isinstance(data, RetrievalTask) else [t for t in data if isinstance(t, str)]
     if texts:
@@ -108,13 +108,13 @@ def _refuse_few(number: int, told: str) -> None:
         raise InvalidData(f"{number} {told} (at least {_LEAST_TEXTS})")
 
 
-def _scores(encoder: TextEncoder, int8: TextEncoder, *, held_out: HeldOut) -> Int8Gate:
+def _scores(encoder: Embedder, int8: Embedder, *, held_out: HeldOut) -> Int8Gate:
     metric = held_out.deciding_metric
     before, after = held_out.score(encoder), held_out.score(int8)
     return Int8Gate(metric, before.metrics[metric], after.metrics[metric], held_out.description)
 
 
-def _neighbours(encoder: TextEncoder, int8: TextEncoder, *, texts: Sequence[str]) -> Int8Gate:
+def _neighbours(encoder: Embedder, int8: Embedder, *, texts: Sequence[str]) -> Int8Gate:
     same = 0
     for one, other in zip(_nearest(encoder, texts), _nearest(int8, texts), strict=True):
         same += len(one & other)
@@ -122,7 +122,7 @@ def _neighbours(encoder: TextEncoder, int8: TextEncoder, *, texts: Sequence[str]
     return Int8Gate(OVERLAP, 1.0, overlap, f"{len(texts):,} texts")
 
 
-def _nearest(encoder: TextEncoder, texts: Sequence[str]) -> list[set[int]]:
+def _nearest(encoder: Embedder, texts: Sequence[str]) -> list[set[int]]:
     """Return for each text the ten nearest others."""
     vectors = encoder.encode_documents(texts)
     index = VectorIndex(encoder.dim)

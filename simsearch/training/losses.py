@@ -1,17 +1,40 @@
 """The losses that the library does not have, or not in the form that is needed here.
 
-Each is called as the library's are, `compute_loss_from_embeddings(embeddings, labels)` with one
-tensor (b, dim) per column of texts, and returns the mean over the batch, a tensor ().
-s(u, v) is the cosine similarity of u and v.
+Each is a module called with one tensor (b, dim) per column of texts and a target, and returns the
+mean over the batch, a tensor (). s(u, v) is the cosine similarity of u and v.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import cosine_similarity, cross_entropy, margin_ranking_loss
+from torch.nn.functional import cosine_similarity, cross_entropy, margin_ranking_loss, normalize
+
+
+class InBatchLoss(nn.Module):
+    """-log exp(s(a,p)/t) / sum over candidates x of exp(s(a,x)/t): InfoNCE.
+
+    van den Oord, Li & Vinyals 2018. The candidates of an anchor are the texts of the whole batch,
+    less those that the target leaves out: other texts known to answer it, and second copies.
+    """
+
+    def __init__(self, temperature: float) -> None:
+        super().__init__()
+        self.temperature = temperature
+
+    def forward(self, columns: Sequence[Tensor], left_out: Tensor) -> Tensor:
+        """Return the loss; the first b candidates are the anchors' positives, in order.
+
+        Shape: anchors (b, dim), candidates (n, dim); `left_out` (b, n) is true where a candidate
+        does not count.
+        """
+        anchors, candidates = columns
+        similarities = normalize(anchors, dim=-1) @ normalize(candidates, dim=-1).T  # (b, n)
+        logits = (similarities / self.temperature).masked_fill(left_out, -torch.inf)
+        return cross_entropy(logits, torch.arange(len(anchors), device=logits.device))
 
 
 def pair_features(first: Tensor, second: Tensor) -> Tensor:
@@ -32,10 +55,10 @@ class SoftmaxPairLoss(nn.Module):
         super().__init__()
         self.decoder = nn.Linear(3 * dim, classes)
 
-    def compute_loss_from_embeddings(self, embeddings: Sequence[Tensor], labels: Tensor) -> Tensor:
-        """Return the loss of pairs; `labels` (b,) are the numbers of their classes."""
-        first, second = embeddings
-        return cross_entropy(self.decoder(pair_features(first, second)), labels.view(-1))
+    def forward(self, columns: Sequence[Tensor], classes: Tensor) -> Tensor:
+        """Return the loss of pairs; `classes` (b,) are the numbers of their classes."""
+        first, second = columns
+        return cross_entropy(self.decoder(pair_features(first, second)), classes)
 
 
 class TripletSoftmaxLoss(nn.Module):
@@ -48,9 +71,9 @@ class TripletSoftmaxLoss(nn.Module):
         super().__init__()
         self.temperature = temperature
 
-    def compute_loss_from_embeddings(self, embeddings: Sequence[Tensor], labels: Tensor) -> Tensor:
-        """Return the loss of triplets; `labels` are not looked at."""
-        anchor, positive, negative = embeddings
+    def forward(self, columns: Sequence[Tensor], _: Tensor) -> Tensor:
+        """Return the loss of triplets, whose target is not looked at."""
+        anchor, positive, negative = columns
         near, far = cosine_similarity(anchor, positive), cosine_similarity(anchor, negative)
         logits = torch.stack([near, far], dim=-1) / self.temperature  # (b, 2)
         return cross_entropy(logits, torch.zeros_like(near, dtype=torch.int64))
@@ -63,8 +86,21 @@ class TripletMarginRankingLoss(nn.Module):
         super().__init__()
         self.margin = margin
 
-    def compute_loss_from_embeddings(self, embeddings: Sequence[Tensor], labels: Tensor) -> Tensor:
-        """Return the loss of triplets; `labels` are not looked at."""
-        anchor, positive, negative = embeddings
+    def forward(self, columns: Sequence[Tensor], _: Tensor) -> Tensor:
+        """Return the loss of triplets, whose target is not looked at."""
+        anchor, positive, negative = columns
         near, far = cosine_similarity(anchor, positive), cosine_similarity(anchor, negative)
         return margin_ranking_loss(near, far, torch.ones_like(near), margin=self.margin)
+
+
+class LibraryLoss(nn.Module):
+    """A loss of sentence-transformers, called as ours are. It has no weights of its own."""
+
+    def __init__(self, loss: Any) -> None:
+        super().__init__()
+        self._compute = loss.compute_loss_from_embeddings
+
+    def forward(self, columns: Sequence[Tensor], labels: Tensor) -> Tensor:
+        """Return what the library computes of embeddings and labels (b,)."""
+        value: Tensor = self._compute(list(columns), labels)
+        return value

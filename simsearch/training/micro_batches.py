@@ -1,104 +1,144 @@
-"""How a loss obtains its embeddings: each distinct text once, in short batches of like length.
+"""One batch through the encoder and back: each distinct text once, in short batches of like length.
 
-A step of the library pads every text of a column to the longest and embeds all of them at once.
-On a CPU most of that is padding, and products too large for the cache: embedding the batch in
-length-sorted micro-batches gives the same gradients in a quarter of the time (docs/log.md,
-2026-11-22). The graph of all micro-batches is kept, so that any loss over the batch works.
+Padding every text of a column to the longest and embedding all of them at once is mostly padding
+on a CPU, and products too large for the cache. Micro-batches of like length give the same gradients
+in a quarter of the time (docs/log.md, 2026-11-22). A loss sees the embeddings of the whole batch,
+so any loss over a batch works.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import math
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
+from sentence_transformers import SentenceTransformer
 from torch import Tensor, nn
 
-from simsearch.encoder.batching import token_budget_batches
-from simsearch.errors import EncoderError
+from simsearch.encoder.batching import IntArray, pad, token_budget_batches
+from simsearch.training.workers import Workers
+
+# Tokens of a batch up to which the graph of all its micro-batches is kept until the backward pass,
+# some 0.5 MB for each token of MiniLM. A larger batch is embedded twice instead.
+KEPT_TOKENS = 16 * 1024
 
 
-class MicroBatchedLoss(nn.Module):
-    """A loss of the library, with embeddings obtained in micro-batches of `budget` tokens.
+@dataclass(frozen=True, slots=True)
+class TokenizedInput:
+    """What the encoder is given of one text: `ids` (t,), of which the first `prompt` tokens, if
+    any, do not count for the embedding."""
 
-    With `dim` it is the loss of the embeddings as they are used: cut to it, of unit length again.
+    ids: IntArray
+    prompt: int = 0
+
+
+class MicroBatches:
+    """Embeds the texts of a batch in micro-batches of `budget` tokens, and leads gradients back.
+
+    Every micro-batch draws its dropout from a seed of its own, so a step can be repeated: after a
+    kill, and where a batch is too large for its graph to be kept. Then it is embedded once without
+    a graph, and once more, a micro-batch at a time, when the gradient of its embeddings is known
+    (Gao et al. 2021, GradCache). Of several workers each embeds every so many micro-batches.
     """
 
     def __init__(
-        self, model: nn.Module, loss: Any, *, budget: int, pad_id: int, dim: int | None = None
+        self,
+        model: SentenceTransformer,
+        *,
+        budget: int,
+        pad_id: int,
+        workers: Workers | None = None,
+        kept_tokens: int = KEPT_TOKENS,
     ) -> None:
-        super().__init__()
         self.model = model
-        self.loss = loss
         self.budget = budget
         self.pad_id = pad_id
-        self.dim = dim
+        self.workers = workers or Workers()
+        self.kept_tokens = kept_tokens
 
-    def forward(self, sentence_features: Iterable[Mapping[str, Any]], labels: Tensor) -> Tensor:
-        """Return the loss of one batch; the features are those of the library's collator."""
-        columns = list(sentence_features)
-        embeddings = embed_columns(self.model, columns, budget=self.budget, pad_id=self.pad_id)
-        if self.dim is not None:
-            embeddings = [nn.functional.normalize(rows[:, : self.dim]) for rows in embeddings]
-        value: Tensor = self.loss.compute_loss_from_embeddings(embeddings, labels)
-        if not torch.isfinite(value):
-            raise EncoderError("the loss is not finite; training stopped (lower --learning-rate)")
-        return value
+    def embed(self, texts: Sequence[TokenizedInput]) -> Tensor:
+        """Return embeddings of unit length without a gradient, (n, dim), in order."""
+        with torch.inference_mode():
+            parts = [(rows, self._forward(texts, rows)) for rows in self._split(texts)]
+        return self._in_order(parts, len(texts))
 
+    def backward(
+        self,
+        texts: Sequence[TokenizedInput],
+        loss: Callable[[Tensor], Tensor],
+        *,
+        seed: int,
+    ) -> float:
+        """Add the gradients of a loss of all embeddings, (n, dim), to the weights; return the loss.
 
-def embed_columns(
-    model: nn.Module, columns: list[Mapping[str, Any]], *, budget: int, pad_id: int
-) -> list[Tensor]:
-    """Return one tensor of sentence embeddings (b, dim) per column of padded features.
+        A loss that is not finite is returned as it is, and leads nothing back.
+        """
+        batches = self._split(texts)
+        own = range(self.workers.rank, len(batches), self.workers.count)
+        keep = sum(len(text.ids) for text in texts) <= self.kept_tokens
+        parts: list[tuple[IntArray, Tensor]] = []
+        with nullcontext() if keep else torch.no_grad():
+            for number in own:
+                torch.manual_seed(seed + number)
+                parts.append((batches[number], self._forward(texts, batches[number])))
+        whole = self._in_order([(rows, part.detach()) for rows, part in parts], len(texts))
+        embeddings = self.workers.sum(whole).requires_grad_()
+        value = loss(embeddings)
+        result = value.item()
+        if not math.isfinite(result):
+            return result
+        torch.autograd.backward(value)
+        gradient = embeddings.grad
+        if gradient is None:  # the loss does not depend on them
+            return result
+        for number, (rows, part) in zip(own, parts, strict=True):
+            if not keep:
+                torch.manual_seed(seed + number)
+                part = self._forward(texts, rows)
+            if part.requires_grad:  # of an encoder that is frozen as a whole, nothing does
+                torch.autograd.backward(part, gradient[torch.from_numpy(rows).to(gradient.device)])
+        return result
 
-    Equal rows, in one column or several, are embedded once.
-    """
-    # By the length of the prompt, which some models leave out of pooling: texts, and embeddings.
-    groups: dict[int, dict[bytes, Tensor]] = {}
-    keys: list[tuple[int, list[bytes]]] = []
-    for column in columns:
-        prompt = _prompt_length(column)
-        rows = _unpadded(column)
-        names = [row.numpy(force=True).tobytes() for row in rows]
-        groups.setdefault(prompt, {}).update(zip(names, rows, strict=True))
-        keys.append((prompt, names))
-    embeddings = {
-        prompt: _embed(model, list(texts.values()), budget, pad_id, prompt)  # (distinct, dim)
-        for prompt, texts in groups.items()
-    }
-    position = {
-        prompt: {name: number for number, name in enumerate(texts)}
-        for prompt, texts in groups.items()
-    }
-    return [
-        embeddings[prompt][[position[prompt][name] for name in names]] for prompt, names in keys
-    ]
+    def _split(self, texts: Sequence[TokenizedInput]) -> list[IntArray]:
+        """Return positions of texts of like length; those with and without a prompt apart."""
+        batches = []
+        for prompt in sorted({text.prompt for text in texts}):
+            rows = np.array([row for row, text in enumerate(texts) if text.prompt == prompt])
+            lengths = [len(texts[row].ids) for row in rows]
+            batches += [rows[part] for part in token_budget_batches(lengths, self.budget)]
+        return batches
 
+    def _forward(self, texts: Sequence[TokenizedInput], rows: IntArray) -> Tensor:
+        """Return the embeddings of one micro-batch, (b, dim), in float32."""
+        ids = [texts[row].ids for row in rows]
+        device = self.model.device
+        features: dict[str, Any] = {
+            "input_ids": torch.from_numpy(pad(ids, value=self.pad_id)).to(device),  # (b, t)
+            "attention_mask": torch.from_numpy(pad([np.ones_like(row) for row in ids])).to(device),
+            "modality": "text",
+        }
+        if texts[rows[0]].prompt:
+            features["prompt_length"] = texts[rows[0]].prompt
+        first, *others = self.model
+        features = first(features)
+        # What follows the transformer is computed in float32, whatever that is computed in.
+        features["token_embeddings"] = features["token_embeddings"].float()
+        if "all_layer_embeddings" in features:
+            layers = features["all_layer_embeddings"]
+            features["all_layer_embeddings"] = tuple(layer.float() for layer in layers)
+        for module in others:
+            features = module(features)
+        embeddings: Tensor = features["sentence_embedding"][:, : self.model.truncate_dim]
+        return nn.functional.normalize(embeddings, dim=-1)
 
-def _prompt_length(column: Mapping[str, Any]) -> int:
-    length = column.get("prompt_length", 0)
-    return int(length.flatten()[0]) if isinstance(length, Tensor) else int(length)
-
-
-def _unpadded(column: Mapping[str, Any]) -> list[Tensor]:
-    ids, mask = column["input_ids"], column["attention_mask"].bool()  # (b, t)
-    return [row[keep] for row, keep in zip(ids, mask, strict=True)]
-
-
-def _embed(
-    model: nn.Module, texts: list[Tensor], budget: int, pad_id: int, prompt_length: int
-) -> Tensor:
-    order: list[int] = []
-    parts: list[Tensor] = []
-    for batch in token_budget_batches([len(text) for text in texts], budget):
-        rows = [texts[position] for position in batch]
-        ids = nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=pad_id)  # (b, t)
-        mask = nn.utils.rnn.pad_sequence([torch.ones_like(row) for row in rows], batch_first=True)
-        features = {"input_ids": ids, "attention_mask": mask, "modality": "text"}
-        if prompt_length:
-            features["prompt_length"] = prompt_length
-        parts.append(model(features)["sentence_embedding"])  # (b, dim)
-        order.extend(batch.tolist())
-    inverse = torch.empty(len(order), dtype=torch.int64)
-    inverse[torch.tensor(order)] = torch.arange(len(order))
-    return torch.cat(parts)[inverse.to(parts[0].device)]
+    def _in_order(self, parts: Iterable[tuple[IntArray, Tensor]], count: int) -> Tensor:
+        """Return the rows of all parts in order, (count, dim); rows that are in none are 0."""
+        dim = self.model.get_embedding_dimension()
+        whole = torch.zeros(count, dim, device=self.model.device)
+        for rows, part in parts:
+            whole[torch.from_numpy(rows).to(part.device)] = part
+        return whole

@@ -8,23 +8,40 @@ from typing import Any
 
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.losses import (
+    BatchHardTripletLoss,
+    BatchHardTripletLossDistanceFunction,
     ContrastiveLoss,
     CoSENTLoss,
-    MultipleNegativesRankingLoss,
     SiameseDistanceMetric,
     TripletDistanceMetric,
     TripletLoss,
 )
-from sentence_transformers.sentence_transformer.training_args import BatchSamplers
+from torch import nn
 
 from simsearch.errors import InvalidData, InvalidInput
 from simsearch.formats import Example
-from simsearch.records import LabelledPair, Pair, ScoredPair, Triplet
-from simsearch.training.config import AUTO
+from simsearch.records import (
+    ClassPair,
+    LabelledPair,
+    LabelledText,
+    Pair,
+    ScoredPair,
+    Triplet,
+    UnlabelledText,
+)
+from simsearch.training.config import AUTO, OptimizerName, ScheduleName
+from simsearch.training.losses import (
+    InBatchLoss,
+    LibraryLoss,
+    SoftmaxPairLoss,
+    TripletMarginRankingLoss,
+    TripletSoftmaxLoss,
+)
 
 TEMPERATURE = 0.05
 CONTRASTIVE_MARGIN = 0.5
 TRIPLET_MARGIN = 0.2
+_SGD_RATE = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,43 +49,81 @@ class Objective:
     """What a run minimises.
 
     u, v are the embeddings of two texts by the same encoder, s(u, v) their cosine similarity and
-    d = 1 - s their distance.
+    d = 1 - s their distance. `make_loss` is called with the model and the number of classes, 0
+    where there are none.
     """
 
     name: str
     formula: str
     source: str
     takes: tuple[type[Example], ...]
-    make_loss: Callable[[SentenceTransformer], Any]
-    epochs: int
-    batch_size: int
-    learning_rate: float
-    # A text twice in a batch would be its own negative.
-    sampler: BatchSamplers = BatchSamplers.BATCH_SAMPLER
+    make_loss: Callable[[SentenceTransformer, int], nn.Module]
+    epochs: int = 2
+    batch_size: int = 32
+    learning_rate: float = 5e-5
+    optimizer: OptimizerName = OptimizerName.ADAMW
+    schedule: ScheduleName = ScheduleName.COSINE
+    # Each text's negatives are the others of its batch, where it is not itself an answer.
+    in_batch: bool = False
+    # Batches hold two texts at least of each class that is in them.
+    by_class: bool = False
+    # Hard negatives that are mined for a pair, if nothing else is asked for.
+    negatives: int = 0
+
+    def rate_with(self, optimizer: OptimizerName) -> float:
+        """Return the peak learning rate: SGD takes the gradient as long as it is."""
+        return _SGD_RATE if optimizer is OptimizerName.SGD else self.learning_rate
 
 
-def _in_batch(model: SentenceTransformer) -> Any:
-    return MultipleNegativesRankingLoss(model, scale=1 / TEMPERATURE)
+def _in_batch(_: SentenceTransformer, __: int) -> nn.Module:
+    return InBatchLoss(TEMPERATURE)
 
 
-def _contrastive(model: SentenceTransformer) -> Any:
-    return ContrastiveLoss(
-        model,
-        distance_metric=SiameseDistanceMetric.COSINE_DISTANCE,
-        margin=CONTRASTIVE_MARGIN,
+def _contrastive(model: SentenceTransformer, _: int) -> nn.Module:
+    return LibraryLoss(
+        ContrastiveLoss(
+            model,
+            distance_metric=SiameseDistanceMetric.COSINE_DISTANCE,
+            margin=CONTRASTIVE_MARGIN,
+        )
     )
 
 
-def _cosine(model: SentenceTransformer) -> Any:
-    return CoSENTLoss(model, scale=1 / TEMPERATURE)
+def _cosine(model: SentenceTransformer, _: int) -> nn.Module:
+    return LibraryLoss(CoSENTLoss(model, scale=1 / TEMPERATURE))
 
 
-def _triplet_hinge(model: SentenceTransformer) -> Any:
-    return TripletLoss(
-        model, distance_metric=TripletDistanceMetric.COSINE, triplet_margin=TRIPLET_MARGIN
+def _softmax(model: SentenceTransformer, classes: int) -> nn.Module:
+    return SoftmaxPairLoss(model.get_embedding_dimension(), classes)
+
+
+def _triplet_hinge(model: SentenceTransformer, _: int) -> nn.Module:
+    return LibraryLoss(
+        TripletLoss(
+            model, distance_metric=TripletDistanceMetric.COSINE, triplet_margin=TRIPLET_MARGIN
+        )
     )
 
 
+def _triplet_softmax(_: SentenceTransformer, __: int) -> nn.Module:
+    return TripletSoftmaxLoss(TEMPERATURE)
+
+
+def _triplet_margin_ranking(_: SentenceTransformer, __: int) -> nn.Module:
+    return TripletMarginRankingLoss(TRIPLET_MARGIN)
+
+
+def _batch_hard(model: SentenceTransformer, _: int) -> nn.Module:
+    return LibraryLoss(
+        BatchHardTripletLoss(
+            model,
+            distance_metric=BatchHardTripletLossDistanceFunction.cosine_distance,
+            margin=TRIPLET_MARGIN,
+        )
+    )
+
+
+# The first that takes a kind of examples is the one that `auto` chooses for it.
 _ALL = (
     Objective(
         name="in-batch",
@@ -76,10 +131,8 @@ _ALL = (
         source="van den Oord et al. 2018 (InfoNCE); Henderson et al. 2017",
         takes=(Pair, Triplet),
         make_loss=_in_batch,
-        epochs=2,
-        batch_size=32,
-        learning_rate=5e-5,
-        sampler=BatchSamplers.NO_DUPLICATES,
+        in_batch=True,
+        negatives=1,
     ),
     Objective(
         name="contrastive",
@@ -87,9 +140,13 @@ _ALL = (
         source="Hadsell, Chopra & LeCun 2006",
         takes=(LabelledPair,),
         make_loss=_contrastive,
-        epochs=2,
-        batch_size=32,
-        learning_rate=5e-5,
+    ),
+    Objective(
+        name="softmax",
+        formula="cross-entropy of softmax(W [u; v; |u - v|] + b) to the class of the pair",
+        source="Reimers & Gurevych 2019 (SBERT)",
+        takes=(ClassPair, LabelledPair),
+        make_loss=_softmax,
     ),
     Objective(
         name="cosine",
@@ -97,19 +154,46 @@ _ALL = (
         source="CoSENT (Su 2022)",
         takes=(ScoredPair,),
         make_loss=_cosine,
-        epochs=2,
-        batch_size=32,
-        learning_rate=5e-5,
     ),
     Objective(
         name="triplet-hinge",
         formula="max(0, d(a,p) - d(a,n) + m)",
         source="Schroff, Kalenichenko & Philbin 2015 (FaceNet)",
-        takes=(Triplet,),
+        takes=(Triplet, Pair),
         make_loss=_triplet_hinge,
-        epochs=2,
-        batch_size=32,
-        learning_rate=5e-5,
+        negatives=1,
+    ),
+    Objective(
+        name="triplet-softmax",
+        formula="-log exp(s(a,p)/t) / (exp(s(a,p)/t) + exp(s(a,n)/t))",
+        source="Hoffer & Ailon 2015, with cross-entropy",
+        takes=(Triplet, Pair),
+        make_loss=_triplet_softmax,
+        negatives=1,
+    ),
+    Objective(
+        name="triplet-margin-ranking",
+        formula="max(0, m - (s(a,p) - s(a,n)))",
+        source="Herbrich, Graepel & Obermayer 2000, on similarities",
+        takes=(Triplet, Pair),
+        make_loss=_triplet_margin_ranking,
+        negatives=1,
+    ),
+    Objective(
+        name="batch-hard",
+        formula="max(0, max d(a,p) - min d(a,n) + m), p of a's class in the batch, n of the others",
+        source="Hermans, Beyer & Leibe 2017",
+        takes=(LabelledText,),
+        make_loss=_batch_hard,
+        by_class=True,
+    ),
+    Objective(
+        name="unlabelled",
+        formula="in-batch, with a text under two dropout masks as anchor and positive",
+        source="Gao, Yao & Chen 2021 (SimCSE)",
+        takes=(UnlabelledText, LabelledText),
+        make_loss=_in_batch,
+        in_batch=True,
     ),
 )
 OBJECTIVES: dict[str, Objective] = {objective.name: objective for objective in _ALL}

@@ -2,27 +2,54 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
+import shutil
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from simsearch.encoder import MODEL_FILE
-from simsearch.errors import AlreadyExists
-from simsearch.files import check_free, occupied
+from simsearch.errors import AlreadyExists, InvalidInput
+from simsearch.files import (
+    check_free,
+    occupied,
+    remove_directory,
+    replace_text,
+    translated_os_errors,
+)
+from simsearch.storage import writer_lock
 
 RUN = "run"
+PLAN = "plan.json"
+LOCK = "LOCK"
 
 
-def check_output(output: Path, *, replace: bool) -> None:
+def check_output(output: Path, *, replace: bool, resume: bool = False) -> None:
     """Refuse a model directory that cannot be made.
 
     Raises:
-        AlreadyExists: it is there and `replace` is false, or it is no model directory.
+        AlreadyExists: it is there and `replace` is false, or it is no model directory; or a run
+            for it was cut short, and neither `replace` nor `resume` says what is to become of it.
+        IndexLocked: a run for it goes on in another process.
     """
+    work = working_directory(output)
+    if resume and occupied(output) and not replace and not _cut_short(work):
+        raise AlreadyExists(f"{output} is finished: there is nothing to resume (or --replace it)")
     check_free(output, replace=replace)
     for place in (output, place_of(output, kept=False)):
         if occupied(place) and not _is_model(place):
             raise AlreadyExists(
                 f"{place} exists and is no model directory, which is never replaced"
             )
+    if occupied(work) and not _is_run(work):
+        raise AlreadyExists(f"{work} exists and is no run of ours, which is never replaced")
+    if _cut_short(work) and not (resume or replace):
+        with writer_lock(work / LOCK, budget=0.0):
+            pass  # it was cut short, and does not go on in another process
+        raise AlreadyExists(
+            f"{work} holds a run that was cut short (--resume goes on with it, --replace begins "
+            "anew)"
+        )
 
 
 def place_of(output: Path, *, kept: bool) -> Path:
@@ -30,6 +57,79 @@ def place_of(output: Path, *, kept: bool) -> Path:
     if kept or not (output / MODEL_FILE).is_file():
         return output
     return output.with_name(f"{output.name}.rejected")
+
+
+def working_directory(output: Path) -> Path:
+    """Return where the checkpoints of a run lie while it goes on."""
+    return output.with_name(f"{output.name}.training")
+
+
+@contextlib.contextmanager
+def working(output: Path, *, identity: Mapping[str, str], resume: bool) -> Iterator[Path]:
+    """Give the working directory of a run, new or taken up; it is deleted when the run is done.
+
+    After an error or an interrupt it stays, if it holds a checkpoint.
+
+    Raises:
+        InvalidInput: the run to be resumed is another one; the message names what differs.
+        IndexLocked: another process is at it.
+    """
+    work = working_directory(output)
+    with translated_os_errors(work):
+        work.mkdir(parents=True, exist_ok=True, mode=0o700)
+        with writer_lock(work / LOCK, budget=0.0):
+            if resume and _cut_short(work):
+                _refuse_another(work, identity)
+            else:
+                _clear(work)
+                replace_text(work / PLAN, json.dumps(identity, indent=2) + "\n")
+            try:
+                yield work
+            except BaseException:
+                if not _cut_short(work):
+                    remove_directory(work)
+                raise
+            remove_directory(work)
+
+
+def _refuse_another(work: Path, identity: Mapping[str, str]) -> None:
+    try:
+        before = json.loads((work / PLAN).read_text(encoding="utf-8"))
+    except ValueError:
+        before = {}
+    differs = [key for key in {**identity, **before} if before.get(key) != identity.get(key)]
+    if differs:
+        shown = "; ".join(
+            f"{key}: was {before.get(key, 'none')}, is {identity.get(key, 'none')}"
+            for key in differs[:4]
+        )
+        raise InvalidInput(
+            f"{work} holds another run ({shown}); give the same settings and data, or --replace"
+        )
+
+
+def _cut_short(work: Path) -> bool:
+    """Whether a run left a checkpoint, whole or not, that it could be resumed from."""
+    return any(work.glob("step-*"))
+
+
+def _is_run(work: Path) -> bool:
+    """Whether a directory holds a run, be it one that was killed before its plan was written."""
+    if work.is_symlink() or not work.is_dir():
+        return False
+    return (work / PLAN).is_file() or all(
+        entry.name == LOCK or entry.name.startswith(f".{PLAN}.draft-") for entry in work.iterdir()
+    )
+
+
+def _clear(work: Path) -> None:
+    for entry in work.iterdir():
+        if entry.name in (LOCK, PLAN):  # what makes it a run, should it be killed here
+            continue
+        if entry.is_dir() and not entry.is_symlink():
+            shutil.rmtree(entry)
+        else:
+            entry.unlink()
 
 
 def _is_model(path: Path) -> bool:

@@ -169,3 +169,97 @@ def test_a_bad_row_stops_and_names_its_line(
     outcome = run("finetune", "-", "-o", tmp_path / "model")
     assert outcome.refusal(3) == "stdin:4: field 'positive' is empty"
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_dry_run_says_what_is_found_and_writes_nothing(
+    run: Run, pairs: Path, tmp_path: Path, tiny_encoder_dir: Path
+) -> None:
+    target = tmp_path / "model"
+    outcome = run("finetune", pairs, "-o", target, "--encoder", tiny_encoder_dir, "--dry-run")
+    assert outcome.code == 0
+    assert "36 rows of anchor, positive: two texts that belong together" in outcome.out
+    assert "objective in-batch: chosen for Pair examples" in outcome.out
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_dry_run_as_json_is_one_object_for_each_data_set(
+    run: Run, write: Write, tiny_encoder_dir: Path
+) -> None:
+    alone = write(
+        "pairs.jsonl", jsonl([{"anchor": f"my {n}", "positive": f"the {n}"} for n in range(20)])
+    )
+    scored = write(
+        "scored.jsonl",
+        jsonl([{"sentence1": f"a {n}", "sentence2": f"b {n}", "score": n} for n in range(20)]),
+    )
+    named = ["--encoder", tiny_encoder_dir, "--dry-run", "--json"]
+    outcome = run("finetune", scored, alone, *named)
+    kinds = [json.loads(line)["kind"] for line in outcome.out.splitlines()]
+    assert (outcome.code, kinds) == (0, ["ScoredPair", "Pair"])
+
+
+def test_settings_come_from_a_file_and_flags_go_before_it(
+    run: Run, pairs: Path, write: Write, tmp_path: Path, tiny_encoder_dir: Path
+) -> None:
+    settings = write(
+        "run.toml",
+        f'data = ["{pairs}"]\nencoder = "{tiny_encoder_dir}"\n'
+        "epochs = 3\nbatch_size = 8\nseed = 4\nlearning_rate = 1e-12\n",
+    )
+    outcome = run("finetune", "--config", settings, "-o", tmp_path / "model", "--epochs", "1")
+    assert (outcome.code, outcome.out.splitlines()[-1]) == (1, "verdict: reject")
+    written = (tmp_path / "model" / "run" / "config.toml").read_text(encoding="utf-8")
+    lines = written.splitlines()
+    assert {"epochs = 1", "batch_size = 8", "seed = 4", 'objective = "auto"'} <= set(lines)
+    again = run(
+        "finetune", "--config", tmp_path / "model/run/config.toml", "-o", tmp_path / "again"
+    )
+    assert again.code == 1
+    assert (tmp_path / "again/run/config.toml").read_text(encoding="utf-8") == written
+
+
+def test_an_unknown_setting_is_refused_with_a_near_one(
+    run: Run, write: Write, tmp_path: Path
+) -> None:
+    settings = write("run.toml", "epoch = 3\n")
+    outcome = run("finetune", "--config", settings, "-o", tmp_path / "model")
+    assert outcome.refusal(2) == f"{settings}: unknown key 'epoch' (did you mean 'epochs'?)"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["-o", "model"], "there is no training data (name files, or give them in --config)"),
+        (["pairs.jsonl"], "where is the model to go? (-o MODEL_DIR)"),
+        (["pairs.jsonl", "-o", "m", "--adapt", "last-0"], "no adaptation 'last-0'"),
+        (["pairs.jsonl", "-o", "m", "--augment", "noise"], "no augmentation 'noise'"),
+        (["pairs.jsonl", "-o", "m", "--optimizer", "lion"], "no optimizer 'lion'"),
+        (["pairs.jsonl", "-o", "m", "--negatives", "11"], "negatives must be at most 10, got 11"),
+    ],
+)
+def test_a_request_that_makes_no_sense_is_refused(
+    run: Run, arguments: list[str], message: str
+) -> None:
+    assert run("finetune", *arguments).refusal(2).startswith(message)
+
+
+def test_similarity_names_the_relation_by_the_pair_scorer(
+    run: Run, write: Write, tmp_path: Path, tiny_encoder_dir: Path
+) -> None:
+    rows = [
+        {"sentence1": f"my {word} {n}", "sentence2": f"the {word} {n}", "label": label}
+        for n, (word, label) in enumerate(itertools.product(WORDS, ("same", "other", "same", "x")))
+    ]
+    data = write("classes.jsonl", jsonl(rows))
+    named = ["--encoder", tiny_encoder_dir, "--force", "--quiet", *NOTHING_LEARNT]
+    assert run("finetune", data, "-o", tmp_path / "model", *named).code == 1
+    texts = ["my card", "the card", "--scorer"]
+    found = run("similarity", *texts, "--encoder", tmp_path / "model", "--json").object
+    assert found["probabilities"].keys() == {"same", "other", "x"}
+    assert sum(found["probabilities"].values()) == pytest.approx(1.0, abs=1e-5)
+    assert found["probability"] == max(found["probabilities"].values())
+    printed = run("similarity", *texts, "--encoder", tmp_path / "model").out.splitlines()
+    assert printed[0] == f"{found['score']:.4f}"
+    assert printed[1] == f"{found['probability']:.4f}  {found['label']}"
+    refused = run("similarity", *texts, "--encoder", tiny_encoder_dir)
+    assert "has no pair scorer" in refused.refusal(7)

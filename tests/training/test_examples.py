@@ -1,13 +1,14 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from simsearch.errors import InvalidData, InvalidInput
-from simsearch.records import LabelledPair, Pair, ScoredPair, Triplet
+from simsearch.records import ClassPair, LabelledPair, Pair, ScoredPair, Triplet
 from simsearch.search_index import RetrievalTask
 from simsearch.training.examples import (
     TrainingData,
@@ -20,6 +21,7 @@ from simsearch.training.examples import (
     without_duplicates,
     without_leaks,
 )
+from simsearch.training.run_file import DataSource
 
 
 @pytest.mark.parametrize(
@@ -128,7 +130,7 @@ def beir(tmp_path):
 
 
 def test_a_beir_split_becomes_pairs_and_its_corpus_distractors(beir):
-    data = load_training_data([beir])
+    (data,) = load_training_data([DataSource(beir)])
     assert data.examples == [Pair("who sits", "Cats sit")]
     assert list(data.distractors) == ["Cats sit", "dogs run"]
 
@@ -141,13 +143,42 @@ def test_a_beir_folder_is_evaluation_data(beir):
 
 def test_a_folder_that_is_no_beir_folder_is_refused(tmp_path, beir):
     with pytest.raises(InvalidInput, match="not a BEIR folder"):
-        load_training_data([tmp_path])
-    with pytest.raises(InvalidInput, match="either example files or one BEIR folder"):
-        load_training_data([beir, beir])
+        load_training_data([DataSource(tmp_path)])
 
 
-def test_several_files_are_read_one_after_another(tmp_path):
-    for name in ("one", "two"):
-        (tmp_path / f"{name}.jsonl").write_text(json.dumps({"anchor": name, "positive": "p"}))
-    data = load_training_data([tmp_path / "one.jsonl", tmp_path / "two.jsonl"])
+def write_jsonl(path, *rows):
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return DataSource(path)
+
+
+def test_files_of_one_kind_are_one_data_set(tmp_path):
+    sources = [
+        write_jsonl(tmp_path / f"{name}.jsonl", {"anchor": name, "positive": "p"})
+        for name in ("one", "two")
+    ]
+    (data,) = load_training_data(sources)
     assert data.examples == [Pair("one", "p"), Pair("two", "p")]
+    assert (data.name, data.objective) == ("", "auto")
+
+
+def test_files_of_several_kinds_and_folders_are_a_data_set_each(tmp_path, beir):
+    pairs = write_jsonl(tmp_path / "pairs.jsonl", {"anchor": "a", "positive": "p"})
+    scored = write_jsonl(tmp_path / "sts.jsonl", {"sentence1": "a", "sentence2": "b", "score": 1.5})
+    named = replace(pairs, objective="triplet-softmax")
+    sets = load_training_data([pairs, scored, named, DataSource(beir)])
+    assert [(data.name, data.kind, data.objective) for data in sets] == [
+        ("pairs.jsonl", Pair, "auto"),
+        ("sts.jsonl", ScoredPair, "auto"),
+        ("pairs.jsonl", Pair, "triplet-softmax"),
+        (beir.name, Pair, "auto"),
+    ]
+
+
+def test_pairs_of_classes_are_one_data_set_whatever_the_classes_of_a_file_are_called(tmp_path):
+    row = {"sentence1": "a", "sentence2": "b"}
+    sources = [
+        write_jsonl(tmp_path / "one.jsonl", {**row, "label": 1}),
+        write_jsonl(tmp_path / "two.jsonl", {**row, "label": 2}),
+    ]
+    (data,) = load_training_data(sources)
+    assert data.examples == [ClassPair("a", "b", "1"), ClassPair("a", "b", "2")]

@@ -9,11 +9,27 @@ import numpy as np
 import pytest
 from conftest import WORDS
 
-from simsearch.encoder import Encoder, read_model_file
+from simsearch.encoder import Encoder, load_pair_scorer, read_model_file
 from simsearch.errors import AlreadyExists, EncoderError, InvalidData, InvalidInput
 from simsearch.evaluation import Difference
-from simsearch.records import LabelledPair, Pair, ScoredPair, Triplet
-from simsearch.training import TrainingConfig, TrainingData, Verdict, finetune
+from simsearch.records import (
+    ClassPair,
+    LabelledPair,
+    LabelledText,
+    Pair,
+    ScoredPair,
+    Triplet,
+    UnlabelledText,
+)
+from simsearch.training import (
+    TrainingConfig,
+    TrainingData,
+    Verdict,
+    finetune,
+    forgetting,
+    read_run_file,
+)
+from simsearch.training.held_out import make_held_out
 from simsearch.training.run import judge
 
 CONFIG = TrainingConfig(epochs=1, batch_size=16, learning_rate=1e-3, seed=0)
@@ -53,7 +69,8 @@ def test_training_on_real_pairs_is_kept(kept):
     assert result.difference["ndcg@10"].value == pytest.approx(
         result.after["ndcg@10"] - result.before["ndcg@10"]
     )
-    assert (result.objective, result.examples) == ("in-batch", 320)
+    # 400, of which 80 decide, and 32 choose the checkpoint
+    assert (result.objective, result.examples) == ("in-batch", 288)
 
 
 def test_the_kept_model_loads_here_and_in_sentence_transformers(kept, tiny_encoder_dir):
@@ -90,25 +107,38 @@ def test_the_model_file_says_what_the_model_is(kept, tiny_encoder_dir):
 def test_the_run_folder_tells_how_it_came_about(kept):
     output, result, _, _ = kept
     run = output / "run"
-    config = json.loads((run / "config.json").read_text())
-    assert (config["epochs"], config["batch_size"], config["learning_rate"]) == (6, 16, 2e-3)
-    assert config["versions"]["torch"].startswith("2.")
+    config = read_run_file(run / "config.toml").config
+    assert (config.epochs, config.batch_size, config.learning_rate) == (6, 16, 2e-3)
+    assert (config.optimizer, config.schedule, config.negatives) == ("adamw", "cosine", 1)
+    provenance = json.loads((run / "provenance.json").read_text())
+    assert provenance["versions"]["torch"].startswith("2.")
+    assert provenance["encoder"] == read_model_file(output)["base_fingerprint"]
     log = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
-    assert [record["step"] for record in log] == list(range(1, 121))
+    assert [record["step"] for record in log] == list(range(1, 109))
     assert np.mean([r["loss"] for r in log[-20:]]) < np.mean([r["loss"] for r in log[:20]])
-    assert json.loads((run / "result.json").read_text())["after"] == result.after
+    found = json.loads((run / "result.json").read_text())
+    assert found["after"] == result.after
+    assert [record["step"] for record in found["dev"]] == [18, 36, 54, 72, 90, 108]
+    (data,) = json.loads((run / "data.json").read_text())
+    assert (data["rows"], data["training_rows"], data["dev_rows"]) == (400, 288, 32)
     report = (run / "report.md").read_text()
     assert "**verdict: keep**" in report
     assert f"{result.after['ndcg@10']:.4f}" in report
+    assert "hard negatives mined with the base encoder" in report
     assert (run / "curves.png").read_bytes().startswith(b"\x89PNG")
     assert "verdict: keep" in (output / "README.md").read_text()
 
 
+def test_a_run_that_is_done_leaves_no_checkpoints(kept):
+    output, _, _, _ = kept
+    assert [entry.name for entry in output.parent.iterdir()] == ["model"]
+
+
 def test_the_run_is_told_and_its_progress_shown(kept):
     _, _, said, stages = kept
-    assert said[0].startswith("320 training examples, held out: 80 queries")
-    assert said[1] == "objective in-batch (chosen for Pair examples), 120 steps"
-    assert ("train", 120, 120) in stages
+    assert said[1] == "288 to train on, 32 to choose checkpoints by, 80 held out for the verdict"
+    assert "objective in-batch: chosen for Pair examples" in said
+    assert ("train", 108, 108) in stages
     assert stages[-1] == ("score after", 1, 1)
 
 
@@ -165,38 +195,135 @@ def test_a_rejected_model_is_kept_by_force(tmp_path, tiny_encoder_dir):
     assert Encoder.load(tmp_path / "model").dim == 32
 
 
-@pytest.mark.parametrize(
-    ("objective", "examples", "metric"),
-    [
-        ("triplet-hinge", "triplets", "ndcg@10"),
-        ("in-batch", "triplets", "ndcg@10"),
-        ("contrastive", "labelled", "average_precision"),
-        ("cosine", "scored", "spearman"),
-    ],
-)
-def test_every_objective_lowers_its_loss(tmp_path, tiny_encoder_dir, objective, examples, metric):
-    base, others = make_pairs(96), make_pairs(96, seed=1)
-    rows = {
-        "triplets": [
-            Triplet(one.anchor, one.positive, two.positive)
-            for one, two in zip(base, others, strict=True)
-        ],
+def rows_of(kind, count=96):
+    """Examples of a kind, made of sentences of which some belong together."""
+    base, others = make_pairs(count), make_pairs(count, seed=1)
+    both = list(zip(base, others, strict=True))
+    kinds = {
+        "pairs": base,
+        "triplets": [Triplet(one.anchor, one.positive, two.positive) for one, two in both],
         "labelled": [
             LabelledPair(one.anchor, (one, two)[n % 2].positive, 1 - n % 2)
-            for n, (one, two) in enumerate(zip(base, others, strict=True))
+            for n, (one, two) in enumerate(both)
+        ],
+        "classes": [
+            ClassPair(one.anchor, (one, two)[n % 2].positive, ("same", "other")[n % 2])
+            for n, (one, two) in enumerate(both)
         ],
         "scored": [
             ScoredPair(one.anchor, (one, two)[n % 2].positive, float(1 - n % 2))
-            for n, (one, two) in enumerate(zip(base, others, strict=True))
+            for n, (one, two) in enumerate(both)
         ],
-    }[examples]
+        "texts with a class": [
+            LabelledText(f"{3 * f'{WORDS[-1 - n % 4]} '}{one.anchor}", f"class {n % 4}")
+            for n, one in enumerate(base)
+        ],
+        "texts": [UnlabelledText(one.anchor) for one in base],
+    }
+    return kinds[kind]
+
+
+@pytest.mark.parametrize(
+    ("objective", "kind", "metric"),
+    [
+        ("in-batch", "triplets", "ndcg@10"),
+        ("contrastive", "labelled", "average_precision"),
+        ("softmax", "classes", "accuracy"),
+        ("softmax", "labelled", "average_precision"),
+        ("cosine", "scored", "spearman"),
+        ("triplet-hinge", "triplets", "ndcg@10"),
+        ("triplet-softmax", "triplets", "ndcg@10"),
+        ("triplet-margin-ranking", "pairs", "ndcg@10"),
+        ("batch-hard", "texts with a class", "ndcg@10"),
+    ],
+)
+def test_every_objective_lowers_its_loss(tmp_path, tiny_encoder_dir, objective, kind, metric):
     config = TrainingConfig(objective=objective, epochs=6, batch_size=16, learning_rate=1e-3)
-    result = run(tmp_path, tiny_encoder_dir, rows, config=config, force=True)
+    result = run(tmp_path, tiny_encoder_dir, rows_of(kind), config=config, force=True)
     assert result.objective == objective
     assert metric in result.difference
-    log = [json.loads(row) for row in (tmp_path / "model/run/log.jsonl").read_text().splitlines()]
-    losses = [record["loss"] for record in log]
-    assert np.mean(losses[-5:]) < 0.9 * np.mean(losses[:5])
+    assert np.mean(losses(tmp_path)[-5:]) < 0.9 * np.mean(losses(tmp_path)[:5])
+
+
+def losses(tmp_path):
+    log = (tmp_path / "model/run/log.jsonl").read_text().splitlines()
+    return [json.loads(row)["loss"] for row in log]
+
+
+def test_texts_alone_are_trained_on_and_judged_by_pairs(tmp_path, tiny_encoder_dir):
+    config = TrainingConfig(epochs=2, batch_size=16, learning_rate=1e-3)
+    pairs = make_pairs(40, seed=7)
+    result = run(
+        tmp_path,
+        tiny_encoder_dir,
+        rows_of("texts"),
+        config=config,
+        evaluation=pairs,
+        force=True,
+    )
+    assert (result.objective, result.examples) == ("unlabelled", 96)
+    assert np.mean(losses(tmp_path)[-3:]) < np.mean(losses(tmp_path)[:3])
+
+
+def test_several_data_sets_train_one_encoder(tmp_path, tiny_encoder_dir):
+    sets = [
+        TrainingData(rows_of("pairs"), name="qa"),
+        TrainingData(rows_of("scored"), name="sts"),
+        TrainingData(rows_of("classes"), name="nli"),
+    ]
+    config = TrainingConfig(epochs=2, batch_size=16, learning_rate=1e-3, sampling="round-robin")
+    result = finetune(
+        sets, tmp_path / "model", encoder=str(tiny_encoder_dir), config=config, force=True
+    )
+    assert result.objective == "in-batch + cosine + softmax"
+    assert next(iter(result.difference)) == "ndcg@10"
+    assert {"sts: spearman", "nli: accuracy"} <= result.difference.keys()
+    report = (tmp_path / "model/run/report.md").read_text()
+    assert "objective of sts" in report
+    assert "| nli: accuracy |" in report
+    scorer = load_pair_scorer(Encoder.load(tmp_path / "model"))
+    assert scorer.classes == ("other", "same")
+
+
+def test_the_decoder_of_softmax_is_kept_and_tells_the_classes(tmp_path, tiny_encoder_dir):
+    rows = rows_of("classes", 240)
+    config = TrainingConfig(epochs=10, batch_size=16, learning_rate=2e-3)
+    run(tmp_path, tiny_encoder_dir, rows, config=config, force=True)
+    encoder = Encoder.load(tmp_path / "model")
+    scorer = load_pair_scorer(encoder)
+    first = encoder.encode([row.sentence1 for row in rows])
+    second = encoder.encode([row.sentence2 for row in rows])
+    found = scorer.probabilities(first, second).argmax(axis=1)
+    right = np.mean([scorer.classes[n] == row.label for n, row in zip(found, rows, strict=True)])
+    assert right > 0.8
+    described = read_model_file(tmp_path / "model")["pair_scorer"]
+    assert described["classes"] == ["other", "same"]
+
+
+def test_what_was_forgotten_is_brought_back_by_mixing(tmp_path, tiny_encoder_dir, monkeypatch):
+    """On a general set of its own, which the tiny encoder knows and training spoils."""
+    known = [Pair(f"please {pair.positive}", pair.positive) for pair in make_pairs(40, seed=3)]
+    monkeypatch.setattr(forgetting, "general_task", lambda: as_task(known))
+    # So large steps on pairs that do not belong together that little is left of the encoder.
+    rows = [
+        Pair(one.anchor, other.positive)
+        for one, other in zip(make_pairs(120), make_pairs(120, seed=9), strict=True)
+    ]
+    config = TrainingConfig(epochs=4, batch_size=16, learning_rate=3e-2, negatives=0)
+    result = run(tmp_path, tiny_encoder_dir, rows, config=config, force=True)
+    found = result.forgetting
+    assert found.before == 1.0
+    spoilt = found.curve[-1]
+    assert (spoilt.share, spoilt.general < 0.98) == (1.0, True)
+    assert found.share < 1.0
+    assert found.after > spoilt.general
+    assert found.after == max(point.general for point in found.curve if point.share == found.share)
+    report = (tmp_path / "model/run/report.md").read_text()
+    assert f"the weights are mixed: {found.share:.0%} tuned" in report
+
+
+def as_task(pairs):
+    return make_held_out(pairs, distractor_limit=0, seed=0).task
 
 
 def test_evaluation_data_of_its_own_is_used_and_kept_out_of_training(tmp_path, tiny_encoder_dir):
@@ -207,7 +334,9 @@ def test_evaluation_data_of_its_own_is_used_and_kept_out_of_training(tmp_path, t
     )
     assert result.examples <= 50
     assert result.held_out.startswith("30 queries")
-    assert any("30 that stand in the held-out data" in line for line in said)
+    assert "to train on, 0 to choose checkpoints by, 30 held out for the verdict" in said[1]
+    report = (tmp_path / "model" / "run" / "report.md").read_text()
+    assert "30 dropped because held-out data has them" in report
 
 
 def test_the_window_is_kept_by_the_new_encoder(tmp_path, tiny_encoder_dir):

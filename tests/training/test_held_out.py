@@ -6,7 +6,15 @@ from scipy import stats
 from sklearn.metrics import average_precision_score
 
 from simsearch.errors import InvalidData, InvalidInput
-from simsearch.records import LabelledPair, Pair, ScoredPair, Triplet
+from simsearch.records import (
+    ClassPair,
+    LabelledPair,
+    LabelledText,
+    Pair,
+    ScoredPair,
+    Triplet,
+    UnlabelledText,
+)
 from simsearch.training.held_out import HeldOutPairs, check_metric, make_held_out
 
 WORDS = [f"word{number}" for number in range(50)]
@@ -113,3 +121,81 @@ def test_only_a_measured_metric_can_decide(hash_encoder):
     assert check_metric(held_out, scores, "mrr@10") == "mrr@10"
     with pytest.raises(InvalidInput, match=r"no metric 'bleu' here \(measured: ndcg@10"):
         check_metric(held_out, scores, "bleu")
+
+
+class Directions:
+    """An encoder that sees only the first word: each has a direction of its own."""
+
+    dim = 64
+
+    def encode_documents(self, texts, *, counts=None):
+        rows = np.zeros((len(texts), self.dim), dtype=np.float32)
+        for row, text in zip(rows, texts, strict=True):
+            row[sum(map(ord, text.split()[0])) % self.dim] = 1.0
+        return rows
+
+    encode_queries = encode_documents
+
+
+def class_pairs(count, seed, *, informative=True):
+    """Pairs of which the first word of the second text gives the class away, or does not."""
+    rng = np.random.default_rng(seed)
+    clue = {"yes": "same", "no": "other", "maybe": "third"}
+    rows = []
+    for number in range(count):
+        label = str(rng.choice(list(clue)))
+        word = clue[label] if informative else "word"
+        rows.append(ClassPair(f"left {number}", f"{word} {number} {seed}", label))
+    return rows
+
+
+def test_a_probe_finds_classes_that_the_embeddings_tell_apart():
+    held_out = make_held_out(
+        class_pairs(60, 1), training=class_pairs(200, 2), distractor_limit=0, seed=0
+    )
+    assert held_out.deciding_metric == "accuracy"
+    assert held_out.description == "60 pairs of 3 classes"
+    assert held_out.score(Directions()).metrics == {"accuracy": 1.0}
+
+
+def test_a_probe_finds_nothing_where_nothing_is_to_be_found():
+    held_out = make_held_out(
+        class_pairs(90, 1, informative=False),
+        training=class_pairs(200, 2, informative=False),
+        distractor_limit=0,
+        seed=0,
+    )
+    assert held_out.score(Directions()).metrics["accuracy"] < 0.5
+
+
+def test_the_difference_of_two_probes_is_that_of_their_accuracies(hash_encoder):
+    held_out = make_held_out(
+        class_pairs(60, 1), training=class_pairs(200, 2), distractor_limit=0, seed=0
+    )
+    before, after = held_out.score(NoisyEncoder(Directions(), 2.0)), held_out.score(Directions())
+    found = held_out.compare(before, after)["accuracy"]
+    assert found.value == pytest.approx(1.0 - before.metrics["accuracy"])
+    assert found.low > 0
+
+
+def test_pairs_of_classes_need_two_classes_to_fit_a_probe_on():
+    with pytest.raises(InvalidData, match="training pairs of two classes"):
+        make_held_out(class_pairs(9, 1), training=[], distractor_limit=0, seed=0)
+
+
+def test_texts_with_a_class_search_for_the_others_of_it():
+    rows = [LabelledText(text, label) for text, label in zip("abcde", "xxyyz", strict=True)]
+    held_out = make_held_out(rows, distractor_limit=0, seed=0)
+    task = held_out.task
+    named = {document.id: document.text for document in task.corpus}
+    found = {
+        query: sorted(named[answer] for answer in task.qrels[number])
+        for number, query in task.queries.items()
+    }
+    assert found == {"a": ["b"], "b": ["a"], "c": ["d"], "d": ["c"]}  # e is alone in its class
+    assert sorted(named.values()) == list("abcde")
+
+
+def test_texts_alone_cannot_judge():
+    with pytest.raises(InvalidData, match="texts alone prove nothing"):
+        make_held_out([UnlabelledText("a")], distractor_limit=0, seed=0)

@@ -1,0 +1,82 @@
+"""The pair scorer: which relation holds between two texts, read from their two embeddings.
+
+It is the decoder that the objective `softmax` trains with the encoder: a linear map of
+[u; v; |u - v|], and softmax (Reimers & Gurevych 2019, section 3). It needs no torch.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from simsearch.cache import file_sha256
+from simsearch.encoder.encoder import Encoder
+from simsearch.encoder.model_file import MODEL_FILE, read_model_file
+from simsearch.encoder.runtime import FloatArray
+from simsearch.encoder.tensors import read_tensors, write_tensors
+from simsearch.errors import EncoderError
+
+PAIR_SCORER = "pair_scorer.safetensors"
+
+
+@dataclass(frozen=True, slots=True)
+class PairScorer:
+    """A linear map of two embeddings to classes: `weight` (classes, 3 dim), `bias` (classes,)."""
+
+    classes: tuple[str, ...]
+    weight: FloatArray
+    bias: FloatArray
+
+    def probabilities(self, first: FloatArray, second: FloatArray) -> FloatArray:
+        """Return the probability of each class for each pair of embeddings.
+
+        The order matters: of two texts the first is, for instance, the premise.
+        Shape: (n, dim) and (n, dim) -> (n, classes).
+        """
+        features = np.concatenate([first, second, np.abs(first - second)], axis=1)
+        logits = features @ self.weight.T + self.bias
+        raised = np.exp(logits - logits.max(axis=1, keepdims=True))
+        probabilities: FloatArray = raised / raised.sum(axis=1, keepdims=True)
+        return probabilities
+
+
+def write_pair_scorer(directory: Path, scorer: PairScorer) -> dict[str, Any]:
+    """Write a scorer into a model directory; return what `simsearch.json` has to say of it."""
+    path = directory / PAIR_SCORER
+    write_tensors(path, {"weight": scorer.weight, "bias": scorer.bias})
+    return {"classes": list(scorer.classes), "sha256": file_sha256(path)}
+
+
+def load_pair_scorer(encoder: Encoder) -> PairScorer:
+    """Return the pair scorer that was trained with an encoder, from its model directory.
+
+    Raises:
+        EncoderError: the encoder has none, or it is damaged, or was trained with other weights.
+    """
+    directory = encoder.directory
+    content = read_model_file(directory) if directory is not None else {}
+    described = content.get("pair_scorer")
+    if directory is None or not described:
+        raise EncoderError(
+            f"{encoder.name} has no pair scorer (`simsearch finetune --objective softmax` makes "
+            "one)"
+        )
+    if content.get("fingerprint") != encoder.fingerprint:
+        raise EncoderError(f"{directory / MODEL_FILE}: the weights beside it have changed")
+    path = directory / PAIR_SCORER
+    try:
+        if file_sha256(path) != described["sha256"]:
+            raise EncoderError(f"{path} is damaged: its SHA-256 has changed")
+        tensors = read_tensors(path)
+        scorer = PairScorer(tuple(described["classes"]), tensors["weight"], tensors["bias"])
+    except (OSError, KeyError, TypeError) as error:
+        raise EncoderError(f"{path}: {error}") from error
+    classes, width = len(scorer.classes), 3 * encoder.dim
+    if scorer.weight.shape != (classes, width) or scorer.bias.shape != (classes,):
+        raise EncoderError(
+            f"{path}: the scorer's shape is {scorer.weight.shape}, expected {(classes, width)}"
+        )
+    return scorer

@@ -1,0 +1,256 @@
+"""What a run is going to do, settled before any weight moves: who trains, who judges, by what."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import random
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+
+from simsearch.errors import InvalidData
+from simsearch.formats import Example
+from simsearch.records import ClassPair, LabelledPair, LabelledText, Pair, UnlabelledText
+from simsearch.search_index import RetrievalTask
+from simsearch.training.augmentation import augment
+from simsearch.training.config import AUTO, Augmentation, TrainingConfig
+from simsearch.training.examples import (
+    TrainingData,
+    class_names,
+    split_examples,
+    texts_of,
+    without_duplicates,
+    without_leaks,
+)
+from simsearch.training.held_out import HeldOut, HeldOutRetrieval, make_held_out
+from simsearch.training.objectives import Objective, choose_objective
+from simsearch.training.resolve import Resolved, resolve
+
+# Fewer than this tell checkpoints apart by chance alone.
+_LEAST_DEV = 10
+# Texts beside the answers that the queries of the dev part search among: it is scored every epoch.
+_DEV_DISTRACTORS = 500
+# Of the probe that tells classes apart on the dev part: training pairs that it is fitted on.
+_DEV_PROBE = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One data set of a run, divided: what trains, what chooses checkpoints, what decides.
+
+    `training` ends with the `added` examples that augmentation made. `leaks` are the examples
+    that were dropped because the held-out data has a text of theirs.
+    """
+
+    data: TrainingData
+    objective: Objective
+    why: str
+    training: Sequence[Example]
+    dev: Sequence[Example]
+    held_out: Sequence[Example]
+    duplicates: int
+    leaks: int
+    added: int
+
+    @property
+    def name(self) -> str:
+        """What the data set is called, "" where it is the only one."""
+        return self.data.name
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The parts of a run, and the held-out data: the first decides, the others are reported."""
+
+    parts: Sequence[Part]
+    held_out: HeldOut
+    further: dict[str, HeldOut]
+    dev: HeldOut | None
+    numbers: Resolved
+
+    @property
+    def examples(self) -> int:
+        """Training examples of all parts."""
+        return sum(len(part.training) for part in self.parts)
+
+
+def make_plan(
+    data: Sequence[TrainingData],
+    evaluation: Sequence[Example] | RetrievalTask | None,
+    config: TrainingConfig,
+) -> Plan:
+    """Choose objectives, split without leaks, and make the held-out data.
+
+    Raises:
+        InvalidData: the data does not fit the objective, or nothing can be held out.
+    """
+    if not data:
+        raise InvalidData("there is no training data")
+    if evaluation is not None and not isinstance(evaluation, RetrievalTask) and not evaluation:
+        raise InvalidData("the evaluation data is empty")
+    objectives = [_objective(one, config) for one in data]
+    parts = _divide(data, objectives, evaluation, config)
+    numbers = resolve(config, parts[0].objective)
+    held_outs = {} if evaluation is not None else _held_outs(parts, config)
+    if isinstance(evaluation, RetrievalTask):
+        held_out: HeldOut = HeldOutRetrieval(evaluation)
+    elif evaluation is not None:
+        held_out = _made(evaluation, parts[0], config)
+    elif not held_outs:
+        raise InvalidData(
+            "texts alone prove nothing: bring evaluation data (--eval with pairs, or a BEIR folder)"
+        )
+    else:
+        held_out = held_outs.pop(next(iter(held_outs)))
+    if held_out.size < 2:
+        raise InvalidData(
+            f"only {held_out.size} question can be held out of {len(data[0].examples)} examples, "
+            "which proves nothing (bring more, or evaluation data of its own)"
+        )
+    return Plan(parts, held_out, held_outs, _dev(parts, config), numbers)
+
+
+def _objective(data: TrainingData, config: TrainingConfig) -> tuple[Objective, str]:
+    """Return the objective of a data set, and why it is that one."""
+    name = config.objective if data.objective == AUTO else data.objective
+    objective = choose_objective(name, data.kind)
+    why = "chosen for" if name == AUTO else "named, takes"
+    return objective, f"{why} {data.kind.__name__} examples"
+
+
+def _divide(
+    data: Sequence[TrainingData],
+    objectives: Sequence[tuple[Objective, str]],
+    evaluation: Sequence[Example] | RetrievalTask | None,
+    config: TrainingConfig,
+) -> list[Part]:
+    """Split every data set; no text of any held-out or dev part stays in the training of any."""
+    distinct = [without_duplicates(one.examples) for one in data]
+    training: list[list[Example]] = [examples for examples, _ in distinct]
+    held_out: list[list[Example]] = [[] for _ in data]
+    if evaluation is None:
+        for number, examples in enumerate(training):
+            if data[number].kind is not UnlabelledText:
+                training[number], held_out[number] = split_examples(
+                    examples, share=config.held_out, limit=config.held_out_limit, seed=config.seed
+                )
+    judging = evaluation if evaluation is not None else [e for held in held_out for e in held]
+    cleaned = [without_leaks(examples, judging) for examples in training]
+    training = [examples for examples, _ in cleaned]
+    if not training[0]:
+        raise InvalidData(
+            "no training examples are left: all of them share a text with the held-out data "
+            "(held-out questions need answers of their own, or a BEIR folder as --eval)"
+        )
+    training[0], dev = _split_dev(training[0], data[0], config)
+    training[1:] = [without_leaks(examples, dev)[0] for examples in training[1:]]
+    parts = []
+    for number, one in enumerate(data):
+        objective, why = objectives[number]
+        _refuse_one_class(training[number], one)
+        methods = [Augmentation(name) for name in config.augment]
+        made = augment(training[number], methods, seed=config.seed) if methods else []
+        added, _ = without_duplicates(made)  # of two pairs with one anchor, say
+        parts.append(
+            Part(
+                data=one,
+                objective=objective,
+                why=why,
+                training=[*training[number], *added],
+                dev=dev if number == 0 else [],
+                held_out=held_out[number],
+                duplicates=distinct[number][1],
+                leaks=cleaned[number][1],
+                added=len(added),
+            )
+        )
+    return parts
+
+
+def _split_dev(
+    training: list[Example], data: TrainingData, config: TrainingConfig
+) -> tuple[list[Example], list[Example]]:
+    """Take the dev part out of the training side; none where it would be too small to tell."""
+    wanted = min(config.dev_limit, round(config.dev * len(training)))
+    if data.kind is UnlabelledText or wanted < _LEAST_DEV:
+        return training, []
+    try:
+        rest, dev = split_examples(
+            training, share=config.dev, limit=config.dev_limit, seed=config.seed + 1
+        )
+    except InvalidData:  # everything is connected
+        return training, []
+    return (rest, dev) if len(dev) >= _LEAST_DEV else (training, [])
+
+
+def _refuse_one_class(training: Sequence[Example], data: TrainingData) -> None:
+    if data.kind in (LabelledPair, ClassPair, LabelledText):
+        names = class_names(training)
+        if len(names) < 2:
+            raise InvalidData(
+                f"{data.name or 'the training data'}: all of the {len(training):,} training "
+                f"examples have the class {', '.join(names) or '(none is left)'} (bring examples "
+                "of two classes at least)"
+            )
+
+
+def _held_outs(parts: Sequence[Part], config: TrainingConfig) -> dict[str, HeldOut]:
+    return {part.name: _made(part.held_out, part, config) for part in parts if part.held_out}
+
+
+def _made(examples: Sequence[Example], part: Part, config: TrainingConfig) -> HeldOut:
+    return make_held_out(
+        examples,
+        training=part.training,
+        distractors=part.data.distractors,
+        distractor_limit=config.distractors,
+        seed=config.seed,
+    )
+
+
+def _dev(parts: Sequence[Part], config: TrainingConfig) -> HeldOut | None:
+    part = parts[0]
+    if not part.dev:
+        return None
+    training = list(part.training)
+    if part.data.kind is ClassPair:
+        training = random.Random(config.seed).sample(training, min(_DEV_PROBE, len(training)))
+    try:
+        held_out = make_held_out(
+            part.dev,
+            training=training,
+            distractors=part.data.distractors,
+            distractor_limit=min(_DEV_DISTRACTORS, config.distractors),
+            seed=config.seed,
+        )
+    except InvalidData:  # all of one label, say: nothing can be measured on so few
+        return None
+    return held_out if held_out.size >= _LEAST_DEV else None
+
+
+def minable(part: Part) -> bool:
+    """Whether hard negatives can be mined for a part: its examples are pairs."""
+    return part.data.kind is Pair
+
+
+def identity(plan: Plan, config: TrainingConfig, *, base_fingerprint: str) -> dict[str, str]:
+    """Return what makes a run this run: one that is resumed has to agree in all of it."""
+    settings = {name: json.dumps(value) for name, value in asdict(config).items()}
+    data = {
+        f"data {part.name or number}": hash_examples([*part.training, *part.dev, *part.held_out])
+        for number, part in enumerate(plan.parts, start=1)
+    }
+    return {**settings, **data, "encoder": base_fingerprint}
+
+
+def hash_examples(examples: Sequence[Example]) -> str:
+    """Return the SHA-256 of examples, texts and labels, in hex."""
+    digest = hashlib.sha256()
+    for example in examples:
+        digest.update(json.dumps([type(example).__name__, *asdict(example).values()]).encode())
+    return digest.hexdigest()
+
+
+def texts_of_part(part: Part) -> list[str]:
+    """Return the distinct texts that a part is trained on."""
+    return list(dict.fromkeys(text for example in part.training for text in texts_of(example)))

@@ -1,0 +1,47 @@
+"""What a configuration leaves open, filled in from the objective."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from dataclasses import replace as with_changes
+
+from simsearch.training.config import OptimizerName, Sampling, ScheduleName, TrainingConfig
+from simsearch.training.objectives import Objective
+
+
+@dataclass(frozen=True, slots=True)
+class Resolved:
+    """The numbers of a run after the defaults of its objective were filled in."""
+
+    epochs: int
+    batch_size: int
+    learning_rate: float
+    optimizer: OptimizerName
+    schedule: ScheduleName
+    sampling: Sampling
+    negatives: int
+
+
+def resolve(config: TrainingConfig, objective: Objective) -> Resolved:
+    """Fill what the configuration leaves open from the objective's defaults.
+
+    SGD goes with steps, and needs a far higher rate than Adam: its own defaults, unless a schedule
+    or a rate is named.
+    """
+    optimizer = OptimizerName(config.optimizer or objective.optimizer)
+    schedule = ScheduleName.STEP if optimizer is OptimizerName.SGD else objective.schedule
+    negatives = objective.negatives if config.negatives is None else config.negatives
+    return Resolved(
+        epochs=config.epochs or objective.epochs,
+        batch_size=config.batch_size or objective.batch_size,
+        learning_rate=config.learning_rate or objective.rate_with(optimizer),
+        optimizer=optimizer,
+        schedule=ScheduleName(config.schedule or schedule),
+        sampling=Sampling(config.sampling),
+        negatives=negatives,
+    )
+
+
+def resolved_config(config: TrainingConfig, numbers: Resolved) -> TrainingConfig:
+    """Return a configuration that leaves open nothing that was filled in."""
+    return with_changes(config, **asdict(numbers))

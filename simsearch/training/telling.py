@@ -1,0 +1,115 @@
+"""What a run has to tell of itself, in lines: for its report."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from simsearch.training.augmentation import describe
+from simsearch.training.config import Augmentation, TrainingConfig
+from simsearch.training.data_check import DataCheck
+from simsearch.training.forgetting import Forgetting
+from simsearch.training.loop import Trained
+from simsearch.training.plan import Plan
+
+
+def run_facts(
+    plan: Plan, config: TrainingConfig, *, base: str, parameters: int, seconds: float
+) -> dict[str, str]:
+    """Return what was done, by what it is called in a table."""
+    numbers = plan.numbers
+    facts = {"base encoder": base}
+    for part in plan.parts:
+        of = f" of {part.name}" if part.name else ""
+        facts[f"examples{of}"] = (
+            f"{len(part.data.examples):,} {part.data.kind.__name__} "
+            f"({part.duplicates:,} equal dropped)"
+        )
+        facts[f"training side{of}"] = (
+            f"{len(part.training):,} ({part.leaks:,} dropped because held-out data has them, "
+            f"{part.added:,} added by augmentation)"
+        )
+        objective = part.objective
+        facts[f"objective{of}"] = f"{objective.name}: {objective.formula} [{objective.source}]"
+    dev = "none" if plan.dev is None else plan.dev.description
+    return {
+        **facts,
+        "held-out data": plan.held_out.description,
+        "dev part": dev,
+        "adaptation": f"{config.adapt}{', frozen trunk' if config.freeze else ''}, "
+        f"{parameters:,} parameters learn",
+        "epochs": str(numbers.epochs),
+        "batch size": str(numbers.batch_size),
+        "optimiser": f"{numbers.optimizer}, {numbers.schedule} schedule, "
+        f"peak {numbers.learning_rate:g}, {config.warmup:.0%} warm-up",
+        "seed": str(config.seed),
+        "seconds": f"{seconds:g}",
+    }
+
+
+def run_sections(
+    plan: Plan,
+    config: TrainingConfig,
+    *,
+    checks: Sequence[DataCheck],
+    mined: Sequence[str],
+    trained: Trained,
+    forgetting: Forgetting | None,
+) -> dict[str, list[str]]:
+    """Return the sections of the report below its table, by heading."""
+    data = [
+        f"{part.name}: {line}" if part.name else line
+        for part, check in zip(plan.parts, checks, strict=True)
+        for line in check.lines()
+    ]
+    return {
+        "Forgetting": _told_forgetting(forgetting, plan, config),
+        "Dev part": _told_dev(trained),
+        "Data": data,
+        "Hard negatives": list(mined),
+        "Augmentation": _told_augmentation(plan, config),
+    }
+
+
+def _told_forgetting(
+    forgetting: Forgetting | None, plan: Plan, config: TrainingConfig
+) -> list[str]:
+    if forgetting is None:
+        return ["the general set (English) says nothing of this encoder"]
+    lines = [
+        f"general set (200 questions, 400 texts, everyday English): nDCG@10 "
+        f"{forgetting.before:.4f} before, {forgetting.after:.4f} after"
+    ]
+    if forgetting.share is not None:
+        lines.append(
+            f"more than {config.max_forgetting:g} was lost, so the weights are mixed: "
+            f"{forgetting.share:.0%} tuned, the rest base (Wortsman et al. 2022)"
+        )
+        lines += [
+            f"{point.share:.0%} tuned: general set {point.general:.4f}"
+            + ("" if plan.dev is None else f", dev part {point.dev:.4f}")
+            for point in forgetting.curve
+        ]
+    return lines
+
+
+def _told_dev(trained: Trained) -> list[str]:
+    lines = [
+        f"epoch {record['epoch']:g}, step {record['step']:g}: {record['score']:.4f}"
+        for record in trained.dev
+    ]
+    if lines:
+        lines.append(f"kept: the weights of step {trained.kept_step}")
+    if trained.stopped:
+        lines.append(f"stopped early: {trained.stopped}")
+    return lines
+
+
+def _told_augmentation(plan: Plan, config: TrainingConfig) -> list[str]:
+    methods = [Augmentation(name) for name in config.augment]
+    lines = []
+    for part in plan.parts if methods else ():
+        originals = part.training[: len(part.training) - part.added]
+        for summary in describe(originals, methods, seed=config.seed):
+            lines.append(f"{summary.method}: {summary.added:,} examples added")
+            lines += [f"{before!r} became {after!r}" for before, after in summary.samples]
+    return lines

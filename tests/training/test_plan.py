@@ -1,0 +1,122 @@
+"""Who trains, who chooses checkpoints, who judges: no text on two sides, in any data set."""
+
+from __future__ import annotations
+
+import pytest
+
+from simsearch.errors import InvalidData
+from simsearch.records import (
+    ClassPair,
+    LabelledPair,
+    LabelledText,
+    Pair,
+    ScoredPair,
+    Triplet,
+    UnlabelledText,
+)
+from simsearch.training.config import TrainingConfig
+from simsearch.training.examples import TrainingData, fold, texts_of
+from simsearch.training.plan import identity, make_plan
+
+PAIRS = [Pair(f"question {n}", f"answer {n}") for n in range(200)]
+SCORED = [ScoredPair(f"left {n}", f"right {n}", float(n % 5)) for n in range(100)]
+
+
+def texts(examples):
+    return {fold(text) for example in examples for text in texts_of(example)}
+
+
+def plan_of(*sets, evaluation=None, **config):
+    return make_plan([TrainingData(rows) for rows in sets], evaluation, TrainingConfig(**config))
+
+
+def test_the_three_sides_share_no_text_and_together_are_everything():
+    (part,) = plan_of(PAIRS).parts
+    sides = [texts(part.training), texts(part.dev), texts(part.held_out)]
+    assert [len(part.training), len(part.dev), len(part.held_out)] == [144, 16, 40]
+    assert not sides[0] & sides[1]
+    assert not sides[0] & sides[2]
+    assert not sides[1] & sides[2]
+    assert set.union(*sides) == texts(PAIRS)
+
+
+def test_few_examples_have_no_dev_part():
+    plan = plan_of(PAIRS[:60])
+    assert (plan.parts[0].dev, plan.dev) == ([], None)
+
+
+def test_dev_can_be_left_out():
+    assert plan_of(PAIRS, dev=0.0).dev is None
+
+
+def test_of_several_sets_the_first_decides_and_the_others_are_reported():
+    sets = [TrainingData(PAIRS, name="qa"), TrainingData(SCORED, name="sts")]
+    plan = make_plan(sets, None, TrainingConfig())
+    assert plan.held_out.deciding_metric == "ndcg@10"
+    assert list(plan.further) == ["sts"]
+    assert plan.further["sts"].deciding_metric == "spearman"
+    assert [part.objective.name for part in plan.parts] == ["in-batch", "cosine"]
+
+
+def test_what_one_set_holds_out_no_other_is_trained_on():
+    sets = [TrainingData(PAIRS, name="a"), TrainingData([*PAIRS[:150]], name="b")]
+    plan = make_plan(sets, None, TrainingConfig())
+    trained = texts([*plan.parts[0].training, *plan.parts[1].training])
+    judged = texts([*plan.parts[0].held_out, *plan.parts[1].held_out])
+    assert not trained & judged
+    assert not trained & texts(plan.parts[0].dev)
+
+
+def test_planted_leakage_is_dropped_and_counted():
+    """Evaluation data that stands in the training data, in other case and punctuation."""
+    leaked = [Pair("QUESTION 3!", "something else"), Pair("new", "Answer, 7.")]
+    plan = plan_of(PAIRS, evaluation=leaked)
+    assert plan.parts[0].leaks == 2
+    assert not texts(leaked) & texts([*plan.parts[0].training, *plan.parts[0].dev])
+
+
+def test_added_examples_come_last_and_are_made_of_the_training_side_alone():
+    rows = [Pair(f"how is the lost card number {n} replaced", f"answer {n}") for n in range(100)]
+    (part,) = plan_of(rows, augment=("crop", "dropout"), dev=0.0).parts
+    originals, added = part.training[: -part.added], part.training[-part.added :]
+    assert part.added == 160
+    assert {pair.positive for pair in added} <= texts(originals) | {p.anchor for p in originals}
+    assert not {fold(pair.positive) for pair in added} & texts(part.held_out)
+
+
+def test_the_named_objective_of_a_set_goes_before_that_of_the_run():
+    triplets = [Triplet(f"a {n}", f"p {n}", f"n {n}") for n in range(50)]
+    sets = [TrainingData(triplets, objective="triplet-softmax"), TrainingData(PAIRS, name="b")]
+    plan = make_plan(sets, None, TrainingConfig(objective="in-batch"))
+    assert [part.objective.name for part in plan.parts] == ["triplet-softmax", "in-batch"]
+    assert plan.parts[0].why == "named, takes Triplet examples"
+
+
+def test_texts_alone_need_evaluation_data():
+    rows = [UnlabelledText(f"text {n}") for n in range(50)]
+    with pytest.raises(InvalidData, match="texts alone prove nothing"):
+        plan_of(rows)
+    plan = plan_of(rows, evaluation=PAIRS[:20])
+    assert (plan.parts[0].objective.name, len(plan.parts[0].training)) == ("unlabelled", 50)
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        [LabelledPair(f"a {n}", f"b {n}", 1) for n in range(50)],
+        [ClassPair(f"a {n}", f"b {n}", "neutral") for n in range(50)],
+        [LabelledText(f"a {n}", "only") for n in range(50)],
+    ],
+)
+def test_one_class_only_is_refused(rows):
+    with pytest.raises(InvalidData, match=r"all of the 40 training examples have the class"):
+        plan_of(rows)
+
+
+def test_a_run_is_known_by_its_settings_its_data_and_its_encoder():
+    one = identity(plan_of(PAIRS), TrainingConfig(), base_fingerprint="f")
+    same = identity(plan_of(list(PAIRS)), TrainingConfig(), base_fingerprint="f")
+    other = identity(plan_of(PAIRS[:-1]), TrainingConfig(seed=1), base_fingerprint="g")
+    assert one == same
+    differs = {key for key in one if one[key] != other[key]}
+    assert differs == {"data 1", "seed", "encoder"}
