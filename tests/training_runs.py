@@ -33,6 +33,19 @@ def make_pairs(count: int, *, seed: int = 0) -> list[Pair]:
     return pairs
 
 
+def make_translations(count: int, *, seed: int = 0) -> list[Pair]:
+    """Return pairs whose second text has another word for each of the first: all to be learnt."""
+    rng = random.Random(seed)
+    words = list(dict.fromkeys(WORDS))
+    other = dict(zip(words[:12], words[12:24], strict=True))
+    pairs = []
+    for _ in range(count):
+        chosen = rng.sample(words[:12], 4)
+        translated = [other[word] for word in chosen]
+        pairs.append(Pair(" ".join(chosen), " ".join(rng.sample(translated, 4))))
+    return pairs
+
+
 def make_class_pairs(count: int, *, seed: int = 0) -> list[ClassPair]:
     """Return pairs that belong together, and pairs that do not."""
     pairs = make_pairs(count, seed=seed)

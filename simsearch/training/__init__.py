@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from simsearch.training.objectives import OBJECTIVES
     from simsearch.training.output import check_output
     from simsearch.training.report import TABLE_HEADER, before_after_table
-    from simsearch.training.run import FinetuneResult, Verdict, finetune, inspect
+    from simsearch.training.result import FinetuneResult, Verdict
+    from simsearch.training.run import finetune, inspect
     from simsearch.training.run_file import DataSource, RunSettings, read_run_file
 
 _HOMES = {
@@ -33,7 +34,8 @@ _HOMES = {
     "objectives": ("OBJECTIVES",),
     "output": ("check_output",),
     "report": ("TABLE_HEADER", "before_after_table"),
-    "run": ("FinetuneResult", "Verdict", "finetune", "inspect"),
+    "result": ("FinetuneResult", "Verdict"),
+    "run": ("finetune", "inspect"),
     "run_file": ("DataSource", "RunSettings", "read_run_file"),
 }
 if not TYPE_CHECKING:  # a type checker would take every name for one of the package

@@ -22,9 +22,9 @@ from torch import Tensor, nn
 from simsearch.encoder.batching import IntArray, pad, token_budget_batches
 from simsearch.training.workers import Workers
 
-# Tokens of a batch up to which the graph of all its micro-batches is kept until the backward pass,
-# some 0.5 MB for each token of MiniLM. A larger batch is embedded twice instead.
-KEPT_TOKENS = 16 * 1024
+# Memory that the graph of a batch may take until the backward pass; a larger batch is embedded
+# twice instead.
+_KEPT_BYTES = 4 << 30
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,13 +52,13 @@ class MicroBatches:
         budget: int,
         pad_id: int,
         workers: Workers | None = None,
-        kept_tokens: int = KEPT_TOKENS,
+        kept_tokens: int | None = None,
     ) -> None:
         self.model = model
         self.budget = budget
         self.pad_id = pad_id
         self.workers = workers or Workers()
-        self.kept_tokens = kept_tokens
+        self.kept_tokens = tokens_that_fit(model) if kept_tokens is None else kept_tokens
 
     def embed(self, texts: Sequence[TokenizedInput]) -> Tensor:
         """Return embeddings of unit length without a gradient, (n, dim), in order."""
@@ -142,3 +142,18 @@ class MicroBatches:
         for rows, part in parts:
             whole[torch.from_numpy(rows).to(part.device)] = part
         return whole
+
+
+def tokens_that_fit(model: SentenceTransformer) -> int:
+    """Return how many tokens of a batch may keep their graph until the backward pass.
+
+    A layer keeps 17 numbers for each unit of a token's vector, and 2.5 for each token that each
+    head looks at (Korthikanti et al. 2022, section 4.1); twice that was measured here. A head is
+    taken to look at a whole window.
+    """
+    transformer = model[0].auto_model
+    config, size = transformer.config, next(transformer.parameters()).element_size()
+    layers, heads = config.num_hidden_layers, config.num_attention_heads
+    window = model.max_seq_length or config.max_position_embeddings
+    numbers = layers * 2 * (17 * config.hidden_size + 2.5 * heads * window)
+    return max(1, int(_KEPT_BYTES / (numbers * size)))

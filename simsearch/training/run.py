@@ -2,92 +2,38 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from dataclasses import replace as with_changes
-from enum import StrEnum
 from pathlib import Path
-from typing import Any
-
-from sentence_transformers import SentenceTransformer
-from torch import Tensor
 
 from simsearch.encoder import Encoder, write_model_file, write_pair_scorer
-from simsearch.encoder.layout import Layout
-from simsearch.encoder.loading import read_whole_layout
-from simsearch.errors import InvalidData
 from simsearch.evaluation import Difference
 from simsearch.files import draft_directory, install_directory
 from simsearch.formats import Example
 from simsearch.search_index import RetrievalTask
-from simsearch.training.adaptation import Adaptation, check_adaptation, prepare_adaptation
-from simsearch.training.batches import DataSet
-from simsearch.training.checkpoints import Checkpoints
+from simsearch.training.adaptation import check_adaptation
 from simsearch.training.config import Adapt, TrainingConfig
 from simsearch.training.data_check import DataCheck, check_data
 from simsearch.training.examples import TrainingData
-from simsearch.training.forgetting import (
-    Forgetting,
-    choose_share,
-    mix,
-    mixing_curve,
-    score_base,
-    score_general,
-)
 from simsearch.training.held_out import HeldOut, Scores, check_metric
-from simsearch.training.live import LiveEncoder
-from simsearch.training.loop import Trained, Training, snapshot
-from simsearch.training.mining import Miner
 from simsearch.training.output import RUN, check_output, place_of, working, working_directory
 from simsearch.training.plan import Plan, identity, make_plan
 from simsearch.training.report import model_card, report_text, write_run_folder
 from simsearch.training.resolve import resolved_config
+from simsearch.training.result import FinetuneResult, Verdict, judge, read_result
 from simsearch.training.run_file import RunSettings
+from simsearch.training.session import Session, limit_forgetting, train_session
 from simsearch.training.telling import run_facts, run_sections
-from simsearch.training.trainable import load_trainable, save_model
+from simsearch.training.trainable import save_model
 from simsearch.training.workers import Workers, joined_workers
-
-SIGNIFICANCE = 0.05
 
 # Called with the stage, and how much of it is done: ("train", 3, 57).
 Progress = Callable[[str, int, int], None]
 Say = Callable[[str], None]
-
-
-class Verdict(StrEnum):
-    """Whether the tuned encoder is better than the base on data that it has not seen."""
-
-    KEEP = "keep"
-    REJECT = "reject"
-
-
-@dataclass(frozen=True, slots=True)
-class FinetuneResult:
-    """What a run found; `difference` is after - before, by metric.
-
-    `model` is the model directory (of a rejected model nothing was written to it, or only the run
-    folder), `run` the run folder. `forgetting` is nDCG@10 on the general set, None where it says
-    nothing of the encoder.
-    """
-
-    before: Mapping[str, float]
-    after: Mapping[str, float]
-    difference: Mapping[str, Difference]
-    verdict: Verdict
-    reason: str
-    model: str
-    run: str
-    objective: str
-    examples: int
-    steps: int
-    held_out: str
-    forgetting: Forgetting | None
-    training_seconds: float
-    seconds: float
 
 
 def finetune(
@@ -167,24 +113,6 @@ def inspect(
     return check_plan(plan, Encoder.load(encoder, max_length=config.max_length), evaluation)
 
 
-def judge(metric: str, difference: Difference) -> tuple[Verdict, str]:
-    """Return the verdict on a difference and its reason in words."""
-    interval = f"95% interval {difference.low:+.4f} .. {difference.high:+.4f}"
-    if difference.low <= 0:
-        return (
-            Verdict.REJECT,
-            f"{metric} changed by {difference.value:+.4f}, and its {interval} does not lie above 0",
-        )
-    # With few units the bootstrap's interval is too narrow; the permutation test is exact.
-    if difference.p > SIGNIFICANCE:
-        return (
-            Verdict.REJECT,
-            f"{metric} rose by {difference.value:.4f}, {interval}, but with p = {difference.p:.2f} "
-            "that may be chance (hold out more data)",
-        )
-    return Verdict.KEEP, f"{metric} rose by {difference.value:.4f}, {interval}"
-
-
 @dataclass(frozen=True, slots=True)
 class _Run:
     """One run: what it is going to do, with what, and to whom it tells."""
@@ -228,7 +156,7 @@ class _Run:
             began = time.monotonic()
             session = self._train(work, resume=resume)
             training_seconds = round(time.monotonic() - began, 1)
-            forgetting = self._limit_forgetting(session)
+            forgetting = limit_forgetting(session, base, plan, self.config, self.say)
             save_model(session.model, draft, lower_case=session.layout.lower_case)
             write_model_file(draft, {})  # makes it a directory of ours, which keeps its export
             tuned = Encoder.load(draft)
@@ -269,7 +197,19 @@ class _Run:
         self.workers.wait()
         rejected = place_of(self.output, kept=False)
         place = rejected if rejected.is_dir() else self.output
-        return _read_result(place / RUN)
+        return read_result(place / RUN)
+
+    def _train(self, work: Path, *, resume: bool) -> Session:
+        return train_session(
+            self.base,
+            self.plan,
+            self.config,
+            work=work,
+            resume=resume,
+            workers=self.workers,
+            say=self.say,
+            progress=lambda done, total: self.progress("train", done, total),
+        )
 
     def _score(self, encoder: Encoder) -> dict[str, Scores]:
         """Return the scores on the held-out data: the deciding one named "", then the others."""
@@ -286,89 +226,11 @@ class _Run:
             for metric, difference in held_out.compare(before[name], after[name]).items()
         }
 
-    def _train(self, work: Path, *, resume: bool) -> _Session:
-        """Train, from the beginning or from the last checkpoint in `work`."""
-        plan, config, base = self.plan, self.config, self.base
-        if base.directory is None:
-            raise InvalidData(
-                f"{base.name} is an index's copy of an encoder, which cannot be trained"
-            )
-        layout = with_changes(read_whole_layout(base.directory), max_length=base.max_length)
-        model = load_trainable(layout, from_scratch=config.seed if config.from_scratch else None)
-        pristine = snapshot(model.state_dict())
-        adaptation = prepare_adaptation(model, config)
-        # What LoRA adds is merged in the end; what the others add stays, and moves other names.
-        if adaptation.method is not Adapt.LORA:
-            pristine = snapshot(model.state_dict())
-        datasets = [DataSet(part.name, part.training, part.objective) for part in plan.parts]
-        miner = Miner(
-            plan.parts, datasets, config, directory=work, workers=self.workers, say=self.say
-        )
-        training = Training(
-            model,
-            layout,
-            datasets,
-            config=config,
-            numbers=plan.numbers,
-            adaptation=adaptation,
-            checkpoints=Checkpoints(work),
-            workers=self.workers,
-            dev=self._dev_score(),
-            mine=miner,
-        )
-        start = training.resume() if resume else 0
-        if start:
-            self.say(f"resumed after step {start} of {training.steps}")
-        elif resume:
-            self.say("there is no whole checkpoint to resume from: training begins anew")
-        trained = training.run(
-            start=start, progress=lambda done, total: self.progress("train", done, total)
-        )
-        if trained.stopped:
-            self.say(f"stopped early: {trained.stopped}")
-        return _Session(model, layout, training, trained, adaptation, miner, pristine)
-
-    def _dev_score(self) -> Callable[[LiveEncoder], float] | None:
-        """Return what scores an encoder on the dev part; None if there is none."""
-        dev = self.plan.dev
-        if dev is None:
-            return None
-        return lambda encoder: dev.score(encoder).metrics[dev.deciding_metric]
-
-    def _limit_forgetting(self, session: _Session) -> Forgetting | None:
-        """Score the general set; where too much was forgotten, mix the weights with the base's."""
-        before = score_base(self.base)
-        if before is None:
-            return None
-        live, model = session.training.encoder, session.model
-        after = score_general(live)
-        if before - after <= self.config.max_forgetting:
-            return Forgetting(before, after)
-        tuned = snapshot(model.state_dict())
-        if self.config.from_scratch:  # random weights are nothing to go back to
-            return Forgetting(before, after)
-        base = {name: session.pristine[name] for name in tuned}
-        score_dev = self._dev_score()
-
-        def score(share: float) -> tuple[float, float]:
-            model.load_state_dict(mix(base, tuned, share))
-            # Without a dev part the most that is not too much forgetting.
-            return (score_dev(live) if score_dev else share), score_general(live)
-
-        curve = mixing_curve(score)
-        chosen = choose_share(curve, floor=before - self.config.max_forgetting)
-        model.load_state_dict(mix(base, tuned, chosen.share))
-        self.say(
-            f"general set: nDCG@10 {before:.4f} -> {after:.4f}: that is forgetting; weights mixed, "
-            f"{chosen.share:.0%} tuned: {chosen.general:.4f}"
-        )
-        return Forgetting(before, chosen.general, chosen.share, tuple(curve))
-
     def _document(
         self,
         draft: Path,
         tuned: Encoder,
-        session: _Session,
+        session: Session,
         checks: Sequence[DataCheck],
         result: FinetuneResult,
         settings: RunSettings | None,
@@ -386,7 +248,7 @@ class _Run:
             plan,
             self.config,
             checks=checks,
-            mined=session.miner.found,
+            mined=session.mined,
             trained=trained,
             forgetting=result.forgetting,
         )
@@ -434,19 +296,6 @@ class _Run:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class _Session:
-    """What training leaves in memory; `pristine` are the weights that it began with, by name."""
-
-    model: SentenceTransformer
-    layout: Layout
-    training: Training
-    trained: Trained
-    adaptation: Adaptation
-    miner: Miner
-    pristine: Mapping[str, Tensor]
-
-
 def check_plan(
     plan: Plan, encoder: Encoder, evaluation: Sequence[Example] | RetrievalTask | None
 ) -> list[DataCheck]:
@@ -477,17 +326,6 @@ def _metrics(scores: Mapping[str, Scores]) -> dict[str, float]:
         for name, one in scores.items()
         for metric, value in one.metrics.items()
     }
-
-
-def _read_result(run: Path) -> FinetuneResult:
-    content: dict[str, Any] = json.loads((run / "result.json").read_text(encoding="utf-8"))
-    content["verdict"] = Verdict(content["verdict"])
-    content["difference"] = {
-        name: Difference(**difference) for name, difference in content["difference"].items()
-    }
-    if content["forgetting"] is not None:
-        content["forgetting"] = Forgetting(**content["forgetting"])
-    return FinetuneResult(**content)
 
 
 def _keep_only_run_folder(draft: Path) -> None:

@@ -6,10 +6,15 @@ import contextlib
 import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from datetime import timedelta
 
 import torch
 import torch.distributed
 from torch import Tensor
+
+# How long a process waits for another. The first one mines and scores alone, which may take hours;
+# one that has died is noticed at once, by its connection.
+_PATIENCE = timedelta(days=7)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +66,11 @@ class Workers:
             torch.distributed.barrier()
 
 
+def is_first_worker() -> bool:
+    """Whether this process is the one that talks: the first that torchrun started, or alone."""
+    return not torch.distributed.is_torchelastic_launched() or os.environ.get("RANK", "0") == "0"
+
+
 @contextlib.contextmanager
 def joined_workers() -> Iterator[Workers]:
     """Join the processes that torchrun started, if it did."""
@@ -68,7 +78,7 @@ def joined_workers() -> Iterator[Workers]:
     if count == 1 or not torch.distributed.is_torchelastic_launched():
         yield Workers()
         return
-    torch.distributed.init_process_group("gloo")
+    torch.distributed.init_process_group("gloo", timeout=_PATIENCE)
     try:
         yield Workers(torch.distributed.get_rank(), count)
     finally:

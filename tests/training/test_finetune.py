@@ -30,7 +30,7 @@ from simsearch.training import (
     read_run_file,
 )
 from simsearch.training.held_out import make_held_out
-from simsearch.training.run import judge
+from simsearch.training.result import judge
 
 CONFIG = TrainingConfig(epochs=1, batch_size=16, learning_rate=1e-3, seed=0)
 

@@ -19,7 +19,7 @@ DRIVER = Path(__file__).parents[1] / "killed_runs.py"
 @pytest.fixture
 def kill(tiny_encoder_dir, tmp_path):
     """A function that kills so many runs, and returns what became of them."""
-    rows = (json.dumps(asdict(pair)) + "\n" for pair in make_pairs(200))
+    rows = (json.dumps(asdict(pair)) + "\n" for pair in make_pairs(100))
     (tmp_path / "pairs.jsonl").write_text("".join(rows))
 
     def run(kills, *, seed):
@@ -50,4 +50,4 @@ def test_twenty_kills_change_nothing(kill):
     # The kills were spread over runs: before and after the first checkpoint, early and late.
     resumed = [killed["resumed_at"] for killed in report["killed"]]
     assert resumed.count(0) in range(1, 15)
-    assert max(resumed) > 18
+    assert max(resumed) > 12

@@ -1,0 +1,77 @@
+"""What a run found: figures before and after, and the verdict on them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+from simsearch.evaluation import Difference
+from simsearch.training.forgetting import Forgetting
+
+SIGNIFICANCE = 0.05
+
+
+class Verdict(StrEnum):
+    """Whether the tuned encoder is better than the base on data that it has not seen."""
+
+    KEEP = "keep"
+    REJECT = "reject"
+
+
+@dataclass(frozen=True, slots=True)
+class FinetuneResult:
+    """What a run found; `difference` is after - before, by metric.
+
+    `model` is the model directory (of a rejected model nothing was written to it, or only the run
+    folder), `run` the run folder. `forgetting` is nDCG@10 on the general set, None where it says
+    nothing of the encoder.
+    """
+
+    before: Mapping[str, float]
+    after: Mapping[str, float]
+    difference: Mapping[str, Difference]
+    verdict: Verdict
+    reason: str
+    model: str
+    run: str
+    objective: str
+    examples: int
+    steps: int
+    held_out: str
+    forgetting: Forgetting | None
+    training_seconds: float
+    seconds: float
+
+
+def judge(metric: str, difference: Difference) -> tuple[Verdict, str]:
+    """Return the verdict on a difference and its reason in words."""
+    interval = f"95% interval {difference.low:+.4f} .. {difference.high:+.4f}"
+    if difference.low <= 0:
+        return (
+            Verdict.REJECT,
+            f"{metric} changed by {difference.value:+.4f}, and its {interval} does not lie above 0",
+        )
+    # With few units the bootstrap's interval is too narrow; the permutation test is exact.
+    if difference.p > SIGNIFICANCE:
+        return (
+            Verdict.REJECT,
+            f"{metric} rose by {difference.value:.4f}, {interval}, but with p = {difference.p:.2f} "
+            "that may be chance (hold out more data)",
+        )
+    return Verdict.KEEP, f"{metric} rose by {difference.value:.4f}, {interval}"
+
+
+def read_result(run: Path) -> FinetuneResult:
+    """Read `result.json` of a run folder."""
+    content: dict[str, Any] = json.loads((run / "result.json").read_text(encoding="utf-8"))
+    content["verdict"] = Verdict(content["verdict"])
+    content["difference"] = {
+        name: Difference(**difference) for name, difference in content["difference"].items()
+    }
+    if content["forgetting"] is not None:
+        content["forgetting"] = Forgetting(**content["forgetting"])
+    return FinetuneResult(**content)
