@@ -105,6 +105,7 @@ class TinyRun:
                 self.plan.parts,
                 datasets,
                 config,
+                base=None,
                 directory=work,
                 workers=Workers(),
                 say=self.told.append,

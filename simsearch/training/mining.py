@@ -9,6 +9,7 @@ from typing import Any
 
 from simsearch.files import replace_text
 from simsearch.records import Pair
+from simsearch.search_index import Embedder
 from simsearch.training.batches import DataSet
 from simsearch.training.config import TrainingConfig
 from simsearch.training.examples import texts_of
@@ -21,8 +22,8 @@ from simsearch.training.workers import Workers
 class Miner:
     """Gives the data sets of a run their hard negatives at the beginning of an epoch.
 
-    With the encoder as it then is: before the first one the base, and again every
-    `negatives_every` epochs. The first worker mines, and writes down what all of them read.
+    Before the first one by `base`, if there is one, and again every `negatives_every` epochs by the
+    encoder as it then is. The first worker mines, and writes down what all of them read.
     """
 
     def __init__(
@@ -31,6 +32,7 @@ class Miner:
         datasets: Sequence[DataSet],
         config: TrainingConfig,
         *,
+        base: Embedder | None,
         directory: Path,
         workers: Workers,
         say: Callable[[str], None],
@@ -41,6 +43,7 @@ class Miner:
             if count and minable(part):
                 self._due.append((part, dataset, count))
         self._config = config
+        self._base = base
         self._directory = directory
         self._workers = workers
         self._say = say
@@ -54,14 +57,15 @@ class Miner:
         mined_at = epoch - epoch % every if every else 0
         path = self._directory / f"negatives-{mined_at:04d}.json"
         if self._workers.first and not path.is_file():
-            replace_text(path, json.dumps(self._mine(mined_at, encoder)))
+            miner = encoder if mined_at or self._base is None else self._base
+            replace_text(path, json.dumps(self._mine(mined_at, miner)))
         self._workers.wait()
         content = json.loads(path.read_text(encoding="utf-8"))
         self.found = content["found"]
         for (_, dataset, __), negatives in zip(self._due, content["negatives"], strict=True):
             dataset.negatives = negatives
 
-    def _mine(self, epoch: int, encoder: LiveEncoder) -> Mapping[str, Any]:
+    def _mine(self, epoch: int, encoder: Embedder) -> Mapping[str, Any]:
         all_negatives, found = [], []
         for part, dataset, count in self._due:
             # An added pair is an original in other words: it shares the original's negatives.
@@ -91,7 +95,7 @@ class Miner:
 
 
 def _told(mined: Mined, name: str, epoch: int) -> str:
-    when = f"before epoch {epoch + 1}" if epoch else "with the base encoder"
+    when = f"before epoch {epoch + 1}" if epoch else "before training"
     count = sum(map(len, mined.negatives))
     near = (
         ""

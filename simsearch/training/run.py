@@ -11,6 +11,7 @@ from dataclasses import replace as with_changes
 from pathlib import Path
 
 from simsearch.encoder import Encoder, write_model_file, write_pair_scorer
+from simsearch.encoder.runtime import FloatArray
 from simsearch.evaluation import Difference
 from simsearch.files import draft_directory, install_directory
 from simsearch.formats import Example
@@ -29,6 +30,7 @@ from simsearch.training.run_file import RunSettings
 from simsearch.training.session import Session, limit_forgetting, train_session
 from simsearch.training.telling import run_facts, run_sections
 from simsearch.training.trainable import save_model
+from simsearch.training.watched import WatchedEncoder
 from simsearch.training.workers import Workers, joined_workers
 
 # Called with the stage, and how much of it is done: ("train", 3, 57).
@@ -141,9 +143,8 @@ class _Run:
         for check in checks:
             for line in check.lines():
                 self.say(line)
-        self.progress("score before", 0, 1)
-        before = self._score(base)
-        self.progress("score before", 1, 1)
+        watched = self._watched(base, "score before")
+        before = self._score(watched)
         metric = check_metric(plan.held_out, before[""], self.config.metric)
         told = f"{metric} {before[''].metrics[metric]:.4f} ({plan.held_out.description})"
         self.say(f"before: {told}")
@@ -154,15 +155,13 @@ class _Run:
         ):
             self.workers.wait()
             began = time.monotonic()
-            session = self._train(work, resume=resume)
+            session = self._train(work, watched.memory, resume=resume)
             training_seconds = round(time.monotonic() - began, 1)
             forgetting = limit_forgetting(session, base, plan, self.config, self.say)
             save_model(session.model, draft, lower_case=session.layout.lower_case)
             write_model_file(draft, {})  # makes it a directory of ours, which keeps its export
             tuned = Encoder.load(draft)
-            self.progress("score after", 0, 1)
-            after = self._score(tuned)
-            self.progress("score after", 1, 1)
+            after = self._score(self._watched(tuned, "score after"))
             difference = self._compare(before, after)
             verdict, reason = judge(metric, difference[metric])
             kept = verdict is Verdict.KEEP or force
@@ -193,15 +192,18 @@ class _Run:
     def follow(self, *, resume: bool) -> FinetuneResult:
         """Take a share of every batch, and read what the first worker found."""
         self.workers.wait()
-        self._train(working_directory(self.output), resume=resume)
+        self._train(working_directory(self.output), {}, resume=resume)
         self.workers.wait()
         rejected = place_of(self.output, kept=False)
         place = rejected if rejected.is_dir() else self.output
         return read_result(place / RUN)
 
-    def _train(self, work: Path, *, resume: bool) -> Session:
+    def _train(self, work: Path, memory: dict[str, FloatArray], *, resume: bool) -> Session:
+        """Train; `memory` are embeddings of the base."""
+        mining = with_changes(self._watched(self.base, "mine negatives"), memory=memory)
         return train_session(
             self.base,
+            mining,
             self.plan,
             self.config,
             work=work,
@@ -211,7 +213,10 @@ class _Run:
             progress=lambda done, total: self.progress("train", done, total),
         )
 
-    def _score(self, encoder: Encoder) -> dict[str, Scores]:
+    def _watched(self, encoder: Encoder, stage: str) -> WatchedEncoder:
+        return WatchedEncoder(encoder, lambda done, total: self.progress(stage, done, total))
+
+    def _score(self, encoder: WatchedEncoder) -> dict[str, Scores]:
         """Return the scores on the held-out data: the deciding one named "", then the others."""
         held_outs = {"": self.plan.held_out, **self.plan.further}
         return {name: held_out.score(encoder) for name, held_out in held_outs.items()}

@@ -14,6 +14,7 @@ from simsearch.encoder import Encoder
 from simsearch.encoder.layout import Layout
 from simsearch.encoder.loading import read_whole_layout
 from simsearch.errors import InvalidData
+from simsearch.search_index import Embedder
 from simsearch.training.adaptation import Adaptation, prepare_adaptation
 from simsearch.training.batches import DataSet
 from simsearch.training.checkpoints import Checkpoints
@@ -55,6 +56,7 @@ class Session:
 
 def train_session(
     base: Encoder,
+    mining: Embedder,
     plan: Plan,
     config: TrainingConfig,
     *,
@@ -65,6 +67,8 @@ def train_session(
     progress: StepProgress,
 ) -> Session:
     """Train an encoder by a plan, from the beginning or from the last checkpoint in `work`.
+
+    Hard negatives are first mined with `mining`, which embeds as the base does.
 
     Raises:
         InvalidData: the encoder is an index's copy, or the data does not make batches.
@@ -81,7 +85,16 @@ def train_session(
     if adaptation.method is not Adapt.LORA:
         pristine = snapshot(model.state_dict())
     datasets = [DataSet(part.name, part.training, part.objective) for part in plan.parts]
-    miner = Miner(plan.parts, datasets, config, directory=work, workers=workers, say=say)
+    miner = Miner(
+        plan.parts,
+        datasets,
+        config,
+        # Random weights find no negative that is hard: what they have become mines for itself.
+        base=None if config.from_scratch else mining,
+        directory=work,
+        workers=workers,
+        say=say,
+    )
     training = Training(
         model,
         layout,

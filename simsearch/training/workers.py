@@ -12,6 +12,8 @@ import torch
 import torch.distributed
 from torch import Tensor
 
+from simsearch.errors import SystemFailure
+
 # How long a process waits for another. The first one mines and scores alone, which may take hours;
 # one that has died is noticed at once, by its connection.
 _PATIENCE = timedelta(days=7)
@@ -23,6 +25,8 @@ class Workers:
 
     A batch is shared: each process embeds a part of its texts, and all of them compute the loss of
     the whole. So the result is that of one process, whatever the loss is.
+
+    Every method raises SystemFailure when another process is gone.
     """
 
     rank: int = 0
@@ -36,7 +40,8 @@ class Workers:
     def sum(self, tensor: Tensor) -> Tensor:
         """Return the sum of a tensor over all processes."""
         if self.count > 1:
-            torch.distributed.all_reduce(tensor)
+            with _translated_errors():
+                torch.distributed.all_reduce(tensor)
         return tensor
 
     def sum_gradients(self, parameters: Iterable[Tensor]) -> None:
@@ -50,20 +55,33 @@ class Workers:
             if parameter.requires_grad:
                 if parameter.grad is None:
                     parameter.grad = torch.zeros_like(parameter)
-                torch.distributed.all_reduce(parameter.grad)
+                self.sum(parameter.grad)
 
     def agree(self, flag: bool) -> bool:
         """Return what the first process says."""
         if self.count == 1:
             return flag
         told = torch.tensor([int(flag)])
-        torch.distributed.broadcast(told, src=0)
+        with _translated_errors():
+            torch.distributed.broadcast(told, src=0)
         return bool(told.item())
 
     def wait(self) -> None:
         """Wait until all processes are here."""
         if self.count > 1:
-            torch.distributed.barrier()
+            with _translated_errors():
+                torch.distributed.barrier()
+
+
+@contextlib.contextmanager
+def _translated_errors() -> Iterator[None]:
+    """Turn what torch raises when another process is gone into one line."""
+    try:
+        yield
+    except RuntimeError as error:
+        raise SystemFailure(
+            "another process of this run has ended (its own message tells why)"
+        ) from error
 
 
 def is_first_worker() -> bool:
@@ -73,12 +91,17 @@ def is_first_worker() -> bool:
 
 @contextlib.contextmanager
 def joined_workers() -> Iterator[Workers]:
-    """Join the processes that torchrun started, if it did."""
+    """Join the processes that torchrun started, if it did.
+
+    Raises:
+        SystemFailure: they cannot be joined.
+    """
     count = int(os.environ.get("WORLD_SIZE", "1"))
     if count == 1 or not torch.distributed.is_torchelastic_launched():
         yield Workers()
         return
-    torch.distributed.init_process_group("gloo", timeout=_PATIENCE)
+    with _translated_errors():
+        torch.distributed.init_process_group("gloo", timeout=_PATIENCE)
     try:
         yield Workers(torch.distributed.get_rank(), count)
     finally:

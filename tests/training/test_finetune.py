@@ -124,7 +124,7 @@ def test_the_run_folder_tells_how_it_came_about(kept):
     report = (run / "report.md").read_text()
     assert "**verdict: keep**" in report
     assert f"{result.after['ndcg@10']:.4f}" in report
-    assert "hard negatives mined with the base encoder" in report
+    assert "hard negatives mined before training" in report
     assert (run / "curves.png").read_bytes().startswith(b"\x89PNG")
     assert "verdict: keep" in (output / "README.md").read_text()
 
@@ -139,7 +139,7 @@ def test_the_run_is_told_and_its_progress_shown(kept):
     assert said[1] == "288 to train on, 32 to choose checkpoints by, 80 held out for the verdict"
     assert "objective in-batch: chosen for Pair examples" in said
     assert ("train", 108, 108) in stages
-    assert stages[-1] == ("score after", 1, 1)
+    assert stages[-1] == ("score after", 368, 368)
 
 
 def test_nothing_is_printed(tmp_path, tiny_encoder_dir, capfd):

@@ -151,6 +151,22 @@ def test_every_kind_of_run_is_resumed_bit_by_bit(tiny_encoder_dir, tmp_path, cha
     assert found == expected
 
 
+def test_hard_negatives_are_mined_when_they_are_due_and_found_again_after_a_kill(
+    tiny_encoder_dir, tmp_path
+):
+    config = replace(LONG, epochs=4, negatives_every=2, negatives_margin=0.0)
+    run = TinyRun(tiny_encoder_dir, tmp_path / "work", config)
+    with pytest.raises(KeyboardInterrupt):
+        run.run(interrupt_at=7)
+    when = [re.search("mined (.*) for 36 pairs", line)[1] for line in run.told]
+    assert when == ["before training", "before epoch 3"]
+    found = sorted(path.name for path in (tmp_path / "work").glob("negatives-*"))
+    assert found == ["negatives-0000.json", "negatives-0002.json"]
+    run = TinyRun(tiny_encoder_dir, tmp_path / "work", config)
+    assert run.resume()[0] == 6
+    assert run.told == []
+
+
 def test_the_pair_decoder_begins_as_the_seed_says(tiny_encoder_dir, tmp_path):
     data = [TrainingData(make_class_pairs(60))]
     config = replace(LONG, epochs=1)

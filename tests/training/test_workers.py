@@ -15,6 +15,7 @@ from conftest import write_tiny_encoder
 from training_runs import make_translations
 
 from simsearch.encoder import Encoder
+from simsearch.errors import SystemFailure
 from simsearch.training import TrainingConfig, TrainingData, finetune
 from simsearch.training.workers import Workers, is_first_worker, joined_workers
 
@@ -63,6 +64,24 @@ def test_a_number_of_processes_without_torchrun_is_nothing_to_go_by(monkeypatch)
     with joined_workers() as workers:
         assert workers == Workers()
     assert is_first_worker()
+
+
+@pytest.mark.parametrize(
+    ("call", "function"),
+    [
+        (lambda workers: workers.wait(), "barrier"),
+        (lambda workers: workers.agree(True), "broadcast"),
+        (lambda workers: workers.sum(torch.ones(2)), "all_reduce"),
+        (lambda workers: workers.sum_gradients([torch.ones(2, requires_grad=True)]), "all_reduce"),
+    ],
+)
+def test_that_another_process_is_gone_is_told_in_one_line(monkeypatch, call, function):
+    def gone(*arguments, **options):
+        raise RuntimeError("[/pytorch/gloo/transport/tcp/pair.cc:537] Connection reset by peer")
+
+    monkeypatch.setattr(torch.distributed, function, gone)
+    with pytest.raises(SystemFailure, match="another process of this run has ended"):
+        call(Workers(rank=1, count=2))
 
 
 @pytest.fixture(scope="module")
