@@ -188,6 +188,10 @@ def finetune(
             say=output.say,
             progress=progress,
         )
+    from simsearch.training import is_first_worker
+
+    if not is_first_worker():
+        return 0
     if output.json_only:
         output.result(contract(result))
     else:

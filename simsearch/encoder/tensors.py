@@ -19,7 +19,8 @@ def write_tensors(path: Path, tensors: Mapping[str, FloatArray]) -> None:
     Raises:
         SystemFailure: the disk is full, or the like.
     """
-    contiguous = {name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}
+    # Not by ascontiguousarray, which makes a row of a single number.
+    contiguous = {name: np.asarray(tensor, order="C") for name, tensor in tensors.items()}
     with translated_os_errors(path):
         # One write of our own: the library tells a full disk by an error of its own making.
         path.write_bytes(safetensors.numpy.save(contiguous))

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from simsearch.training.result import FinetuneResult, Verdict
     from simsearch.training.run import finetune, inspect
     from simsearch.training.run_file import DataSource, RunSettings, read_run_file
+    from simsearch.training.workers import is_first_worker
 
 _HOMES = {
     "config": ("TrainingConfig",),
@@ -37,6 +38,7 @@ _HOMES = {
     "result": ("FinetuneResult", "Verdict"),
     "run": ("finetune", "inspect"),
     "run_file": ("DataSource", "RunSettings", "read_run_file"),
+    "workers": ("is_first_worker",),
 }
 if not TYPE_CHECKING:  # a type checker would take every name for one of the package
     __getattr__ = lazy_names(__name__, _HOMES)
@@ -57,6 +59,7 @@ __all__ = [
     "export_int8",
     "finetune",
     "inspect",
+    "is_first_worker",
     "load_evaluation_data",
     "load_training_data",
     "read_run_file",

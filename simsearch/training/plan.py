@@ -95,6 +95,7 @@ def make_plan(
     if isinstance(evaluation, RetrievalTask):
         held_out: HeldOut = HeldOutRetrieval(evaluation)
     elif evaluation is not None:
+        _refuse_unknown_classes(evaluation, parts[0])
         held_out = _made(evaluation, parts[0], config)
     elif not held_outs:
         raise InvalidData(
@@ -194,6 +195,18 @@ def _refuse_one_class(training: Sequence[Example], data: TrainingData) -> None:
             )
 
 
+def _refuse_unknown_classes(evaluation: Sequence[Example], part: Part) -> None:
+    if part.data.kind is not ClassPair:
+        return
+    known = class_names(part.training)
+    unknown = [name for name in class_names(evaluation) if name not in known]
+    if unknown:
+        raise InvalidData(
+            f"the evaluation data has the class {', '.join(unknown)}, which no training example "
+            f"has (there are: {', '.join(known)}; bring examples of it, or leave it out)"
+        )
+
+
 def _held_outs(parts: Sequence[Part], config: TrainingConfig) -> dict[str, HeldOut]:
     return {part.name: _made(part.held_out, part, config) for part in parts if part.held_out}
 
@@ -236,18 +249,25 @@ def minable(part: Part) -> bool:
 def identity(plan: Plan, config: TrainingConfig, *, base_fingerprint: str) -> dict[str, str]:
     """Return what makes a run this run: one that is resumed has to agree in all of it."""
     settings = {name: json.dumps(value) for name, value in asdict(config).items()}
+    del settings["checkpoint_minutes"]  # changes nothing of what comes out
+    parts = {str(part.name or number): part for number, part in enumerate(plan.parts, start=1)}
     data = {
-        f"data {part.name or number}": hash_examples([*part.training, *part.dev, *part.held_out])
-        for number, part in enumerate(plan.parts, start=1)
+        f"data {name}": hash_examples(
+            [*part.training, *part.dev, *part.held_out], part.data.distractors
+        )
+        for name, part in parts.items()
     }
-    return {**settings, **data, "encoder": base_fingerprint}
+    objectives = {f"objective {name}": part.objective.name for name, part in parts.items()}
+    return {**settings, **data, **objectives, "encoder": base_fingerprint}
 
 
-def hash_examples(examples: Sequence[Example]) -> str:
-    """Return the SHA-256 of examples, texts and labels, in hex."""
+def hash_examples(examples: Sequence[Example], distractors: Sequence[str] = ()) -> str:
+    """Return the SHA-256 of examples, texts and labels, and of texts beside them, in hex."""
     digest = hashlib.sha256()
     for example in examples:
         digest.update(json.dumps([type(example).__name__, *asdict(example).values()]).encode())
+    for text in distractors:
+        digest.update(json.dumps(text).encode())
     return digest.hexdigest()
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
@@ -74,4 +74,4 @@ def read_result(run: Path) -> FinetuneResult:
     }
     if content["forgetting"] is not None:
         content["forgetting"] = Forgetting(**content["forgetting"])
-    return FinetuneResult(**content)
+    return FinetuneResult(**{field.name: content[field.name] for field in fields(FinetuneResult)})

@@ -164,7 +164,7 @@ class _Run:
             after = self._score(self._watched(tuned, "score after"))
             difference = self._compare(before, after)
             verdict, reason = judge(metric, difference[metric])
-            kept = verdict is Verdict.KEEP or force
+            kept = self.workers.agree(verdict is Verdict.KEEP or force)
             place = place_of(self.output, kept=kept)
             result = FinetuneResult(
                 before=_metrics(before),
@@ -193,10 +193,9 @@ class _Run:
         """Take a share of every batch, and read what the first worker found."""
         self.workers.wait()
         self._train(working_directory(self.output), {}, resume=resume)
+        kept = self.workers.agree(False)  # what the first worker found
         self.workers.wait()
-        rejected = place_of(self.output, kept=False)
-        place = rejected if rejected.is_dir() else self.output
-        return read_result(place / RUN)
+        return read_result(place_of(self.output, kept=kept) / RUN)
 
     def _train(self, work: Path, memory: dict[str, FloatArray], *, resume: bool) -> Session:
         """Train; `memory` are embeddings of the base."""

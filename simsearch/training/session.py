@@ -95,6 +95,7 @@ def train_session(
         workers=workers,
         say=say,
     )
+    checkpoints = Checkpoints(work)
     training = Training(
         model,
         layout,
@@ -102,12 +103,14 @@ def train_session(
         config=config,
         numbers=plan.numbers,
         adaptation=adaptation,
-        checkpoints=Checkpoints(work),
+        checkpoints=checkpoints,
         workers=workers,
         dev=dev_score(plan),
         mine=miner,
     )
     start = training.resume() if resume else 0
+    for folder in checkpoints.passed_over:
+        say(f"{folder} is not whole and is passed over")
     if start:
         say(f"resumed after step {start} of {training.steps}")
     elif resume:
