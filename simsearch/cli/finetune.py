@@ -65,14 +65,16 @@ def finetune(
     ] = None,
     freeze: Annotated[
         bool | None,
-        typer.Option("--freeze", help="With dense and conv: train only what they add."),
+        typer.Option("--freeze/--no-freeze", help="With dense and conv: train only what they add."),
     ] = None,
     layer_decay: Annotated[
         float | None, typer.Option(help="Learning rate of a layer, over that of the one above.")
     ] = None,
     from_scratch: Annotated[
         bool | None,
-        typer.Option("--from-scratch", help="Begin with random weights, to compare with."),
+        typer.Option(
+            "--from-scratch/--no-from-scratch", help="Begin with random weights, to compare with."
+        ),
     ] = None,
     epochs: Annotated[int | None, typer.Option(min=1, help="Passes over the data.")] = None,
     batch_size: Annotated[int | None, typer.Option(min=1, help="Examples per step.")] = None,
@@ -157,7 +159,7 @@ def finetune(
         raise InvalidInput("where is the model to go? (-o MODEL_DIR)")
     if model_dir is not None and not dry_run:
         check_output(model_dir, replace=replace, resume=resume)
-    rejects = Rejects(model_dir or Path("finetune"), on_error)
+    rejects = Rejects(None if model_dir is None or dry_run else model_dir, on_error)
     sets = load_training_data(settings.data, options=file_options, on_reject=rejects.callback)
     held_out = None
     if settings.evaluation is not None:
@@ -251,10 +253,12 @@ def print_result(output: Output, result: "FinetuneResult") -> None:
     output.table(TABLE_HEADER, before_after_table(result.before, result.after, result.difference))
     output.text(f"verdict: {result.verdict}")
     output.say(f"report: {Path(result.run) / 'report.md'}")
-    if result.verdict == "reject":
+    if result.verdict == "reject" and result.kept:
+        output.say(f"the model is in {result.model} all the same, as --force asked for")
+    elif result.verdict == "reject":
         output.say(
             "on this data the base encoder is as good, as far as can be told: index with it, or "
-            "bring more pairs (--force keeps the model anyway)"
+            "bring more examples (--force keeps the model anyway)"
         )
 
 

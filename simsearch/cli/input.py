@@ -30,12 +30,17 @@ UNKNOWN_SHARE = 0.3
 
 
 class Rejects:
-    """Rows that were skipped, with their reasons, in a file beside the result."""
+    """Rows that were skipped, with their reasons, in a file beside the result.
 
-    def __init__(self, beside: Path, on_error: OnError) -> None:
+    Without a result to be beside they are only counted.
+    """
+
+    def __init__(self, beside: Path | None, on_error: OnError) -> None:
         self.skipping = on_error is OnError.SKIP
-        named = beside if beside.name else beside.absolute()  # `.` has no name to add to
-        self.path = named.with_name(f"{named.name}.rejects.jsonl")
+        self.path: Path | None = None
+        if beside is not None:
+            named = beside if beside.name else beside.absolute()  # `.` has no name to add to
+            self.path = named.with_name(f"{named.name}.rejects.jsonl")
         self.count = 0
 
     @property
@@ -45,16 +50,18 @@ class Rejects:
 
     def _write(self, error: InvalidData) -> None:
         """Write one reason; the first one of a run replaces the file of an earlier run."""
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        with self.path.open("a" if self.count else "w", encoding="utf-8") as file:
-            file.write(json.dumps({"error": str(error)}, ensure_ascii=False) + "\n")
+        if self.path is not None:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            with self.path.open("a" if self.count else "w", encoding="utf-8") as file:
+                file.write(json.dumps({"error": str(error)}, ensure_ascii=False) + "\n")
         self.count += 1
 
     def exit_code(self, output: Output) -> int:
         """Return 1 if rows were skipped, and say where their reasons are."""
         if not self.count:
             return 0
-        output.warn(f"{self.count:,} rows were skipped; the reasons are in {self.path}")
+        where = "" if self.path is None else f"; the reasons are in {self.path}"
+        output.warn(f"{self.count:,} rows were skipped{where}")
         return 1
 
 

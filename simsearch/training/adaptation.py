@@ -71,6 +71,11 @@ class Adaptation:
         self._factors = factors
         self._merge = merge
 
+    @property
+    def phases(self) -> int:
+        """How many there are; a run of fewer steps would not reach the last."""
+        return len(self._phases)
+
     def set_phase(self, step: int, steps: int) -> None:
         """Let learn what learns at an optimiser step, counted from 0, of a run of `steps`.
 

@@ -44,8 +44,10 @@ class MethodSummary:
 
 def augment(
     examples: Sequence[Example], methods: Sequence[Augmentation], *, seed: int
-) -> list[Example]:
+) -> list[tuple[int, Example]]:
     """Return what the methods add to the examples, in their order; the examples are not in it.
+
+    Each added example comes with the position of the one that it was made of.
 
     Each method makes at most one example of an example, in which the first text is changed: the
     anchor, `sentence1`, or the text that has a class. All else stays. `deletion` drops a tenth of
@@ -60,7 +62,7 @@ def augment(
     Raises:
         InvalidInput: `dropout` is asked for examples that are no pairs.
     """
-    return [example for _, _, example in _added(examples, methods, seed)]
+    return [(row, made) for row, _, made in _added(examples, methods, seed)]
 
 
 def describe(
@@ -72,8 +74,8 @@ def describe(
         InvalidInput: as `augment`.
     """
     changed: dict[Augmentation, list[tuple[str, str]]] = {method: [] for method in methods}
-    for method, before, after in _added(examples, methods, seed):
-        changed[method].append((texts_of(before)[0], texts_of(after)[0]))
+    for row, method, after in _added(examples, methods, seed):
+        changed[method].append((texts_of(examples[row])[0], texts_of(after)[0]))
     return [
         MethodSummary(method, added=len(texts), samples=tuple(texts[:samples]))
         for method, texts in changed.items()
@@ -82,17 +84,17 @@ def describe(
 
 def _added(
     examples: Sequence[Example], methods: Sequence[Augmentation], seed: int
-) -> Iterator[tuple[Augmentation, Example, Example]]:
-    """Yield method, example and what it makes of it, where it makes anything."""
+) -> Iterator[tuple[int, Augmentation, Example]]:
+    """Yield the position of an example, the method, and what it makes of it, if anything."""
     if Augmentation.DROPOUT in methods:
         _refuse_dropout_of_others(examples)
-    for example in examples:
+    for row, example in enumerate(examples):
         for method in dict.fromkeys(methods):
             if method == Augmentation.DROPOUT:
                 anchor = texts_of(example)[0]
-                yield method, example, Pair(anchor, anchor)
+                yield row, method, Pair(anchor, anchor)
             elif (made := _changed(example, method, seed)) is not None:
-                yield method, example, made
+                yield row, method, made
 
 
 def _refuse_dropout_of_others(examples: Sequence[Example]) -> None:

@@ -41,12 +41,16 @@ Draw = tuple[int, tuple[int, ...]]
 
 @dataclass(slots=True)
 class DataSet:
-    """Examples of one kind with their objective, and hard negatives of each, if it has any."""
+    """Examples of one kind with their objective, and hard negatives of each, if it has any.
+
+    The last ones may be others in other words: `added` are the positions of these others.
+    """
 
     name: str
     examples: Sequence[Example]
     objective: Objective
     negatives: Sequence[Sequence[str]] | None = None
+    added: Sequence[int] = ()
     classes: tuple[str, ...] = field(init=False)
     # Of each anchor, folded, the texts that are known to answer it, folded.
     answers: dict[str, set[str]] = field(init=False)
@@ -57,6 +61,10 @@ class DataSet:
         for example in self.examples:
             if isinstance(example, Pair | Triplet):
                 self.answers[fold(example.anchor)].add(fold(example.positive))
+        first = len(self.examples) - len(self.added)
+        for example, row in zip(self.examples[first:], self.added, strict=True):
+            original = fold(texts_of(self.examples[row])[0])
+            self.answers[fold(texts_of(example)[0])] |= {original, *self.answers[original]}
 
     def other_answer(self, row: int) -> str:
         """Return the positive of the nearest pair after this one that does not answer its anchor.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass
 from enum import StrEnum
@@ -29,7 +30,10 @@ class ScheduleName(StrEnum):
 
 
 class Sampling(StrEnum):
-    """Which of several data sets the next batch is of: in proportion to size, or each in turn."""
+    """Which of several data sets the next batch is of: in proportion to size, or each in turn.
+
+    Each in turn, an epoch ends when the shortest has no batch left.
+    """
 
     PROPORTIONAL = "proportional"
     ROUND_ROBIN = "round-robin"
@@ -63,6 +67,8 @@ class TrainingPrecision(StrEnum):
     BF16 = "bf16"
 
 
+MOST_NEGATIVES = 10
+_MOST_SEED = 2**32 - 1
 _LAST = re.compile(r"last-([1-9][0-9]?)")
 
 
@@ -86,7 +92,7 @@ class TrainingConfig:
         negatives: hard negatives that are mined for each pair; 0 for none.
         negatives_window: how many of the nearest texts they are looked for among.
         negatives_margin: a negative's similarity is at most this share below the positive's.
-        negatives_every: mine anew every so many epochs; 0 for once, with the base encoder.
+        negatives_every: mine anew every so many epochs; 0 for once, before training.
         augment: ways to make more examples of the training side.
         sampling: of several data sets, which one the next batch is of.
         max_length: window in tokens while training and afterwards; None is the encoder's own.
@@ -141,6 +147,8 @@ class TrainingConfig:
     def __post_init__(self) -> None:
         for name in ("epochs", "batch_size", "max_length", "patience", "micro_batch_tokens"):
             _check_least(name, getattr(self, name), 1)
+        _check_least("held_out_limit", self.held_out_limit, 1)
+        _check_most("seed", self.seed, _MOST_SEED)
         for name in ("negatives", "negatives_every", "distractors", "dev_limit", "seed"):
             _check_least(name, getattr(self, name), 0)
         _check_least("negatives_window", self.negatives_window, self.negatives or 1)
@@ -154,6 +162,8 @@ class TrainingConfig:
             raise InvalidInput(f"held_out must be between 0 and 1, got {self.held_out}")
         if not 0 < self.layer_decay <= 1:
             raise InvalidInput(f"layer_decay must be above 0, at most 1, got {self.layer_decay}")
+        if not 0 <= self.min_improvement < math.inf:
+            raise InvalidInput(f"min_improvement must be 0 or more, got {self.min_improvement}")
         if not self.checkpoint_minutes > 0:
             raise InvalidInput(f"checkpoint_minutes must be above 0, got {self.checkpoint_minutes}")
         _check_name("optimizer", self.optimizer, OptimizerName)
@@ -163,9 +173,6 @@ class TrainingConfig:
         for name in self.augment:
             _check_name("augmentation", name, Augmentation)
         parse_adapt(self.adapt)
-
-
-MOST_NEGATIVES = 10
 
 
 def parse_adapt(name: str) -> tuple[Adapt, int]:

@@ -75,6 +75,7 @@ class DataCheck:
     """What training data holds, and what training on it will take.
 
     Attributes:
+        name: what the data set is called, "" where it is the only one.
         kind: name of the record class of the examples.
         columns: theirs, in order.
         rows: examples as read; duplicates, contradictions and classes are counted over these.
@@ -85,6 +86,7 @@ class DataCheck:
         shared_texts: distinct texts of the training and dev side that the held-out data asks
             about, folded: its queries if it is a retrieval task, else all its texts.
         shared_with_dev: distinct texts in the training and the dev part, folded.
+        leaks: rows that were left out because the held-out data asks about them.
         distinct_texts: of all rows.
         sampled_texts: so many of them were tokenized, for the next five.
         unknown_share: share of their tokens, special ones not counted.
@@ -103,6 +105,7 @@ class DataCheck:
         seconds: of training, estimated from the speed of encoding here; None if unknown.
     """
 
+    name: str
     kind: str
     columns: tuple[str, ...]
     rows: int
@@ -115,6 +118,7 @@ class DataCheck:
     first_contradiction: Rows | None
     shared_texts: int
     shared_with_dev: int
+    leaks: int
     distinct_texts: int
     sampled_texts: int
     unknown_share: float
@@ -201,13 +205,15 @@ class DataCheck:
             else ""
         )
         facts = [
-            f"{_many(self.rows, 'row')} of {columns}: {_MEANING[_NAMES[self.kind]]}",
+            f"{f'{self.name}: ' if self.name else ''}{_many(self.rows, 'row')} of {columns}: "
+            f"{_MEANING[_NAMES[self.kind]]}",
             f"{self.training_rows:,} to train on, {self.dev_rows:,} to choose checkpoints by, "
             f"{self.held_out_rows:,} held out for the verdict",
             f"{_many(self.exact_duplicates, 'row')} equal to an earlier one, "
             f"{self.folded_duplicates:,} more but for case, space and punctuation",
             f"{_many(self.contradictions, 'contradiction')}",
-            f"{_many(self.shared_texts, 'text')} on both sides of the split",
+            f"{_many(self.shared_texts, 'text')} on both sides of the split"
+            + (f"; {_many(self.leaks, 'row')} left out that had one" if self.leaks else ""),
             f"tokens in a text: median {self.median_tokens:,}, 95th percentile "
             f"{self.p95_tokens:,}; {_percent(self.unknown_share)} unknown{of_sample}",
             f"{_percent(self.truncated_share)} of the texts are cut at the window of "
@@ -253,6 +259,8 @@ def check_data(
     objective_why: str,
     batch_size: int,
     epochs: int,
+    name: str = "",
+    leaks: int = 0,
     seed: int = 0,
     clock: Callable[[], float] = time.perf_counter,
 ) -> DataCheck:
@@ -285,6 +293,8 @@ def check_data(
     )
     total = epochs * len(training) * row_tokens
     return DataCheck(
+        name=name,
+        leaks=leaks,
         kind=kind.__name__,
         columns=tuple(field.name for field in fields(kind)),
         rows=len(examples),

@@ -29,22 +29,26 @@ _GENERAL_SET = "general_set.jsonl"
 
 @dataclass(frozen=True, slots=True)
 class MixPoint:
-    """What an encoder with `share` of the tuned weights scores on the dev part and in general."""
+    """What an encoder with `share` of the tuned weights scores on the dev part and in general.
+
+    Without a dev part `dev` is None.
+    """
 
     share: float
-    dev: float
+    dev: float | None
     general: float
 
 
 @dataclass(frozen=True, slots=True)
 class Forgetting:
-    """nDCG@10 on the general set before and after training.
+    """nDCG@10 on the general set: of the base, as it was tuned, and as it came out.
 
-    Where too much was forgotten, `share` is how much of the tuned weights the mixture has that
-    `after` was measured on, and `curve` what it was chosen from.
+    The two last differ where too much was forgotten: then `share` is how much of the tuned weights
+    the mixture has that `after` was measured on, and `curve` what it was chosen from.
     """
 
     before: float
+    tuned: float
     after: float
     share: float | None = None
     curve: tuple[MixPoint, ...] = ()
@@ -129,7 +133,7 @@ def _check_same_tensors(base: Mapping[str, Tensor], tuned: Mapping[str, Tensor])
 
 
 def mixing_curve(
-    score: Callable[[float], tuple[float, float]], *, shares: Sequence[float] = SHARES
+    score: Callable[[float], tuple[float | None, float]], *, shares: Sequence[float] = SHARES
 ) -> list[MixPoint]:
     """Return the curve of a mixture: `score` gives of a share the scores (dev, general)."""
     return [MixPoint(share, *score(share)) for share in shares]
@@ -138,7 +142,8 @@ def mixing_curve(
 def choose_share(points: Sequence[MixPoint], *, floor: float) -> MixPoint:
     """Return the point with the best dev score among those that reach `floor` in general.
 
-    If none reaches it, the one with the best general score; of equal ones the largest share.
+    Without dev scores the one with the largest share. If none reaches the floor, the one with the
+    best general score; of equal ones the largest share.
 
     Raises:
         InvalidInput: there are no points.
@@ -146,5 +151,5 @@ def choose_share(points: Sequence[MixPoint], *, floor: float) -> MixPoint:
     if not points:
         raise InvalidInput("no mixture was scored; at least one share is needed to choose from")
     if kept := [point for point in points if point.general >= floor]:
-        return max(kept, key=lambda point: (point.dev, point.share))
+        return max(kept, key=lambda point: (point.dev or 0.0, point.share))
     return max(points, key=lambda point: (point.general, point.share))

@@ -11,8 +11,10 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
+from simsearch.encoder import PairScorer
 from simsearch.errors import InvalidData, InvalidInput
 from simsearch.evaluation import (
+    DEFAULT_METRICS,
     Difference,
     SwapScale,
     average_precision_score,
@@ -65,6 +67,7 @@ class HeldOut(Protocol):
     """Data with known answers that no training example has in it."""
 
     deciding_metric: str
+    metrics: Sequence[str]  # all that are measured
     description: str
     size: int  # queries or pairs: what a difference is averaged over
 
@@ -81,6 +84,7 @@ class HeldOutRetrieval:
         self.task = task
         self.size = len(task.queries)
         self.deciding_metric = "ndcg@10"
+        self.metrics: Sequence[str] = DEFAULT_METRICS
         self.description = (
             f"{len(task.queries):,} queries against {len(task.corpus):,} texts"
             f"{f' ({task.name})' if task.name else ''}"
@@ -116,7 +120,8 @@ class HeldOutPairs:
             )
         labelled = isinstance(pairs[0], LabelledPair)
         self.statistics = _LABEL_STATISTICS if labelled else _SCORE_STATISTICS
-        self.deciding_metric = next(iter(self.statistics))
+        self.metrics: Sequence[str] = list(self.statistics)
+        self.deciding_metric = self.metrics[0]
         self.description = f"{len(pairs):,} {'labelled' if labelled else 'scored'} pairs"
 
     def score(self, encoder: Embedder) -> Scores:
@@ -141,6 +146,7 @@ class HeldOutClasses:
     """
 
     deciding_metric = "accuracy"
+    metrics: Sequence[str] = ("accuracy",)
 
     def __init__(
         self, pairs: Sequence[ClassPair], *, training: Sequence[ClassPair], seed: int
@@ -255,16 +261,30 @@ def _same_class(examples: Sequence[LabelledText]) -> RetrievalTask:
     return RetrievalTask(queries, corpus, qrels, name="others of the same class")
 
 
-def check_metric(held_out: HeldOut, before: Scores, metric: str | None) -> str:
+def check_metric(held_out: HeldOut, metric: str | None) -> str:
     """Return the metric that decides: the one asked for, or the data's own.
 
     Raises:
         InvalidInput: it is not one of those measured.
     """
     metric = metric or held_out.deciding_metric
-    if metric not in before.metrics:
-        raise InvalidInput(f"no metric {metric!r} here (measured: {', '.join(before.metrics)})")
+    if metric not in held_out.metrics:
+        raise InvalidInput(f"no metric {metric!r} here (measured: {', '.join(held_out.metrics)})")
     return metric
+
+
+def scorer_accuracy(
+    scorer: PairScorer, encoder: Embedder, examples: Sequence[Example]
+) -> float | None:
+    """Return the share of pairs whose class a scorer finds; None where there are no such pairs."""
+    pairs = [example for example in examples if isinstance(example, ClassPair | LabelledPair)]
+    if not pairs:
+        return None
+    first = encoder.encode_documents([pair.sentence1 for pair in pairs])
+    second = encoder.encode_documents([pair.sentence2 for pair in pairs])
+    found = scorer.probabilities(first, second).argmax(axis=1)
+    right = [scorer.classes[n] == str(pair.label) for n, pair in zip(found, pairs, strict=True)]
+    return float(np.mean(right))
 
 
 def _candidates(examples: Sequence[Example]) -> list[str]:

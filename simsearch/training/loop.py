@@ -15,11 +15,12 @@ from torch import Tensor, nn
 from simsearch.encoder import PairScorer
 from simsearch.encoder.layout import Layout
 from simsearch.encoder.precision import cpu_has_bfloat16
-from simsearch.errors import EncoderError
+from simsearch.errors import EncoderError, InvalidInput
 from simsearch.training.adaptation import Adaptation
 from simsearch.training.batches import Batch, Batches, DataSet, Draw
 from simsearch.training.checkpoints import Best, Checkpoints, TrainingState
 from simsearch.training.config import TrainingConfig, TrainingPrecision
+from simsearch.training.examples import texts_of
 from simsearch.training.live import LiveEncoder
 from simsearch.training.losses import SoftmaxPairLoss
 from simsearch.training.micro_batches import MicroBatches
@@ -92,13 +93,6 @@ class Training:
                 dataset.objective.make_loss(model, len(dataset.classes)).to(model.device)
                 for dataset in datasets
             ]
-        self._micro_batches = MicroBatches(
-            model,
-            budget=config.micro_batch_tokens,
-            pad_id=layout.pad_id,
-            workers=workers,
-        )
-        self.encoder = LiveEncoder(model, layout, self._micro_batches)
         decoders: dict[str, nn.Module] = {
             f"loss.{number}.": loss
             for number, loss in enumerate(self._losses)
@@ -108,6 +102,14 @@ class Training:
             {"": model, **decoders},
             bfloat16=model[0] if use_bfloat16(config.precision, model.device) else None,
         )
+        # After the weights: what numbers they are in decides how much of a graph is kept.
+        self._micro_batches = MicroBatches(
+            model,
+            budget=config.micro_batch_tokens,
+            pad_id=layout.pad_id,
+            workers=workers,
+        )
+        self.encoder = LiveEncoder(model, layout, self._micro_batches)
         self._optimizer = make_optimizer(
             numbers.optimizer,
             self.weights,
@@ -151,10 +153,19 @@ class Training:
         """Train from step `start` to the end, and leave the model with its best weights.
 
         Raises:
+            InvalidInput: there are fewer steps than phases of the adaptation.
             EncoderError: the loss is not finite any more; the last checkpoint stays.
         """
-        # A run may have been killed after the checkpoint at which it stopped.
+        if self._adaptation.phases > self.steps:
+            raise InvalidInput(
+                f"{self._adaptation.method} has {self._adaptation.phases} phases, and the run only "
+                f"{self.steps} steps (more epochs, or smaller batches)"
+            )
+        # A run may have been killed after the checkpoint at which it stopped, or after its last
+        # step: then the report still wants to know what was mined.
         stopped = self._out_of_patience() if start else None
+        if start == self.steps and self._mine is not None:
+            self._mine(self._order[-1][0], self.encoder)
         written = time.monotonic()
         self.model.train()
         for step in range(start, start if stopped else self.steps):
@@ -216,11 +227,13 @@ class Training:
 
     def _not_finite(self, step: int, batch: Batch, value: float) -> str:
         what = "the gradient is not finite" if math.isfinite(value) else f"the loss is {value}"
-        name = self._datasets[batch.dataset].name
+        dataset = self._datasets[batch.dataset]
         shown = ", ".join(map(str, batch.rows[:8])) + (", ..." if len(batch.rows) > 8 else "")
+        text = texts_of(dataset.examples[batch.rows[0]])[0]
         return (
             f"{what} at step {step + 1} of {self.steps} (training examples {shown}"
-            f"{f' of {name}' if name else ''}); training stopped (lower --learning-rate)"
+            f"{f' of {dataset.name}' if dataset.name else ''}, the first {text[:60]!r}); training "
+            "stopped (lower --learning-rate)"
         )
 
     def _score(self, step: int, epoch: int) -> None:
@@ -229,7 +242,8 @@ class Training:
             return
         score = self._dev(self.encoder)
         self._scores.append({"epoch": epoch + 1, "step": step + 1, "score": score})
-        if self._best is None or score > self._best.score:
+        # Of equal ones the last: a decoder, which the dev part does not look at, has learnt more.
+        if self._best is None or score >= self._best.score:
             self._best = self._checkpoints.write_best(step + 1, score, self.weights)
 
     def _out_of_patience(self) -> str | None:

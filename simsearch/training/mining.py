@@ -12,7 +12,6 @@ from simsearch.records import Pair
 from simsearch.search_index import Embedder
 from simsearch.training.batches import DataSet
 from simsearch.training.config import TrainingConfig
-from simsearch.training.examples import texts_of
 from simsearch.training.live import LiveEncoder
 from simsearch.training.negatives import Mined, mine_negatives
 from simsearch.training.plan import Part, minable
@@ -67,13 +66,8 @@ class Miner:
 
     def _mine(self, epoch: int, encoder: Embedder) -> Mapping[str, Any]:
         all_negatives, found = [], []
-        for part, dataset, count in self._due:
-            # An added pair is an original in other words: it shares the original's negatives.
-            originals = [
-                example
-                for example in dataset.examples[: len(dataset.examples) - part.added]
-                if isinstance(example, Pair)
-            ]
+        for part, _, count in self._due:
+            originals = [pair for pair in part.originals if isinstance(pair, Pair)]
             mined = mine_negatives(
                 encoder,
                 originals,
@@ -82,12 +76,8 @@ class Miner:
                 window=self._config.negatives_window,
                 margin=self._config.negatives_margin,
             )
-            of_positive = {
-                pair.positive: negatives
-                for pair, negatives in zip(originals, mined.negatives, strict=True)
-            }
-            added = dataset.examples[len(originals) :]
-            shared = [of_positive.get(texts_of(example)[1], ()) for example in added]
+            # An added pair is an original in other words: it shares the original's negatives.
+            shared = [mined.negatives[row] for row in part.added]
             all_negatives.append([*mined.negatives, *shared])
             found.append(_told(mined, part.name, epoch))
             self._say(found[-1])

@@ -131,11 +131,11 @@ def set_rate(optimizer: Optimizer, factor: float) -> None:
 def schedule_factor(name: ScheduleName, step: int, *, warmup: int, steps: int) -> float:
     """Return the share of the peak that the learning rate has at a step, counted from 0.
 
-    After a linear rise from 0 `cosine` and `linear` fall to 0, `step` falls to a tenth at half and
-    again at three quarters of what is left, `constant` stays.
+    It rises linearly, and no step is lost on a rate of 0. Then `cosine` and `linear` fall to 0,
+    `step` falls to a tenth at half and again at three quarters of what is left, `constant` stays.
     """
     if step < warmup:
-        return step / warmup
+        return (step + 1) / (warmup + 1)
     way = (step - warmup) / max(1, steps - warmup)
     match name:
         case ScheduleName.COSINE:

@@ -7,8 +7,9 @@ import json
 import random
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from dataclasses import replace as with_changes
 
-from simsearch.errors import InvalidData
+from simsearch.errors import InvalidData, InvalidInput
 from simsearch.formats import Example
 from simsearch.records import ClassPair, LabelledPair, LabelledText, Pair, UnlabelledText
 from simsearch.search_index import RetrievalTask
@@ -18,11 +19,10 @@ from simsearch.training.examples import (
     TrainingData,
     class_names,
     split_examples,
-    texts_of,
     without_duplicates,
     without_leaks,
 )
-from simsearch.training.held_out import HeldOut, HeldOutRetrieval, make_held_out
+from simsearch.training.held_out import HeldOut, HeldOutRetrieval, check_metric, make_held_out
 from simsearch.training.objectives import Objective, choose_objective
 from simsearch.training.resolve import Resolved, resolve
 
@@ -38,8 +38,9 @@ _DEV_PROBE = 1000
 class Part:
     """One data set of a run, divided: what trains, what chooses checkpoints, what decides.
 
-    `training` ends with the `added` examples that augmentation made. `leaks` are the examples
-    that were dropped because the held-out data has a text of theirs.
+    `training` ends with the examples that augmentation added; `added` are the positions of those
+    that they were made of. `leaks` are the examples that were dropped because the held-out data
+    has a text of theirs.
     """
 
     data: TrainingData
@@ -50,7 +51,12 @@ class Part:
     held_out: Sequence[Example]
     duplicates: int
     leaks: int
-    added: int
+    added: Sequence[int]
+
+    @property
+    def originals(self) -> Sequence[Example]:
+        """The training examples without those that were added."""
+        return self.training[: len(self.training) - len(self.added)]
 
     @property
     def name(self) -> str:
@@ -60,12 +66,16 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """The parts of a run, and the held-out data: the first decides, the others are reported."""
+    """The parts of a run, and the held-out data: the first decides, the others are reported.
+
+    `metric` of the first is the one that decides.
+    """
 
     parts: Sequence[Part]
     held_out: HeldOut
     further: dict[str, HeldOut]
     dev: HeldOut | None
+    metric: str
     numbers: Resolved
 
     @property
@@ -83,13 +93,20 @@ def make_plan(
 
     Raises:
         InvalidData: the data does not fit the objective, or nothing can be held out.
+        InvalidInput: the settings do not fit the data.
     """
     if not data:
         raise InvalidData("there is no training data")
+    data = _with_names(data)
     if evaluation is not None and not isinstance(evaluation, RetrievalTask) and not evaluation:
         raise InvalidData("the evaluation data is empty")
     objectives = [_objective(one, config) for one in data]
-    parts = _divide(data, objectives, evaluation, config)
+    parts, dev = _divide(data, objectives, evaluation, config)
+    if config.patience is not None and dev is None:
+        raise InvalidInput(
+            "patience goes by the dev part, and this run has none (bring more examples, or leave "
+            "patience out)"
+        )
     numbers = resolve(config, parts[0].objective)
     held_outs = {} if evaluation is not None else _held_outs(parts, config)
     if isinstance(evaluation, RetrievalTask):
@@ -108,7 +125,9 @@ def make_plan(
             f"only {held_out.size} question can be held out of {len(data[0].examples)} examples, "
             "which proves nothing (bring more, or evaluation data of its own)"
         )
-    return Plan(parts, held_out, held_outs, _dev(parts, config), numbers)
+    _check_numbers(parts, numbers)
+    metric = check_metric(held_out, config.metric)
+    return Plan(parts, held_out, held_outs, dev, metric, numbers)
 
 
 def _objective(data: TrainingData, config: TrainingConfig) -> tuple[Objective, str]:
@@ -124,8 +143,11 @@ def _divide(
     objectives: Sequence[tuple[Objective, str]],
     evaluation: Sequence[Example] | RetrievalTask | None,
     config: TrainingConfig,
-) -> list[Part]:
-    """Split every data set; no text of any held-out or dev part stays in the training of any."""
+) -> tuple[list[Part], HeldOut | None]:
+    """Split every data set; no text of any held-out or dev part stays in the training of any.
+
+    Returns the parts, and what the dev part of the first one makes.
+    """
     distinct = [without_duplicates(one.examples) for one in data]
     training: list[list[Example]] = [examples for examples, _ in distinct]
     held_out: list[list[Example]] = [[] for _ in data]
@@ -143,49 +165,102 @@ def _divide(
             "no training examples are left: all of them share a text with the held-out data "
             "(held-out questions need answers of their own, or a BEIR folder as --eval)"
         )
-    training[0], dev = _split_dev(training[0], data[0], config)
+    training[0], dev, chooser = _split_dev(training[0], data[0], config)
     training[1:] = [without_leaks(examples, dev)[0] for examples in training[1:]]
     parts = []
     for number, one in enumerate(data):
         objective, why = objectives[number]
-        _refuse_one_class(training[number], one)
-        methods = [Augmentation(name) for name in config.augment]
-        made = augment(training[number], methods, seed=config.seed) if methods else []
-        added, _ = without_duplicates(made)  # of two pairs with one anchor, say
+        _refuse_one_class(training[number], one, objective)
+        added = _augmented(training[number], [judging, dev], config)
         parts.append(
             Part(
                 data=one,
                 objective=objective,
                 why=why,
-                training=[*training[number], *added],
+                training=[*training[number], *(example for _, example in added)],
                 dev=dev if number == 0 else [],
                 held_out=held_out[number],
                 duplicates=distinct[number][1],
                 leaks=cleaned[number][1],
-                added=len(added),
+                added=[row for row, _ in added],
             )
         )
-    return parts
+    return parts, chooser
+
+
+def _augmented(
+    training: Sequence[Example],
+    others: Sequence[Sequence[Example] | RetrievalTask],
+    config: TrainingConfig,
+) -> list[tuple[int, Example]]:
+    """Return what augmentation adds, each once, less what became a text of the other sides."""
+    methods = [Augmentation(name) for name in config.augment]
+    made = {example: row for row, example in augment(training, methods, seed=config.seed)}
+    examples: list[Example] = list(made)
+    for other in others:
+        examples, _ = without_leaks(examples, other)
+    return [(made[example], example) for example in examples]
 
 
 def _split_dev(
     training: list[Example], data: TrainingData, config: TrainingConfig
-) -> tuple[list[Example], list[Example]]:
+) -> tuple[list[Example], list[Example], HeldOut | None]:
     """Take the dev part out of the training side; none where it would be too small to tell."""
     wanted = min(config.dev_limit, round(config.dev * len(training)))
     if data.kind is UnlabelledText or wanted < _LEAST_DEV:
-        return training, []
+        return training, [], None
     try:
         rest, dev = split_examples(
             training, share=config.dev, limit=config.dev_limit, seed=config.seed + 1
         )
-    except InvalidData:  # everything is connected
-        return training, []
-    return (rest, dev) if len(dev) >= _LEAST_DEV else (training, [])
+        chooser = _chooser(dev, rest, data, config)
+    except InvalidData:  # everything is connected, or nothing can be measured on so few
+        return training, [], None
+    return (rest, dev, chooser) if chooser.size >= _LEAST_DEV else (training, [], None)
 
 
-def _refuse_one_class(training: Sequence[Example], data: TrainingData) -> None:
-    if data.kind in (LabelledPair, ClassPair, LabelledText):
+def _chooser(
+    dev: Sequence[Example], training: list[Example], data: TrainingData, config: TrainingConfig
+) -> HeldOut:
+    if data.kind is ClassPair:
+        training = random.Random(config.seed).sample(training, min(_DEV_PROBE, len(training)))
+    return make_held_out(
+        dev,
+        training=training,
+        distractors=data.distractors,
+        distractor_limit=min(_DEV_DISTRACTORS, config.distractors),
+        seed=config.seed,
+    )
+
+
+def _with_names(data: Sequence[TrainingData]) -> list[TrainingData]:
+    """Return data sets with a name each, no two the same; a single one needs none."""
+    if len(data) == 1:
+        return list(data)
+    named: list[TrainingData] = []
+    taken: set[str] = set()
+    for number, one in enumerate(data, start=1):
+        name = one.name or f"data {number}"
+        while name in taken:
+            name = f"{one.name} ({number})"
+        taken.add(name)
+        named.append(with_changes(one, name=name))
+    return named
+
+
+def _check_numbers(parts: Sequence[Part], numbers: Resolved) -> None:
+    for part in parts:
+        if part.objective.by_class and (numbers.batch_size < 4 or numbers.batch_size % 2):
+            raise InvalidInput(
+                f"{part.objective.name} takes two texts of a class at a time: batch_size must be "
+                f"even, and at least 4, got {numbers.batch_size}"
+            )
+
+
+def _refuse_one_class(
+    training: Sequence[Example], data: TrainingData, objective: Objective
+) -> None:
+    if data.kind in (LabelledPair, ClassPair, LabelledText) and not objective.in_batch:
         names = class_names(training)
         if len(names) < 2:
             raise InvalidData(
@@ -221,32 +296,18 @@ def _made(examples: Sequence[Example], part: Part, config: TrainingConfig) -> He
     )
 
 
-def _dev(parts: Sequence[Part], config: TrainingConfig) -> HeldOut | None:
-    part = parts[0]
-    if not part.dev:
-        return None
-    training = list(part.training)
-    if part.data.kind is ClassPair:
-        training = random.Random(config.seed).sample(training, min(_DEV_PROBE, len(training)))
-    try:
-        held_out = make_held_out(
-            part.dev,
-            training=training,
-            distractors=part.data.distractors,
-            distractor_limit=min(_DEV_DISTRACTORS, config.distractors),
-            seed=config.seed,
-        )
-    except InvalidData:  # all of one label, say: nothing can be measured on so few
-        return None
-    return held_out if held_out.size >= _LEAST_DEV else None
-
-
 def minable(part: Part) -> bool:
     """Whether hard negatives can be mined for a part: its examples are pairs."""
     return part.data.kind is Pair
 
 
-def identity(plan: Plan, config: TrainingConfig, *, base_fingerprint: str) -> dict[str, str]:
+def identity(
+    plan: Plan,
+    config: TrainingConfig,
+    *,
+    base_fingerprint: str,
+    evaluation: Sequence[Example] | RetrievalTask | None = None,
+) -> dict[str, str]:
     """Return what makes a run this run: one that is resumed has to agree in all of it."""
     settings = {name: json.dumps(value) for name, value in asdict(config).items()}
     del settings["checkpoint_minutes"]  # changes nothing of what comes out
@@ -258,7 +319,16 @@ def identity(plan: Plan, config: TrainingConfig, *, base_fingerprint: str) -> di
         for name, part in parts.items()
     }
     objectives = {f"objective {name}": part.objective.name for name, part in parts.items()}
-    return {**settings, **data, **objectives, "encoder": base_fingerprint}
+    judging = {} if evaluation is None else {"evaluation": _hash_evaluation(evaluation)}
+    return {**settings, **data, **objectives, **judging, "encoder": base_fingerprint}
+
+
+def _hash_evaluation(evaluation: Sequence[Example] | RetrievalTask) -> str:
+    if not isinstance(evaluation, RetrievalTask):
+        return hash_examples(evaluation)
+    texts = [document.content for document in evaluation.corpus]
+    asked = json.dumps([dict(evaluation.queries), evaluation.qrels], default=dict)
+    return hash_examples([], [asked, *texts])
 
 
 def hash_examples(examples: Sequence[Example], distractors: Sequence[str] = ()) -> str:
@@ -269,8 +339,3 @@ def hash_examples(examples: Sequence[Example], distractors: Sequence[str] = ()) 
     for text in distractors:
         digest.update(json.dumps(text).encode())
     return digest.hexdigest()
-
-
-def texts_of_part(part: Part) -> list[str]:
-    """Return the distinct texts that a part is trained on."""
-    return list(dict.fromkeys(text for example in part.training for text in texts_of(example)))

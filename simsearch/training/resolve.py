@@ -43,5 +43,8 @@ def resolve(config: TrainingConfig, objective: Objective) -> Resolved:
 
 
 def resolved_config(config: TrainingConfig, numbers: Resolved) -> TrainingConfig:
-    """Return a configuration that leaves open nothing that was filled in."""
-    return with_changes(config, **asdict(numbers))
+    """Return a configuration with what was filled in.
+
+    But for the hard negatives: each data set of a run has its objective's own number.
+    """
+    return with_changes(config, **{**asdict(numbers), "negatives": config.negatives})

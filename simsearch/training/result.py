@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from simsearch.evaluation import Difference
-from simsearch.training.forgetting import Forgetting
+from simsearch.training.forgetting import Forgetting, MixPoint
 
 SIGNIFICANCE = 0.05
 
@@ -27,8 +27,8 @@ class FinetuneResult:
     """What a run found; `difference` is after - before, by metric.
 
     `model` is the model directory (of a rejected model nothing was written to it, or only the run
-    folder), `run` the run folder. `forgetting` is nDCG@10 on the general set, None where it says
-    nothing of the encoder.
+    folder), `run` the run folder; `kept` says whether there is a model. `forgetting` is nDCG@10 on
+    the general set, None where it says nothing of the encoder.
     """
 
     before: Mapping[str, float]
@@ -38,6 +38,7 @@ class FinetuneResult:
     reason: str
     model: str
     run: str
+    kept: bool
     objective: str
     examples: int
     steps: int
@@ -73,5 +74,8 @@ def read_result(run: Path) -> FinetuneResult:
         name: Difference(**difference) for name, difference in content["difference"].items()
     }
     if content["forgetting"] is not None:
-        content["forgetting"] = Forgetting(**content["forgetting"])
+        points = content["forgetting"].pop("curve")
+        content["forgetting"] = Forgetting(
+            **content["forgetting"], curve=tuple(MixPoint(**point) for point in points)
+        )
     return FinetuneResult(**{field.name: content[field.name] for field in fields(FinetuneResult)})

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from dataclasses import replace as with_changes
 from pathlib import Path
 
-from simsearch.encoder import Encoder, write_model_file, write_pair_scorer
+from simsearch.encoder import Encoder, PairScorer, write_model_file, write_pair_scorer
 from simsearch.encoder.runtime import FloatArray
 from simsearch.evaluation import Difference
 from simsearch.files import draft_directory, install_directory
@@ -19,15 +19,20 @@ from simsearch.search_index import RetrievalTask
 from simsearch.training.adaptation import check_adaptation
 from simsearch.training.config import Adapt, TrainingConfig
 from simsearch.training.data_check import DataCheck, check_data
-from simsearch.training.examples import TrainingData
-from simsearch.training.held_out import HeldOut, Scores, check_metric
+from simsearch.training.examples import TrainingData, class_names
+from simsearch.training.held_out import HeldOut, Scores, scorer_accuracy
 from simsearch.training.output import RUN, check_output, place_of, working, working_directory
 from simsearch.training.plan import Plan, identity, make_plan
 from simsearch.training.report import model_card, report_text, write_run_folder
 from simsearch.training.resolve import resolved_config
 from simsearch.training.result import FinetuneResult, Verdict, judge, read_result
 from simsearch.training.run_file import RunSettings
-from simsearch.training.session import Session, limit_forgetting, train_session
+from simsearch.training.session import (
+    Session,
+    check_layers,
+    limit_forgetting,
+    train_session,
+)
 from simsearch.training.telling import run_facts, run_sections
 from simsearch.training.trainable import save_model
 from simsearch.training.watched import WatchedEncoder
@@ -111,8 +116,11 @@ def inspect(
     """
     config = config or TrainingConfig()
     sets = [data] if isinstance(data, TrainingData) else list(data)
+    check_adaptation(config)
     plan = make_plan(sets, evaluation, config)
-    return check_plan(plan, Encoder.load(encoder, max_length=config.max_length), evaluation)
+    base = Encoder.load(encoder, max_length=config.max_length)
+    check_layers(base, config)
+    return check_plan(plan, base, evaluation)
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,16 +147,19 @@ class _Run:
         """Score, train, score again, judge, and write the directory."""
         started = time.monotonic()
         plan, base = self.plan, self.base
+        check_layers(base, self.config)
         checks = check_plan(plan, base, evaluation)
         for check in checks:
             for line in check.lines():
                 self.say(line)
         watched = self._watched(base, "score before")
         before = self._score(watched)
-        metric = check_metric(plan.held_out, before[""], self.config.metric)
+        metric = plan.metric
         told = f"{metric} {before[''].metrics[metric]:.4f} ({plan.held_out.description})"
         self.say(f"before: {told}")
-        named = identity(plan, self.config, base_fingerprint=base.fingerprint)
+        named = identity(
+            plan, self.config, base_fingerprint=base.fingerprint, evaluation=evaluation
+        )
         with (
             working(self.output, identity=named, resume=resume) as work,
             draft_directory(self.output) as draft,
@@ -174,6 +185,7 @@ class _Run:
                 reason=reason,
                 model=str(self.output),
                 run=str(place / RUN),
+                kept=kept,
                 objective=" + ".join(dict.fromkeys(p.objective.name for p in plan.parts)),
                 examples=plan.examples,
                 steps=len(session.trained.log),
@@ -182,7 +194,7 @@ class _Run:
                 training_seconds=training_seconds,
                 seconds=round(time.monotonic() - started, 1),
             )
-            self._document(draft, tuned, session, checks, result, settings)
+            self._document(draft, tuned, session, checks, result, settings, evaluation)
             if not kept:
                 _keep_only_run_folder(draft)
             # Not over what somebody else put there during the training.
@@ -238,14 +250,17 @@ class _Run:
         checks: Sequence[DataCheck],
         result: FinetuneResult,
         settings: RunSettings | None,
+        evaluation: Sequence[Example] | RetrievalTask | None,
     ) -> None:
         """Write the run folder, the model card, the pair scorer and simsearch.json."""
         plan, trained = self.plan, session.trained
+        scorer, told = self._pair_scorer(tuned, session, result, evaluation)
         facts = run_facts(
             plan,
             self.config,
             base=self.base.name,
             parameters=session.adaptation.trained,
+            scorer=told,
             seconds=result.seconds,
         )
         sections = run_sections(
@@ -271,16 +286,18 @@ class _Run:
             dev=trained.dev,
             result=asdict(result),
             checks=[check.as_dict() for check in checks],
-            provenance=identity(plan, self.config, base_fingerprint=self.base.fingerprint),
+            provenance=identity(
+                plan,
+                self.config,
+                base_fingerprint=self.base.fingerprint,
+                evaluation=evaluation,
+            ),
             report=report,
         )
         plain = session.adaptation.method not in (Adapt.DENSE, Adapt.CONV)
         (draft / "README.md").write_text(
             model_card(self.base.name, report, plain=plain), encoding="utf-8"
         )
-        scorer = trained.pair_scorer
-        if scorer is not None and result.forgetting and result.forgetting.share:
-            scorer = None  # it was trained with weights that are mixed now
         write_model_file(
             draft,
             {
@@ -299,6 +316,28 @@ class _Run:
             },
         )
 
+    def _pair_scorer(
+        self,
+        tuned: Encoder,
+        session: Session,
+        result: FinetuneResult,
+        evaluation: Sequence[Example] | RetrievalTask | None,
+    ) -> tuple[PairScorer | None, str]:
+        """Return the pair scorer, if there is one to keep, and what the report says of it."""
+        scorer = session.trained.pair_scorer
+        if scorer is None:
+            return None, ""
+        if result.forgetting is not None and result.forgetting.share is not None:
+            return None, "not kept: it was trained with weights that are mixed now"
+        judging = [example for part in self.plan.parts for example in part.held_out]
+        if evaluation is not None and not isinstance(evaluation, RetrievalTask):
+            judging = list(evaluation)
+        known = {(name,) for name in scorer.classes}
+        judging = [example for example in judging if class_names([example]) in known]
+        accuracy = scorer_accuracy(scorer, tuned, judging)
+        measured = "" if accuracy is None else f", accuracy {accuracy:.4f} on the held-out pairs"
+        return scorer, f"tells {', '.join(scorer.classes)}{measured}"
+
 
 def check_plan(
     plan: Plan, encoder: Encoder, evaluation: Sequence[Example] | RetrievalTask | None
@@ -307,7 +346,9 @@ def check_plan(
     return [
         check_data(
             part.data.examples,
-            training=part.training[: len(part.training) - part.added],
+            name=part.name,
+            leaks=part.leaks,
+            training=part.originals,
             dev=part.dev,
             held_out=part.held_out if evaluation is None else evaluation,
             encoder=encoder,

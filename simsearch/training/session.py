@@ -18,7 +18,7 @@ from simsearch.search_index import Embedder
 from simsearch.training.adaptation import Adaptation, prepare_adaptation
 from simsearch.training.batches import DataSet
 from simsearch.training.checkpoints import Checkpoints
-from simsearch.training.config import Adapt, TrainingConfig
+from simsearch.training.config import Adapt, TrainingConfig, parse_adapt
 from simsearch.training.forgetting import (
     Forgetting,
     choose_share,
@@ -84,7 +84,9 @@ def train_session(
     # What LoRA adds is merged in the end; what the others add stays, and moves other names.
     if adaptation.method is not Adapt.LORA:
         pristine = snapshot(model.state_dict())
-    datasets = [DataSet(part.name, part.training, part.objective) for part in plan.parts]
+    datasets = [
+        DataSet(part.name, part.training, part.objective, added=part.added) for part in plan.parts
+    ]
     miner = Miner(
         plan.parts,
         datasets,
@@ -121,6 +123,17 @@ def train_session(
     return Session(model, layout, training.encoder, trained, adaptation, pristine, miner.found)
 
 
+def check_layers(base: Encoder, config: TrainingConfig) -> None:
+    """Refuse `last-N` of an encoder that has not so many layers, before anything is scored.
+
+    Raises:
+        InvalidInput: saying how many it has.
+    """
+    method, _ = parse_adapt(config.adapt)
+    if method is Adapt.LAST and base.directory is not None:
+        prepare_adaptation(load_trainable(read_whole_layout(base.directory)), config)
+
+
 def dev_score(plan: Plan) -> Callable[[LiveEncoder], float] | None:
     """Return what scores an encoder on the dev part; None if there is none."""
     dev = plan.dev
@@ -139,24 +152,22 @@ def limit_forgetting(
     before = score_base(base)
     if before is None:
         return None
-    after = score_general(session.live)
-    if before - after <= config.max_forgetting or config.from_scratch:
-        return Forgetting(before, after)  # random weights are nothing to go back to
+    tuned_score = score_general(session.live)
+    if before - tuned_score <= config.max_forgetting or config.from_scratch:
+        return Forgetting(before, tuned_score, tuned_score)  # nothing to bring back, or to go to
     tuned = snapshot(session.model.state_dict())
     pristine = {name: session.pristine[name] for name in tuned}
     score_dev = dev_score(plan)
 
-    def score(share: float) -> tuple[float, float]:
+    def score(share: float) -> tuple[float | None, float]:
         session.model.load_state_dict(mix(pristine, tuned, share))
-        # Without a dev part the most that is not too much forgetting.
-        dev = score_dev(session.live) if score_dev else share
-        return dev, score_general(session.live)
+        return score_dev(session.live) if score_dev else None, score_general(session.live)
 
     curve = mixing_curve(score)
     chosen = choose_share(curve, floor=before - config.max_forgetting)
     session.model.load_state_dict(mix(pristine, tuned, chosen.share))
     say(
-        f"general set: nDCG@10 {before:.4f} -> {after:.4f}: that is forgetting; weights mixed, "
-        f"{chosen.share:.0%} tuned: {chosen.general:.4f}"
+        f"general set: nDCG@10 {before:.4f} -> {tuned_score:.4f}: that is forgetting; weights "
+        f"mixed, {chosen.share:.0%} tuned: {chosen.general:.4f}"
     )
-    return Forgetting(before, chosen.general, chosen.share, tuple(curve))
+    return Forgetting(before, tuned_score, chosen.general, chosen.share, tuple(curve))

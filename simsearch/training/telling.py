@@ -13,7 +13,13 @@ from simsearch.training.plan import Plan
 
 
 def run_facts(
-    plan: Plan, config: TrainingConfig, *, base: str, parameters: int, seconds: float
+    plan: Plan,
+    config: TrainingConfig,
+    *,
+    base: str,
+    parameters: int,
+    scorer: str,
+    seconds: float,
 ) -> dict[str, str]:
     """Return what was done, by what it is called in a table."""
     numbers = plan.numbers
@@ -26,7 +32,7 @@ def run_facts(
         )
         facts[f"training side{of}"] = (
             f"{len(part.training):,} ({part.leaks:,} dropped because held-out data has them, "
-            f"{part.added:,} added by augmentation)"
+            f"{len(part.added):,} added by augmentation)"
         )
         objective = part.objective
         facts[f"objective{of}"] = f"{objective.name}: {objective.formula} [{objective.source}]"
@@ -37,6 +43,7 @@ def run_facts(
         "dev part": dev,
         "adaptation": f"{config.adapt}{', frozen trunk' if config.freeze else ''}, "
         f"{parameters:,} parameters learn",
+        **({"pair scorer": scorer} if scorer else {}),
         "epochs": str(numbers.epochs),
         "batch size": str(numbers.batch_size),
         "optimiser": f"{numbers.optimizer}, {numbers.schedule} schedule, "
@@ -56,13 +63,9 @@ def run_sections(
     forgetting: Forgetting | None,
 ) -> dict[str, list[str]]:
     """Return the sections of the report below its table, by heading."""
-    data = [
-        f"{part.name}: {line}" if part.name else line
-        for part, check in zip(plan.parts, checks, strict=True)
-        for line in check.lines()
-    ]
+    data = [line for check in checks for line in check.lines()]
     return {
-        "Forgetting": _told_forgetting(forgetting, plan, config),
+        "Forgetting": _told_forgetting(forgetting, config),
         "Dev part": _told_dev(trained),
         "Data": data,
         "Hard negatives": list(mined),
@@ -70,23 +73,24 @@ def run_sections(
     }
 
 
-def _told_forgetting(
-    forgetting: Forgetting | None, plan: Plan, config: TrainingConfig
-) -> list[str]:
+def _told_forgetting(forgetting: Forgetting | None, config: TrainingConfig) -> list[str]:
     if forgetting is None:
         return ["the general set (English) says nothing of this encoder"]
     lines = [
         f"general set (200 questions, 400 texts, everyday English): nDCG@10 "
-        f"{forgetting.before:.4f} before, {forgetting.after:.4f} after"
+        f"{forgetting.before:.4f} before, {forgetting.tuned:.4f} after"
     ]
     if forgetting.share is not None:
         lines.append(
             f"more than {config.max_forgetting:g} was lost, so the weights are mixed: "
-            f"{forgetting.share:.0%} tuned, the rest base (Wortsman et al. 2022)"
+            f"{forgetting.share:.0%} tuned, the rest base (Wortsman et al. 2022); then "
+            f"{forgetting.after:.4f}"
         )
+        if forgetting.after < forgetting.before - config.max_forgetting:
+            lines.append("no mixture forgets as little as that; this one forgets least")
         lines += [
             f"{point.share:.0%} tuned: general set {point.general:.4f}"
-            + ("" if plan.dev is None else f", dev part {point.dev:.4f}")
+            + ("" if point.dev is None else f", dev part {point.dev:.4f}")
             for point in forgetting.curve
         ]
     return lines
@@ -108,8 +112,7 @@ def _told_augmentation(plan: Plan, config: TrainingConfig) -> list[str]:
     methods = [Augmentation(name) for name in config.augment]
     lines = []
     for part in plan.parts if methods else ():
-        originals = part.training[: len(part.training) - part.added]
-        for summary in describe(originals, methods, seed=config.seed):
+        for summary in describe(part.originals, methods, seed=config.seed):
             lines.append(f"{summary.method}: {summary.added:,} examples added")
             lines += [f"{before!r} became {after!r}" for before, after in summary.samples]
     return lines

@@ -47,7 +47,7 @@ class WatchedEncoder:
         )
         found = dict(zip(new, encoded, strict=True))
         for text in new[: max(0, _MOST - len(self.memory))]:
-            self.memory[text] = found[text]
+            self.memory[text] = found[text].copy()  # a view would hold all of its chunk
         embeddings = np.empty((len(texts), self.dim), dtype=np.float32)
         for row, text in enumerate(texts):
             embeddings[row] = found[text] if text in found else self.memory[text]

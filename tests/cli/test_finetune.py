@@ -101,6 +101,7 @@ def test_a_reject_leaves_only_the_run_folder(rejected: tuple[Outcome, Path]) -> 
 def test_force_keeps_a_rejected_model_and_still_exits_1(forced: tuple[Outcome, Path]) -> None:
     outcome, target = forced
     assert outcome.code == 1
+    assert f"the model is in {target} all the same, as --force asked for" in outcome.err
     assert "verdict: reject\n" in outcome.out
     assert Encoder.load(target).dim == 32
     description = json.loads((target / "simsearch.json").read_text(encoding="utf-8"))
@@ -235,6 +236,7 @@ def test_an_unknown_setting_is_refused_with_a_near_one(
         (["pairs.jsonl", "-o", "m", "--augment", "noise"], "no augmentation 'noise'"),
         (["pairs.jsonl", "-o", "m", "--optimizer", "lion"], "no optimizer 'lion'"),
         (["pairs.jsonl", "-o", "m", "--negatives", "11"], "negatives must be at most 10, got 11"),
+        (["pairs.jsonl", "-o", "m", "--seed", "5000000000"], "seed must be at most 4294967295"),
     ],
 )
 def test_a_request_that_makes_no_sense_is_refused(
@@ -263,3 +265,29 @@ def test_similarity_names_the_relation_by_the_pair_scorer(
     assert printed[1] == f"{found['probability']:.4f}  {found['label']}"
     refused = run("similarity", *texts, "--encoder", tiny_encoder_dir)
     assert "has no pair scorer" in refused.refusal(7)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--freeze"], "freeze goes with adapt dense or conv, got full"),
+        (["--adapt", "last-9"], "last-9"),
+        (["--metric", "accuracy"], "no metric 'accuracy' here"),
+    ],
+)
+def test_a_dry_run_refuses_what_the_run_would(
+    run: Run, pairs: Path, tiny_encoder_dir: Path, arguments: list[str], message: str
+) -> None:
+    named = ["--encoder", tiny_encoder_dir, "--dry-run"]
+    assert message in run("finetune", pairs, *named, *arguments).refusal(2)
+
+
+def test_a_dry_run_counts_bad_rows_and_writes_no_file(
+    run: Run, write: Write, tmp_path: Path, tiny_encoder_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = write("pairs.jsonl", jsonl([*PAIRS, {"anchor": "my card", "positive": " "}]))
+    monkeypatch.chdir(tmp_path)
+    named = ["--encoder", tiny_encoder_dir, "--dry-run", "--on-error", "skip"]
+    outcome = run("finetune", data, *named)
+    assert (outcome.code, "1 rows were skipped" in outcome.err) == (1, True)
+    assert [entry.name for entry in tmp_path.iterdir()] == ["pairs.jsonl"]

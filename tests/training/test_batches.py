@@ -447,3 +447,9 @@ def test_a_text_of_which_the_tokenizer_leaves_nothing_is_refused(make, layout, t
     made = make(dataset, layout=replace(layout, tokenizer=bare))
     with pytest.raises(EncoderError, match=r"leaves nothing of ' \\t ' \(examples \(1, 0\)\)"):
         made.batch((0, (1, 0)))
+
+
+def test_an_example_in_other_words_keeps_the_answers_of_the_one_it_was_made_of():
+    rows = [Pair("lost my card", "one"), Pair("lost my card", "two"), Pair("lost card", "one")]
+    data = DataSet("", rows, OBJECTIVES["in-batch"], added=[0])
+    assert data.answers["lost card"] == {"one", "two", "lost my card"}

@@ -296,6 +296,8 @@ def test_the_decoder_of_softmax_is_kept_and_tells_the_classes(tmp_path, tiny_enc
     found = scorer.probabilities(first, second).argmax(axis=1)
     right = np.mean([scorer.classes[n] == row.label for n, row in zip(found, rows, strict=True)])
     assert right > 0.8
+    report = (tmp_path / "model/run/report.md").read_text()
+    assert "| pair scorer | tells other, same, accuracy " in report
     described = read_model_file(tmp_path / "model")["pair_scorer"]
     assert described["classes"] == ["other", "same"]
 
@@ -316,7 +318,8 @@ def test_what_was_forgotten_is_brought_back_by_mixing(tmp_path, tiny_encoder_dir
     spoilt = found.curve[-1]
     assert (spoilt.share, spoilt.general < 0.98) == (1.0, True)
     assert found.share < 1.0
-    assert found.after > spoilt.general
+    assert found.tuned == spoilt.general
+    assert found.after > found.tuned
     assert found.after == max(point.general for point in found.curve if point.share == found.share)
     report = (tmp_path / "model/run/report.md").read_text()
     assert f"the weights are mixed: {found.share:.0%} tuned" in report
@@ -429,6 +432,10 @@ def test_a_rejected_run_does_not_replace_a_model(tmp_path, tiny_encoder_dir):
         {"learning_rate": 0.0},
         {"learning_rate": 2.0},
         {"held_out": 1.0},
+        {"held_out_limit": 0},
+        {"min_improvement": float("nan")},
+        {"min_improvement": -0.1},
+        {"seed": 2**32},
     ],
 )
 def test_a_setting_out_of_range_is_refused(wrong):

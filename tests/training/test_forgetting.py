@@ -289,3 +289,8 @@ def test_damage_to_the_default_encoder_is_seen_and_mixing_undoes_most_of_it():
     assert scores[0.0] == pytest.approx(0.8344, abs=0.01)
     assert scores[1.0] < scores[0.0] - 0.1
     assert scores[1.0] + 0.1 < scores[0.5] <= scores[0.0]
+
+
+def test_without_dev_scores_the_largest_share_that_forgets_less_is_chosen():
+    points = [MixPoint(0.2, None, 0.85), MixPoint(0.4, None, 0.83), MixPoint(0.6, None, 0.7)]
+    assert choose_share(points, floor=0.8).share == 0.4

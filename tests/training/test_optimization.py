@@ -28,21 +28,29 @@ from simsearch.training.trainable import load_trainable
         (ScheduleName.CONSTANT, "constant_with_warmup"),
     ],
 )
-def test_a_schedule_is_that_of_transformers_at_every_step(name, library, warmup, steps):
+def test_a_schedule_is_that_of_transformers_after_its_first_step(name, library, warmup, steps):
+    """Its first step is lost on a rate of 0."""
     optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=1.0)
-    scheduler = get_scheduler(library, optimizer, num_warmup_steps=warmup, num_training_steps=steps)
+    scheduler = get_scheduler(
+        library, optimizer, num_warmup_steps=warmup + 1, num_training_steps=steps + 1
+    )
     expected = []
     for _ in range(steps):
-        expected.append(scheduler.get_last_lr()[0])
         optimizer.step()
         scheduler.step()
+        expected.append(scheduler.get_last_lr()[0])
     found = [schedule_factor(name, step, warmup=warmup, steps=steps) for step in range(steps)]
     assert found == pytest.approx(expected, abs=1e-12)
 
 
+def test_no_step_is_lost_on_a_rate_of_zero():
+    assert schedule_factor(ScheduleName.COSINE, 0, warmup=1, steps=1) == 0.5
+    assert schedule_factor(ScheduleName.COSINE, 0, warmup=0, steps=1) == 1.0
+
+
 def test_step_falls_to_a_tenth_at_half_and_at_three_quarters_of_what_the_warmup_leaves():
     found = [schedule_factor(ScheduleName.STEP, step, warmup=4, steps=20) for step in range(20)]
-    expected = [0, 0.25, 0.5, 0.75, *[1] * 8, *[0.1] * 4, *[0.01] * 4]
+    expected = [0.2, 0.4, 0.6, 0.8, *[1] * 8, *[0.1] * 4, *[0.01] * 4]
     assert found == pytest.approx(expected, abs=1e-12)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from simsearch.errors import InvalidData
+from simsearch.errors import InvalidData, InvalidInput
 from simsearch.records import (
     ClassPair,
     LabelledPair,
@@ -14,6 +14,7 @@ from simsearch.records import (
     Triplet,
     UnlabelledText,
 )
+from simsearch.training import held_out
 from simsearch.training.config import TrainingConfig
 from simsearch.training.examples import TrainingData, fold, texts_of
 from simsearch.training.plan import identity, make_plan
@@ -78,8 +79,9 @@ def test_planted_leakage_is_dropped_and_counted():
 def test_added_examples_come_last_and_are_made_of_the_training_side_alone():
     rows = [Pair(f"how is the lost card number {n} replaced", f"answer {n}") for n in range(100)]
     (part,) = plan_of(rows, augment=("crop", "dropout"), dev=0.0).parts
-    originals, added = part.training[: -part.added], part.training[-part.added :]
-    assert part.added == 160
+    originals, added = part.originals, part.training[len(part.originals) :]
+    assert len(part.added) == len(added) == 160
+    assert part.added[:4] == [0, 0, 1, 1]
     assert {pair.positive for pair in added} <= texts(originals) | {p.anchor for p in originals}
     assert not {fold(pair.positive) for pair in added} & texts(part.held_out)
 
@@ -120,3 +122,68 @@ def test_a_run_is_known_by_its_settings_its_data_and_its_encoder():
     assert one == same
     differs = {key for key in one if one[key] != other[key]}
     assert differs == {"data 1", "seed", "encoder"}
+
+
+def test_the_evaluation_data_is_part_of_what_a_run_is():
+    plan, config = plan_of(PAIRS, evaluation=PAIRS[:20]), TrainingConfig()
+    names = [
+        identity(plan, config, base_fingerprint="f", evaluation=rows)["evaluation"]
+        for rows in (PAIRS[:20], PAIRS[:19], make_held_out(PAIRS[:9]).task)
+    ]
+    assert len(set(names)) == 3
+
+
+def make_held_out(pairs):
+    return held_out.make_held_out(pairs, distractor_limit=0, seed=0)
+
+
+def test_data_sets_of_one_name_are_told_apart_and_the_first_decides():
+    sets = [TrainingData(PAIRS, name="train.jsonl"), TrainingData(SCORED, name="train.jsonl")]
+    plan = make_plan(sets, None, TrainingConfig())
+    assert [part.name for part in plan.parts] == ["train.jsonl", "train.jsonl (2)"]
+    assert (plan.metric, list(plan.further)) == ("ndcg@10", ["train.jsonl (2)"])
+
+
+def test_augmentation_makes_no_text_of_the_other_sides():
+    """Of `lost card 7 x` deletion may make `lost card 7`, which is held out or chooses."""
+    rows = []
+    for number in range(150):
+        rows.append(Pair(f"lost card {number}", f"answer {number}"))
+        rows.append(Pair(f"lost card {number} x", f"other answer {number}"))
+    (part,) = plan_of(rows, augment=("deletion",)).parts
+    made = {fold(pair.anchor) for pair in part.training[len(part.originals) :]}
+    assert made
+    assert not made & texts([*part.held_out, *part.dev])
+    assert not made & {fold(pair.anchor) for pair in part.held_out}
+
+
+def test_a_dev_part_that_cannot_be_measured_on_goes_back_to_training():
+    rows = [LabelledText(f"text {n}", f"class {n // 2}") for n in range(150)]
+    plan = plan_of(rows)
+    assert (plan.dev, plan.parts[0].dev) == (None, [])
+    assert len(plan.parts[0].training) + len(plan.parts[0].held_out) == 150
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"metric": "accuracy"}, r"no metric 'accuracy' here \(measured: ndcg@10"),
+        ({"patience": 2, "dev": 0.0}, "patience goes by the dev part, and this run has none"),
+    ],
+)
+def test_settings_that_do_not_fit_the_data_are_refused(settings, message):
+    with pytest.raises(InvalidInput, match=message):
+        plan_of(PAIRS, **settings)
+
+
+@pytest.mark.parametrize("size", [3, 7])
+def test_batches_by_class_are_even(size):
+    rows = [LabelledText(f"text {n}", f"class {n % 5}") for n in range(100)]
+    with pytest.raises(InvalidInput, match=f"must be even, and at least 4, got {size}"):
+        plan_of(rows, batch_size=size)
+
+
+def test_texts_of_one_class_may_be_trained_on_without_their_class():
+    rows = [LabelledText(f"text {n}", "only") for n in range(50)]
+    plan = plan_of(rows, evaluation=PAIRS[:20], objective="unlabelled")
+    assert len(plan.parts[0].training) == 50
