@@ -113,7 +113,10 @@ def finetune(
         float | None, typer.Option(help="What counts as an improvement.")
     ] = None,
     dev: Annotated[
-        float | None, typer.Option(help="Share of the examples that chooses checkpoints.")
+        float | None,
+        typer.Option(
+            help="Share of the examples that chooses the checkpoint; 0.1 with --patience."
+        ),
     ] = None,
     max_forgetting: Annotated[
         float | None,

@@ -98,7 +98,8 @@ class TrainingConfig:
         max_length: window in tokens while training and afterwards; None is the encoder's own.
         held_out: share of the examples kept for the verdict, when no evaluation data is given.
         held_out_limit: the most examples kept for it.
-        dev: share of the training side by which checkpoints are chosen, and how weights are mixed.
+        dev: share of the training side by which checkpoints are chosen, and how weights are mixed;
+            None is a tenth with `patience`, else nothing.
         dev_limit: the most examples kept for it.
         patience: stop after so many epochs without improvement on the dev part; None for never.
         min_improvement: what counts as one.
@@ -132,7 +133,7 @@ class TrainingConfig:
     max_length: int | None = None
     held_out: float = 0.2
     held_out_limit: int = 500
-    dev: float = 0.1
+    dev: float | None = None
     dev_limit: int = 100
     patience: int | None = None
     min_improvement: float = 0.0
@@ -156,8 +157,9 @@ class TrainingConfig:
         if self.learning_rate is not None and not 0 < self.learning_rate < 1:
             raise InvalidInput(f"learning_rate must be between 0 and 1, got {self.learning_rate}")
         for name in ("warmup", "weight_decay", "negatives_margin", "dev", "max_forgetting"):
-            if not 0 <= getattr(self, name) < 1:
-                raise InvalidInput(f"{name} must be from 0 up to 1, got {getattr(self, name)}")
+            value = getattr(self, name)
+            if value is not None and not 0 <= value < 1:
+                raise InvalidInput(f"{name} must be from 0 up to 1, got {value}")
         if not 0 < self.held_out < 1:
             raise InvalidInput(f"held_out must be between 0 and 1, got {self.held_out}")
         if not 0 < self.layer_decay <= 1:

@@ -8,10 +8,12 @@ so any loss over a batch works.
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,9 +24,11 @@ from torch import Tensor, nn
 from simsearch.encoder.batching import IntArray, pad, token_budget_batches
 from simsearch.training.workers import Workers
 
-# Memory that the graph of a batch may take until the backward pass; a larger batch is embedded
-# twice instead.
-_KEPT_BYTES = 4 << 30
+# Share of the free memory that the graph of a batch may take until the backward pass; a larger
+# batch is embedded twice instead.
+_KEPT_SHARE = 0.5
+# Where nobody says how much there is.
+_FREE_BYTES = 8 << 30
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,4 +160,16 @@ def tokens_that_fit(model: SentenceTransformer) -> int:
     layers, heads = config.num_hidden_layers, config.num_attention_heads
     window = model.max_seq_length or config.max_position_embeddings
     numbers = layers * 2 * (17 * config.hidden_size + 2.5 * heads * window)
-    return max(1, int(_KEPT_BYTES / (numbers * size)))
+    return max(1, int(_KEPT_SHARE * free_memory(model.device) / (numbers * size)))
+
+
+def free_memory(device: torch.device) -> int:
+    """Return the bytes that are free on a GPU, or on the machine."""
+    if device.type == "cuda":
+        free, _ = torch.cuda.mem_get_info(device)
+        return int(free)
+    with contextlib.suppress(OSError, ValueError, StopIteration):
+        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
+        available = next(line for line in lines if line.startswith("MemAvailable:"))
+        return int(available.split()[1]) * 1024
+    return _FREE_BYTES

@@ -26,6 +26,8 @@ from simsearch.training.held_out import HeldOut, HeldOutRetrieval, check_metric,
 from simsearch.training.objectives import Objective, choose_objective
 from simsearch.training.resolve import Resolved, resolve
 
+# Of the training side, where checkpoints are to be chosen.
+_DEV = 0.1
 # Fewer than this tell checkpoints apart by chance alone.
 _LEAST_DEV = 10
 # Texts beside the answers that the queries of the dev part search among: it is scored every epoch.
@@ -205,13 +207,18 @@ def _augmented(
 def _split_dev(
     training: list[Example], data: TrainingData, config: TrainingConfig
 ) -> tuple[list[Example], list[Example], HeldOut | None]:
-    """Take the dev part out of the training side; none where it would be too small to tell."""
-    wanted = min(config.dev_limit, round(config.dev * len(training)))
+    """Take the dev part out of the training side; none where it would be too small to tell.
+
+    A run of a set length needs none: its rate has fallen to 0 when it ends, and what a hundred
+    examples say of two epochs is chance (docs/log.md, 2026-11-26).
+    """
+    share = config.dev if config.dev is not None else _DEV * (config.patience is not None)
+    wanted = min(config.dev_limit, round(share * len(training)))
     if data.kind is UnlabelledText or wanted < _LEAST_DEV:
         return training, [], None
     try:
         rest, dev = split_examples(
-            training, share=config.dev, limit=config.dev_limit, seed=config.seed + 1
+            training, share=share, limit=config.dev_limit, seed=config.seed + 1
         )
         chooser = _chooser(dev, rest, data, config)
     except InvalidData:  # everything is connected, or nothing can be measured on so few

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from encoder_families import FAMILIES, library_embeddings
 from simsearch.encoder.layout import read_layout
 from simsearch.encoder.tokenization import TextTokenizer
 from simsearch.records import Pair, Triplet
+from simsearch.training import micro_batches
 from simsearch.training.batches import Batches, DataSet
 from simsearch.training.config import Sampling
 from simsearch.training.micro_batches import MicroBatches, TokenizedInput
@@ -349,3 +351,15 @@ def test_a_batch_of_triplets_has_the_loss_of_its_columns(model, layout):
         )
     margins = (anchor * negative).sum(1) - (anchor * positive).sum(1) + 0.2
     assert value == pytest.approx(np.maximum(margins, 0).mean(), abs=1e-5)
+
+
+def test_half_of_the_free_memory_is_for_the_graph(model, monkeypatch):
+    """Two layers of 32 units and 2 heads, a window of 32, 4 bytes a number."""
+    numbers = 2 * 2 * (17 * 32 + 2.5 * 2 * 32)
+    monkeypatch.setattr(micro_batches, "free_memory", lambda device: 2 * 4 * numbers * 1000)
+    assert MicroBatches(model, budget=8, pad_id=0).kept_tokens == 1000
+
+
+def test_the_free_memory_is_what_the_system_says():
+    free = micro_batches.free_memory(torch.device("cpu"))
+    assert 1 << 20 < free < os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")

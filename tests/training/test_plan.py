@@ -32,7 +32,7 @@ def plan_of(*sets, evaluation=None, **config):
 
 
 def test_the_three_sides_share_no_text_and_together_are_everything():
-    (part,) = plan_of(PAIRS).parts
+    (part,) = plan_of(PAIRS, patience=2).parts
     sides = [texts(part.training), texts(part.dev), texts(part.held_out)]
     assert [len(part.training), len(part.dev), len(part.held_out)] == [144, 16, 40]
     assert not sides[0] & sides[1]
@@ -42,12 +42,14 @@ def test_the_three_sides_share_no_text_and_together_are_everything():
 
 
 def test_few_examples_have_no_dev_part():
-    plan = plan_of(PAIRS[:60])
+    plan = plan_of(PAIRS[:60], dev=0.1)
     assert (plan.parts[0].dev, plan.dev) == ([], None)
 
 
-def test_dev_can_be_left_out():
-    assert plan_of(PAIRS, dev=0.0).dev is None
+def test_a_run_of_a_set_length_trains_on_what_would_choose_its_checkpoint():
+    plan = plan_of(PAIRS)
+    assert (plan.dev, len(plan.parts[0].training)) == (None, 160)
+    assert plan_of(PAIRS, dev=0.2).dev.size == 32
 
 
 def test_of_several_sets_the_first_decides_and_the_others_are_reported():
@@ -61,7 +63,7 @@ def test_of_several_sets_the_first_decides_and_the_others_are_reported():
 
 def test_what_one_set_holds_out_no_other_is_trained_on():
     sets = [TrainingData(PAIRS, name="a"), TrainingData([*PAIRS[:150]], name="b")]
-    plan = make_plan(sets, None, TrainingConfig())
+    plan = make_plan(sets, None, TrainingConfig(dev=0.1))
     trained = texts([*plan.parts[0].training, *plan.parts[1].training])
     judged = texts([*plan.parts[0].held_out, *plan.parts[1].held_out])
     assert not trained & judged
@@ -78,7 +80,7 @@ def test_planted_leakage_is_dropped_and_counted():
 
 def test_added_examples_come_last_and_are_made_of_the_training_side_alone():
     rows = [Pair(f"how is the lost card number {n} replaced", f"answer {n}") for n in range(100)]
-    (part,) = plan_of(rows, augment=("crop", "dropout"), dev=0.0).parts
+    (part,) = plan_of(rows, augment=("crop", "dropout")).parts
     originals, added = part.originals, part.training[len(part.originals) :]
     assert len(part.added) == len(added) == 160
     assert part.added[:4] == [0, 0, 1, 1]
@@ -150,7 +152,7 @@ def test_augmentation_makes_no_text_of_the_other_sides():
     for number in range(150):
         rows.append(Pair(f"lost card {number}", f"answer {number}"))
         rows.append(Pair(f"lost card {number} x", f"other answer {number}"))
-    (part,) = plan_of(rows, augment=("deletion",)).parts
+    (part,) = plan_of(rows, augment=("deletion",), dev=0.1).parts
     made = {fold(pair.anchor) for pair in part.training[len(part.originals) :]}
     assert made
     assert not made & texts([*part.held_out, *part.dev])
@@ -159,7 +161,7 @@ def test_augmentation_makes_no_text_of_the_other_sides():
 
 def test_a_dev_part_that_cannot_be_measured_on_goes_back_to_training():
     rows = [LabelledText(f"text {n}", f"class {n // 2}") for n in range(150)]
-    plan = plan_of(rows)
+    plan = plan_of(rows, dev=0.1)
     assert (plan.dev, plan.parts[0].dev) == (None, [])
     assert len(plan.parts[0].training) + len(plan.parts[0].held_out) == 150
 
