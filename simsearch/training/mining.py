@@ -75,6 +75,7 @@ class Miner:
                 count=count,
                 window=self._config.negatives_window,
                 margin=self._config.negatives_margin,
+                seed=self._config.seed + epoch,
             )
             # An added pair is an original in other words: it shares the original's negatives.
             shared = [mined.negatives[row] for row in part.added]

@@ -8,6 +8,7 @@ teaches the wrong thing.
 
 from __future__ import annotations
 
+import random
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -41,7 +42,7 @@ class Mined:
     """Hard negatives of pairs, and what was passed over to find them.
 
     Attributes:
-        negatives: of each pair, in order; hardest first, perhaps none.
+        negatives: of each pair, in order; nearest first, perhaps none.
         pairs_without: pairs that have none.
         looked_at: texts in the windows, over all pairs. Those that were passed over are counted
             under the first reason that holds, in the order of the next three:
@@ -71,10 +72,13 @@ def mine_negatives(
     count: int,
     window: int,
     margin: float,
+    seed: int | None = None,
 ) -> Mined:
     """Return at most `count` hard negatives of each pair, from among `candidates`.
 
-    They are sought among the `window` candidates nearest to the anchor, nearest first.
+    They are sought among the `window` candidates nearest to the anchor. With a `seed` they are
+    drawn from those by chance (as Xiong et al. 2021, ANCE, do from the nearest 200): the very
+    nearest are the most likely to be answers that nobody marked. Without one they are the nearest.
     Candidates that are equal when folded are one, given as it was first written. Passed over is
 
     - what is a positive of this anchor in any pair, and the anchor itself, all compared folded;
@@ -114,6 +118,10 @@ def mine_negatives(
                     anchor_to_positive=float(query @ positive),
                     count=count,
                     margin=margin,
+                    # A string seeds by its SHA-512: a pair's draw is its own, in any company.
+                    rng=None
+                    if seed is None
+                    else random.Random("\0".join((str(seed), anchor, pairs[position].positive))),
                 )
     return _mined([choices[position] for position in range(len(pairs))], texts)
 
@@ -141,11 +149,21 @@ class _Choice:
     near_copies: int
 
 
-def _choose(window: _Window, *, anchor_to_positive: float, count: int, margin: float) -> _Choice:
+def _choose(
+    window: _Window,
+    *,
+    anchor_to_positive: float,
+    count: int,
+    margin: float,
+    rng: random.Random | None,
+) -> _Choice:
     limit = anchor_to_positive - margin * abs(anchor_to_positive)
     too_near = ~window.known & (window.to_anchor > limit)
     near_copy = ~window.known & ~too_near & (window.to_positive >= NEAR_COPY)
-    chosen = np.flatnonzero(~(window.known | too_near | near_copy))[:count]
+    left = np.flatnonzero(~(window.known | too_near | near_copy))
+    if rng is not None and len(left) > count:
+        left = np.array(sorted(rng.sample(left.tolist(), count)), dtype=np.int64)
+    chosen = left[:count]
     return _Choice(
         rows=window.rows[chosen],
         similarities=window.to_anchor[chosen],

@@ -291,3 +291,32 @@ def test_anchors_are_searched_some_at_a_time_fewer_where_the_window_is_wide(monk
     monkeypatch.setattr(negatives, "_CELLS", 60 * 50)
     assert expected == mine_negatives(encoder, pairs, candidates, count=2, window=60, margin=0.05)
     assert sizes == [50, 50, 20]
+
+
+def test_with_a_seed_negatives_are_drawn_from_all_that_the_rule_leaves():
+    encoder, pairs, candidates = random_task(0)
+    window = {"window": 60, "margin": 0.05}
+    allowed, *_ = by_the_full_matrix(encoder, pairs, candidates, count=60, **window)
+    drawn = [
+        mine_negatives(encoder, pairs, candidates, count=2, seed=seed, **window).negatives
+        for seed in range(8)
+    ]
+    for each in drawn:
+        for own, left in zip(each, allowed, strict=True):
+            assert len(own) == min(2, len(left))
+            assert set(own) <= set(left)
+            assert sorted(own, key=left.index) == list(own)  # nearest first
+    # Eight draws of two reach far beyond the two nearest.
+    reached = [{text for each in drawn for text in each[row]} for row in range(len(pairs))]
+    many = [(own, left) for own, left in zip(reached, allowed, strict=True) if len(left) > 20]
+    assert many
+    assert min(len(own) for own, _ in many) > 5
+
+
+def test_a_draw_does_not_depend_on_the_other_pairs():
+    encoder, pairs, candidates = random_task(1)
+    settings = {"count": 1, "window": 60, "margin": 0.05, "seed": 4}
+    together = mine_negatives(encoder, pairs, candidates, **settings).negatives
+    backwards = mine_negatives(encoder, pairs[::-1], candidates, **settings).negatives
+    assert together == backwards[::-1]
+    assert together == mine_negatives(encoder, pairs, candidates, **settings).negatives
