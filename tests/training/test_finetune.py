@@ -138,7 +138,7 @@ def test_the_run_is_told_and_its_progress_shown(kept):
     assert said[1] == "320 to train on, 0 to choose checkpoints by, 80 held out for the verdict"
     assert "objective in-batch: chosen for Pair examples" in said
     assert ("train", 120, 120) in stages
-    assert stages[-1] == ("score after", 368, 368)
+    assert stages[-1] == ("score after", 400, 400)
 
 
 def test_nothing_is_printed(tmp_path, tiny_encoder_dir, capfd):

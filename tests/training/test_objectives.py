@@ -146,10 +146,12 @@ def test_sgd_has_a_rate_and_a_schedule_of_its_own():
     assert (adamw.learning_rate, adamw.schedule) == (3e-4, ScheduleName.LINEAR)
 
 
-def test_a_resolved_configuration_leaves_nothing_open_and_keeps_the_rest():
+def test_a_resolved_configuration_leaves_only_the_negatives_open_and_keeps_the_rest():
+    """Of several data sets each has its own objective's number of them."""
     config = resolved_config(
         TrainingConfig(warmup=0.3, seed=5), resolve(TrainingConfig(), OBJECTIVE)
     )
     assert (config.warmup, config.seed) == (0.3, 5)
-    assert (config.epochs, config.batch_size, config.negatives) == (7, 48, 2)
-    assert resolve(config, OBJECTIVES["cosine"]) == resolve(TrainingConfig(), OBJECTIVE)
+    assert (config.epochs, config.batch_size, config.negatives) == (7, 48, None)
+    again = resolve(config, OBJECTIVES["cosine"])
+    assert replace(again, negatives=2) == resolve(TrainingConfig(), OBJECTIVE)
