@@ -4,7 +4,7 @@ BIN := .venv/bin
 
 .PHONY: demo test test-fast check fix bench clean
 
-demo: .venv/ready          ## the whole loop on Python's own documentation (3 to 5 minutes)
+demo: .venv/ready          ## the whole loop on Python's own documentation (5 minutes)
 	$(BIN)/simsearch demo
 
 test: .venv/ready          ## all tests, with the real encoder and real data where they are
