@@ -8,7 +8,7 @@ import errno
 import os
 import secrets
 import shutil
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
@@ -140,6 +140,17 @@ def remove_directory(path: Path) -> None:
         draft = draft_beside(path)
         path.rename(draft)
         shutil.rmtree(draft, ignore_errors=True)
+
+
+def clear_directory(path: Path, *, keep: Container[str]) -> None:
+    """Delete what is in a directory, but for the entries of these names; links are not followed."""
+    for entry in path.iterdir():
+        if entry.name in keep:
+            continue
+        if entry.is_dir() and not entry.is_symlink():
+            shutil.rmtree(entry)
+        else:
+            entry.unlink()
 
 
 def check_free(path: Path, *, replace: bool) -> None:

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from simsearch.encoder.pair_scorer import (
         PairScorer,
         load_pair_scorer,
+        pair_features,
         write_pair_scorer,
     )
     from simsearch.encoder.pool import (
@@ -74,6 +75,7 @@ _HOMES = {
     "pair_scorer": (
         "PairScorer",
         "load_pair_scorer",
+        "pair_features",
         "write_pair_scorer",
     ),
     "pool": ("EncoderPool",),
@@ -101,6 +103,7 @@ __all__ = [
     "as_precision",
     "bulk_precision",
     "load_pair_scorer",
+    "pair_features",
     "pull_encoder",
     "read_model_file",
     "set_threads",

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
+import numpy.typing as npt
 
 from simsearch.cache import file_sha256
 from simsearch.encoder.encoder import Encoder
@@ -20,6 +21,15 @@ from simsearch.encoder.tensors import read_tensors, write_tensors
 from simsearch.errors import EncoderError
 
 PAIR_SCORER = "pair_scorer.safetensors"
+Float = TypeVar("Float", np.float32, np.float64)
+
+
+def pair_features(first: npt.NDArray[Float], second: npt.NDArray[Float]) -> npt.NDArray[Float]:
+    """Return [u; v; |u - v|] of each pair of embeddings u, v.
+
+    Shape: (n, dim) and (n, dim) -> (n, 3 dim).
+    """
+    return np.concatenate([first, second, np.abs(first - second)], axis=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,8 +46,7 @@ class PairScorer:
         The order matters: of two texts the first is, for instance, the premise.
         Shape: (n, dim) and (n, dim) -> (n, classes).
         """
-        features = np.concatenate([first, second, np.abs(first - second)], axis=1)
-        logits = features @ self.weight.T + self.bias
+        logits = pair_features(first, second) @ self.weight.T + self.bias
         raised = np.exp(logits - logits.max(axis=1, keepdims=True))
         probabilities: FloatArray = raised / raised.sum(axis=1, keepdims=True)
         return probabilities

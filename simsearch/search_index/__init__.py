@@ -25,10 +25,10 @@ if TYPE_CHECKING:
     )
     from simsearch.search_index.evaluate import (
         RetrievalTask,
+        embed_pairs,
         evaluate_index,
         evaluate_retrieval,
         evaluate_sts,
-        pair_features,
         pair_similarities,
     )
     from simsearch.search_index.index import (
@@ -61,10 +61,10 @@ _HOMES = {
     ),
     "evaluate": (
         "RetrievalTask",
+        "embed_pairs",
         "evaluate_index",
         "evaluate_retrieval",
         "evaluate_sts",
-        "pair_features",
         "pair_similarities",
     ),
     "index": ("SearchIndex",),
@@ -91,10 +91,10 @@ __all__ = [
     "check_dim",
     "check_k",
     "check_query",
+    "embed_pairs",
     "evaluate_index",
     "evaluate_retrieval",
     "evaluate_sts",
-    "pair_features",
     "pair_similarities",
     "refuse_known_ids",
     "remove_all_but",

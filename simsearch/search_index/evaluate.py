@@ -96,20 +96,12 @@ def pair_similarities(
     encoder: Embedder, first: Sequence[str], second: Sequence[str]
 ) -> npt.NDArray[np.float64]:
     """Return the cosine similarity of each pair, (n,)."""
-    left, right = _embed_pairs(encoder, first, second)
+    left, right = embed_pairs(encoder, first, second)
     similarities: npt.NDArray[np.float64] = np.einsum("nd,nd->n", left, right)
     return similarities
 
 
-def pair_features(
-    encoder: Embedder, first: Sequence[str], second: Sequence[str]
-) -> npt.NDArray[np.float64]:
-    """Return [u; v; |u - v|] of each pair of embeddings u, v: (n, 3 dim)."""
-    left, right = _embed_pairs(encoder, first, second)
-    return np.concatenate([left, right, np.abs(left - right)], axis=1)
-
-
-def _embed_pairs(
+def embed_pairs(
     encoder: Embedder, first: Sequence[str], second: Sequence[str]
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
     """Return the embeddings of both sides, (n, dim) each; each distinct text is encoded once."""

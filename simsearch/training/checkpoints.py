@@ -134,10 +134,11 @@ class Checkpoints:
             if content.pop("sha256") != _hash_content(content):
                 return None
             files = content.pop("files")
-            best = content.pop("best")
-            state = TrainingState(**content, best=None if best is None else Best(**best))
+            found = content.pop("best")
+            best = None if found is None else Best(**found)
+            state = TrainingState(**content, best=best)
             if best is not None:
-                files = {**files, f"../{state.best.file}": state.best.sha256}  # type: ignore[union-attr]
+                files = {**files, f"../{best.file}": best.sha256}
             intact = all(hash_file(folder / name) == sha256 for name, sha256 in files.items())
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             return None

@@ -11,7 +11,7 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from simsearch.encoder import PairScorer
+from simsearch.encoder import PairScorer, pair_features
 from simsearch.errors import InvalidData, InvalidInput
 from simsearch.evaluation import (
     DEFAULT_METRICS,
@@ -38,8 +38,8 @@ from simsearch.records import (
 from simsearch.search_index import (
     Embedder,
     RetrievalTask,
+    embed_pairs,
     evaluate_retrieval,
-    pair_features,
     pair_similarities,
 )
 
@@ -169,7 +169,9 @@ class HeldOutClasses:
 
         pairs = [*self._training, *self._pairs]
         features = pair_features(
-            encoder, [pair.sentence1 for pair in pairs], [pair.sentence2 for pair in pairs]
+            *embed_pairs(
+                encoder, [pair.sentence1 for pair in pairs], [pair.sentence2 for pair in pairs]
+            )
         )
         labels = np.array([pair.label for pair in pairs])
         seen = len(self._training)
@@ -280,9 +282,10 @@ def scorer_accuracy(
     pairs = [example for example in examples if isinstance(example, ClassPair | LabelledPair)]
     if not pairs:
         return None
-    first = encoder.encode_documents([pair.sentence1 for pair in pairs])
-    second = encoder.encode_documents([pair.sentence2 for pair in pairs])
-    found = scorer.probabilities(first, second).argmax(axis=1)
+    first, second = embed_pairs(
+        encoder, [pair.sentence1 for pair in pairs], [pair.sentence2 for pair in pairs]
+    )
+    found = scorer.probabilities(first.astype(np.float32), second.astype(np.float32)).argmax(axis=1)
     right = [scorer.classes[n] == str(pair.label) for n, pair in zip(found, pairs, strict=True)]
     return float(np.mean(right))
 

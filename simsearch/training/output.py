@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -12,6 +11,7 @@ from simsearch.encoder import MODEL_FILE
 from simsearch.errors import AlreadyExists, InvalidInput
 from simsearch.files import (
     check_free,
+    clear_directory,
     occupied,
     remove_directory,
     replace_text,
@@ -81,11 +81,12 @@ def working(output: Path, *, identity: Mapping[str, str], resume: bool) -> Itera
             if resume and _cut_short(work):
                 _refuse_another(work, identity)
             else:
-                _clear(work)
+                # What makes it a run stays, should it be killed here.
+                clear_directory(work, keep=(LOCK, PLAN))
                 replace_text(work / PLAN, json.dumps(identity, indent=2) + "\n")
             try:
                 yield work
-            except BaseException:
+            except BaseException:  # Ctrl-C is what most often ends a run
                 if not _cut_short(work):
                     remove_directory(work)
                 raise
@@ -120,16 +121,6 @@ def _is_run(work: Path) -> bool:
     return (work / PLAN).is_file() or all(
         entry.name == LOCK or entry.name.startswith(f".{PLAN}.draft-") for entry in work.iterdir()
     )
-
-
-def _clear(work: Path) -> None:
-    for entry in work.iterdir():
-        if entry.name in (LOCK, PLAN):  # what makes it a run, should it be killed here
-            continue
-        if entry.is_dir() and not entry.is_symlink():
-            shutil.rmtree(entry)
-        else:
-            entry.unlink()
 
 
 def _is_model(path: Path) -> bool:

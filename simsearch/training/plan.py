@@ -81,6 +81,11 @@ class Plan:
     numbers: Resolved
 
     @property
+    def held_outs(self) -> dict[str, HeldOut]:
+        """All held-out data: that which decides is named ""."""
+        return {"": self.held_out, **self.further}
+
+    @property
     def examples(self) -> int:
         """Training examples of all parts."""
         return sum(len(part.training) for part in self.parts)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -13,14 +12,14 @@ from pathlib import Path
 from simsearch.encoder import Encoder, PairScorer, write_model_file, write_pair_scorer
 from simsearch.encoder.runtime import FloatArray
 from simsearch.evaluation import Difference
-from simsearch.files import draft_directory, install_directory
+from simsearch.files import clear_directory, draft_directory, install_directory
 from simsearch.formats import Example
 from simsearch.search_index import RetrievalTask
 from simsearch.training.adaptation import check_adaptation
 from simsearch.training.config import Adapt, TrainingConfig
 from simsearch.training.data_check import DataCheck, check_data
 from simsearch.training.examples import TrainingData, class_names
-from simsearch.training.held_out import HeldOut, Scores, scorer_accuracy
+from simsearch.training.held_out import Scores, scorer_accuracy
 from simsearch.training.output import RUN, check_output, place_of, working, working_directory
 from simsearch.training.plan import Plan, identity, make_plan
 from simsearch.training.report import model_card, report_text, write_run_folder
@@ -194,9 +193,9 @@ class _Run:
                 training_seconds=training_seconds,
                 seconds=round(time.monotonic() - started, 1),
             )
-            self._document(draft, tuned, session, checks, result, settings, evaluation)
+            self._document(draft, tuned, session, checks, result, settings, evaluation, named)
             if not kept:
-                _keep_only_run_folder(draft)
+                clear_directory(draft, keep=(RUN,))
             # Not over what somebody else put there during the training.
             install_directory(draft, place, replace=replace or place != self.output)
         return result
@@ -229,16 +228,14 @@ class _Run:
 
     def _score(self, encoder: WatchedEncoder) -> dict[str, Scores]:
         """Return the scores on the held-out data: the deciding one named "", then the others."""
-        held_outs = {"": self.plan.held_out, **self.plan.further}
-        return {name: held_out.score(encoder) for name, held_out in held_outs.items()}
+        return {name: one.score(encoder) for name, one in self.plan.held_outs.items()}
 
     def _compare(
         self, before: Mapping[str, Scores], after: Mapping[str, Scores]
     ) -> dict[str, Difference]:
-        held_outs: dict[str, HeldOut] = {"": self.plan.held_out, **self.plan.further}
         return {
             _metric_name(name, metric): difference
-            for name, held_out in held_outs.items()
+            for name, held_out in self.plan.held_outs.items()
             for metric, difference in held_out.compare(before[name], after[name]).items()
         }
 
@@ -251,6 +248,7 @@ class _Run:
         result: FinetuneResult,
         settings: RunSettings | None,
         evaluation: Sequence[Example] | RetrievalTask | None,
+        provenance: Mapping[str, str],
     ) -> None:
         """Write the run folder, the model card, the pair scorer and simsearch.json."""
         plan, trained = self.plan, session.trained
@@ -286,12 +284,7 @@ class _Run:
             dev=trained.dev,
             result=asdict(result),
             checks=[check.as_dict() for check in checks],
-            provenance=identity(
-                plan,
-                self.config,
-                base_fingerprint=self.base.fingerprint,
-                evaluation=evaluation,
-            ),
+            provenance=provenance,
             report=report,
         )
         plain = session.adaptation.method not in (Adapt.DENSE, Adapt.CONV)
@@ -371,16 +364,6 @@ def _metrics(scores: Mapping[str, Scores]) -> dict[str, float]:
         for name, one in scores.items()
         for metric, value in one.metrics.items()
     }
-
-
-def _keep_only_run_folder(draft: Path) -> None:
-    for entry in draft.iterdir():
-        if entry.name == RUN:
-            continue
-        if entry.is_dir():
-            shutil.rmtree(entry)
-        else:
-            entry.unlink()
 
 
 def _say_nothing(_: str) -> None:
