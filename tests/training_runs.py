@@ -105,6 +105,7 @@ class TinyRun:
                 self.plan.parts,
                 datasets,
                 config,
+                epochs=self.plan.numbers.epochs,
                 base=None,
                 directory=work,
                 workers=Workers(),

@@ -18,7 +18,7 @@ from simsearch.cli.query import hit_fields, print_hits
 from simsearch.errors import AlreadyExists
 
 if TYPE_CHECKING:
-    from simsearch.records import Document, Pair
+    from simsearch.records import Document, Hit, Pair
 
 # Docstrings are cut here, as most of what they say stands in the first lines.
 MAX_LENGTH = 100
@@ -79,9 +79,7 @@ def demo(
         ]
         output.result({**contract(result), **places, "answers": found, "seconds": seconds})
         return 0 if kept else 1
-    for question, hits in asked:
-        output.text(f"\n# {question}")
-        print_hits(output, hits)
+    _print_answers(output, asked)
     output.text(
         f"\nencoder  {model_dir}\nindex    {index_dir}\nreport   {report}\ndata     {data_dir}"
     )
@@ -110,6 +108,12 @@ def _write_data(
     rows = ({"id": d.id, "title": d.title, "text": d.text, **d.metadata} for d in documents)
     _write_jsonl(data_dir / "corpus.jsonl", rows)
     return pairs, documents
+
+
+def _print_answers(output: Output, asked: "Iterable[tuple[str, list[Hit]]]") -> None:
+    for question, hits in asked:
+        output.text(f"\n# {question}")
+        print_hits(output, hits)
 
 
 def _copy_report(run: Path, report: Path) -> None:

@@ -110,13 +110,16 @@ def encode(
         else:
             _write(target, rows, shape=(total, width))
     report_counts(output, counts)
-    if target is None:
-        return
-    facts = {"texts": total, "dim": width, "encoder": loaded.name, "output": str(target)}
+    if target is not None:
+        facts = {"texts": total, "dim": width, "encoder": loaded.name, "output": str(target)}
+        _print_facts(output, facts)
+
+
+def _print_facts(output: Output, facts: dict[str, Any]) -> None:
     if output.json_only:
         output.result(facts)
     else:
-        output.text(f"wrote {total:,} embeddings of dim {width} to {target}")
+        output.text("wrote {texts:,} embeddings of dim {dim} to {output}".format(**facts))
 
 
 def _print(output: Output, texts: Iterator[str], parts: Iterable[Any]) -> None:

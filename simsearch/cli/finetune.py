@@ -103,6 +103,13 @@ def finetune(
         list[str] | None,
         typer.Option(help="More examples: deletion, swap, crop, dropout; may be repeated."),
     ] = None,
+    augment_control: Annotated[
+        bool | None,
+        typer.Option(
+            "--augment-control/--no-augment-control",
+            help="With --augment: train once more without it, to tell what it gained (default).",
+        ),
+    ] = None,
     sampling: Annotated[
         str | None, typer.Option(help="Of several data sets: proportional or round-robin.")
     ] = None,
@@ -169,6 +176,9 @@ def finetune(
         held_out = load_evaluation_data(
             settings.evaluation, split=settings.eval_split, options=file_options
         )
+    reading = file_options.changed()
+    if rejects.skipping:
+        reading |= {"on_error": "skip", "rows_skipped": rejects.count}
     # Only now, when the request is in order: it imports torch, which takes seconds.
     from simsearch.training import Verdict, inspect
     from simsearch.training import finetune as run
@@ -186,7 +196,7 @@ def finetune(
             encoder=settings.encoder,
             evaluation=held_out,
             config=settings.config,
-            settings=settings,
+            settings=with_changes(settings, reading=reading),
             replace=replace,
             resume=resume,
             force=force,
@@ -244,9 +254,9 @@ def _print_checks(output: Output, checks: "list[DataCheck]") -> None:
 
 def contract(result: "FinetuneResult") -> Mapping[str, object]:
     """Return a result as the JSON object of the command-line contract."""
-    names = ("before", "after", "difference", "verdict", "model", "objective", "seconds")
+    names = ("before", "after", "difference", "verdict", "reason", "model", "run", "objective")
     found = asdict(result)
-    return {name: found[name] for name in names}
+    return {name: found[name] for name in (*names, "seconds")}
 
 
 def print_result(output: Output, result: "FinetuneResult") -> None:

@@ -97,13 +97,15 @@ class Encoder:
         self._export = export
         self._precision = precision
         self._tokenizer = TextTokenizer(
-            tokenizer, max_length=spec.max_length, lower_case=spec.lower_case
+            tokenizer,
+            max_length=spec.max_length,
+            lower_case=spec.lower_case,
+            include_prompt=spec.include_prompt,
         )
         exact = ForwardPass(
             self._tokenizer,
             pad_id=spec.pad_id,
             dim=spec.dim,
-            include_prompt=spec.include_prompt,
             runtime=runtime,
             bulk=float32_bulk(runtime),
         )
@@ -166,20 +168,10 @@ class Encoder:
         spec = describe(files.name, layout)  # reads the weights: a damaged file is found here
         if elsewhere and numbers is not Precision.BF16:
             wanted = RuntimeName.TORCH
-        export = None
-        if wanted is not RuntimeName.TORCH:
-            try:
-                # The graph does not depend on the window, so one export serves every cap of it.
-                export = find_or_make_export(files, full)
-            except (EncoderError, SystemFailure) as error:
-                if wanted is RuntimeName.ONNX:
-                    raise
-                logger.warning("%s; torch is used instead, which starts more slowly", error)
+        # The graph does not depend on the window, so one export serves every cap of it.
+        export = _find_export(files, full, wanted)
         if numbers is Precision.INT8:
-            if export is None or max_length is not None:
-                raise EncoderError(f"int8 of {files.name} needs its export, with its own window")
-            found = find_int8(export, name=files.name)
-            return cls._open_export(found, numbers, name=f"{files.name} (int8)")
+            return cls._open_int8(files.name, None if max_length is not None else export)
         encoder = cls(
             spec,
             torch_runtime(layout, device or "cpu") if export is None else onnx_runtime(export),
@@ -193,6 +185,13 @@ class Encoder:
         if elsewhere:
             encoder._documents.bulk()  # a device that cannot be used is an error now
         return encoder
+
+    @classmethod
+    def _open_int8(cls, name: str, export: Path | None) -> Encoder:
+        if export is None:
+            raise EncoderError(f"int8 of {name} needs its export, with its own window")
+        found = find_int8(export, name=name)
+        return cls._open_export(found, Precision.INT8, name=f"{name} (int8)")
 
     @classmethod
     def _open_export(
@@ -437,3 +436,16 @@ class Encoder:
 def _refuse_one_string(texts: Iterable[str]) -> None:
     if isinstance(texts, str):
         raise InvalidInput("encode takes several texts, got one string (pass [text])")
+
+
+def _find_export(files: EncoderFiles, layout: Layout, wanted: RuntimeName | None) -> Path | None:
+    """Return the export to run; None where torch is asked for, or has to do."""
+    if wanted is RuntimeName.TORCH:
+        return None
+    try:
+        return find_or_make_export(files, layout)
+    except (EncoderError, SystemFailure) as error:
+        if wanted is RuntimeName.ONNX:
+            raise
+        logger.warning("%s; torch is used instead, which starts more slowly", error)
+        return None

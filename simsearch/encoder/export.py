@@ -99,10 +99,7 @@ def _write_graph(module: EncoderModule, directory: Path, *, pooling_mask: bool) 
 
 
 def _check_parity(layout: Layout, torch_runtime: TorchRuntime, onnx: OnnxRuntime) -> dict[str, Any]:
-    tokenizer = TextTokenizer(
-        layout.fast_tokenizer, max_length=layout.max_length, lower_case=layout.lower_case
-    )
-    rows = [text.ids for text in tokenizer.tokenize(parity_texts())]
+    rows = [text.ids for text in TextTokenizer.of(layout).tokenize(parity_texts())]
     lowest = 1.0
     for start in range(0, len(rows), 8):  # mixed lengths: padding is part of what is checked
         chunk = rows[start : start + 8]

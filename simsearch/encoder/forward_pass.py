@@ -86,7 +86,6 @@ class ForwardPass:
     tokenizer: TextTokenizer
     pad_id: int
     dim: int
-    include_prompt: bool
     runtime: Runtime
     bulk: Callable[[], Runtime]
     bulk_tokens: int = BULK_TOKENS
@@ -129,7 +128,7 @@ class ForwardPass:
         runtime = self.bulk() if lengths.sum() > self.bulk_tokens else self.runtime
         embeddings = np.empty((len(texts), self.dim), dtype=np.float32)
         done = 0
-        skip = 0 if self.include_prompt else self.tokenizer.prompt_length(prompt)
+        skip = self.tokenizer.left_out(prompt)
         for positions, size, vectors in self._run(runtime, rows, skip):
             if vectors.shape[1] != self.dim:  # the description is not that of this graph
                 raise EncoderError(

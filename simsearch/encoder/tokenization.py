@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from tokenizers import Encoding, Tokenizer, normalizers
 
+from simsearch.encoder.layout import Layout
 from simsearch.encoder.modules import read_json
 from simsearch.errors import EncoderError
 
@@ -37,9 +38,19 @@ class TokenizedText:
 
 
 class TextTokenizer:
-    """The tokenizer of one encoder, cut at the encoder's window."""
+    """The tokenizer of one encoder, cut at the encoder's window.
 
-    def __init__(self, path: Path, *, max_length: int, lower_case: bool = False) -> None:
+    `include_prompt` is false where the tokens of a prompt do not count for the embedding.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        max_length: int,
+        lower_case: bool = False,
+        include_prompt: bool = True,
+    ) -> None:
         content = read_tokenizer(path)
         with _translated(str(path)):
             self._tokenizer = Tokenizer.from_file(str(path))
@@ -52,9 +63,24 @@ class TextTokenizer:
             steps = [normalizers.Lowercase(), *([] if given is None else [given])]
             self._tokenizer.normalizer = normalizers.Sequence(steps)
         self.max_length = max_length
+        self._include_prompt = include_prompt
         self._most = _CHARACTERS_A_TOKEN * max_length
         self.unknown_id = _unknown_id(content["model"], self._tokenizer)
         self.special_tokens = self._tokenizer.num_special_tokens_to_add(is_pair=False)
+
+    @classmethod
+    def of(cls, layout: Layout) -> TextTokenizer:
+        """Return the tokenizer of an encoder directory.
+
+        Raises:
+            EncoderError: there is none in the fast format, or it is none.
+        """
+        return cls(
+            layout.fast_tokenizer,
+            max_length=layout.max_length,
+            lower_case=layout.lower_case,
+            include_prompt=layout.include_prompt,
+        )
 
     def offsets(self, texts: Sequence[str]) -> list[IntArray]:
         """Return for each text the character range of each of its tokens, (t, 2), none cut off.
@@ -74,6 +100,10 @@ class TextTokenizer:
             encoding = self._tokenizer.encode(prompt)
         trailing = bool(encoding.ids) and encoding.special_tokens_mask[-1] == 1
         return len(encoding.ids) - trailing
+
+    def left_out(self, prompt: str) -> int:
+        """Return how many tokens at the beginning of a text do not count for its embedding."""
+        return 0 if self._include_prompt else self.prompt_length(prompt)
 
     def tokenize(self, texts: Sequence[str], *, offsets: bool = False) -> list[TokenizedText]:
         """Return one TokenizedText per text, in order."""

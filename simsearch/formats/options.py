@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import codecs
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from enum import StrEnum
-from typing import Final
+from typing import Any, Final
 
 from simsearch.errors import InvalidInput
 
@@ -51,6 +51,15 @@ class ReadOptions:
         ):
             if value < 1:
                 raise InvalidInput(f"{option} must be at least 1, got {value}")
+
+    def changed(self) -> dict[str, Any]:
+        """Return the settings that are not the default, by name."""
+        default = ReadOptions()
+        return {
+            each.name: getattr(self, each.name)
+            for each in fields(self)
+            if getattr(self, each.name) != getattr(default, each.name)
+        }
 
     @property
     def delimiter_character(self) -> str | None:

@@ -12,7 +12,7 @@ from simsearch.lazy import lazy_names
 if TYPE_CHECKING:
     from simsearch.formats import Example
     from simsearch.training.config import TrainingConfig
-    from simsearch.training.data_check import DataCheck
+    from simsearch.training.data_findings import DataCheck
     from simsearch.training.examples import (
         TrainingData,
         load_evaluation_data,
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "config": ("TrainingConfig",),
-    "data_check": ("DataCheck",),
+    "data_findings": ("DataCheck",),
     "examples": ("Example", "TrainingData", "load_evaluation_data", "load_training_data"),
     "int8": ("export_int8",),
     "objectives": ("OBJECTIVES",),

@@ -125,12 +125,9 @@ class Batches:
             seed=seed,
         )
         self._prompts = {True: layout.query_prompt, False: layout.document_prompt}
-        self._tokenizer = TextTokenizer(
-            layout.fast_tokenizer, max_length=layout.max_length, lower_case=layout.lower_case
-        )
+        self._tokenizer = TextTokenizer.of(layout)
         self._prompt_lengths = {
-            is_query: 0 if layout.include_prompt else self._tokenizer.prompt_length(prompt)
-            for is_query, prompt in self._prompts.items()
+            is_query: self._tokenizer.left_out(prompt) for is_query, prompt in self._prompts.items()
         }
 
     def _sampler(self, dataset: DataSet, batch_size: int) -> Any:

@@ -5,6 +5,7 @@
       negatives-<epoch>.json    hard negatives as they were mined
       best-<step>.safetensors   the weights that were best on the dev part
       step-<step>/              the last checkpoint: weights, optimiser, and state.json
+      control/                  the last three of the run without augmentation, if there is one
 
 `state.json` is written last and holds the SHA-256 of the files that it speaks of, and its own: a
 checkpoint without it, or with another file than it says, is not whole and is passed over. Nothing

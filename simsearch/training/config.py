@@ -94,6 +94,7 @@ class TrainingConfig:
         negatives_margin: a negative's similarity is at most this share below the positive's.
         negatives_every: mine anew every so many epochs; 0 for once, before training.
         augment: ways to make more examples of the training side.
+        augment_control: with `augment`, train once more without it, to tell what it gained.
         sampling: of several data sets, which one the next batch is of.
         max_length: window in tokens while training and afterwards; None is the encoder's own.
         held_out: share of the examples kept for the verdict, when no evaluation data is given.
@@ -107,7 +108,8 @@ class TrainingConfig:
         distractors: the most texts, beside the answers, that the held-out queries search among.
         metric: the metric that decides the verdict.
         precision: `auto`, `fp32` or `bf16`.
-        micro_batch_tokens: tokens embedded at once within a step, padding included.
+        micro_batch_tokens: tokens embedded at once within a step, padding included; None is what
+            suits the device.
         checkpoint_minutes: the longest time of work that a kill may cost.
         seed: of the split, the order of the examples and dropout.
     """
@@ -129,6 +131,7 @@ class TrainingConfig:
     negatives_margin: float = 0.05
     negatives_every: int = 0
     augment: tuple[Augmentation | str, ...] = ()
+    augment_control: bool = True
     sampling: Sampling | str = Sampling.PROPORTIONAL
     max_length: int | None = None
     held_out: float = 0.2
@@ -141,7 +144,7 @@ class TrainingConfig:
     distractors: int = 5000
     metric: str | None = None
     precision: TrainingPrecision | str = TrainingPrecision.AUTO
-    micro_batch_tokens: int = 1024
+    micro_batch_tokens: int | None = None
     checkpoint_minutes: float = 5.0
     seed: int = 0
 

@@ -1,29 +1,21 @@
-"""What is found in training data before any weight moves, in numbers and in words."""
+"""Looks at training data before any weight moves, and says what training on it will take."""
 
 from __future__ import annotations
 
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
-from typing import Any, Final
+from dataclasses import fields
+from typing import Final, TypedDict
 
 import numpy as np
 
 from simsearch.formats import Example
-from simsearch.formats.checks import quoted
-from simsearch.records import (
-    ClassPair,
-    LabelledPair,
-    LabelledText,
-    Pair,
-    ScoredPair,
-    Triplet,
-    UnlabelledText,
-)
+from simsearch.records import ScoredPair
 from simsearch.search_index import RetrievalTask
 from simsearch.training.data_counts import (
     FoldedTexts,
+    IntArray,
     Rows,
     ValueArray,
     asked_keys,
@@ -34,15 +26,15 @@ from simsearch.training.data_counts import (
     find_contradictions,
     row_values,
 )
+from simsearch.training.data_findings import DataCheck
 from simsearch.training.data_tokens import (
+    TokenizedSample,
     TrainableEncoder,
     tokenized_sample,
     tokens_per_second,
 )
 from simsearch.training.examples import TrainingData
 
-MOST_UNKNOWN: Final = 0.3  # share of tokens; above it the encoder was made for another language
-MOST_FALSE_NEGATIVES: Final = 0.1  # share of rows
 _CLASSES_LISTED: Final = 20
 
 # A step is a forward pass, and a backward one that costs two of them.
@@ -51,207 +43,43 @@ _PASSES: Final = 3
 # Objectives to which the other rows of a batch are negatives, and how often each embeds a text.
 _IN_BATCH: Final = {"in-batch": 1, "unlabelled": 2}
 
-_MEANING: Final[dict[type[Example], str]] = {
-    Pair: "two texts that belong together",
-    Triplet: "a text, one that belongs to it, and one that does not",
-    LabelledPair: "two texts, and whether they are similar (1) or not (0)",
-    ClassPair: "two texts, and the name of the relation between them",
-    ScoredPair: "two texts, and how similar they are",
-    LabelledText: "a text, and the name of its class",
-    UnlabelledText: "a text of which nothing more is known",
-}
-_CONTRADICTION: Final[dict[type[Example], str]] = {
-    Triplet: "a text positive to an anchor in one row and negative to it in another",
-    LabelledPair: "the same two texts with different labels",
-    ClassPair: "the same two texts with different labels",
-    ScoredPair: "the same two texts with scores more than a tenth of the range apart",
-    LabelledText: "the same text with different labels",
-}
-_NAMES: Final = {kind.__name__: kind for kind in _MEANING}
 
-
-@dataclass(frozen=True, slots=True)
-class DataCheck:
-    """What training data holds, and what training on it will take.
-
-    Attributes:
-        name: what the data set is called, "" where it is the only one.
-        kind: name of the record class of the examples.
-        columns: theirs, in order.
-        rows: examples as read; duplicates, contradictions and classes are counted over these.
-        exact_duplicates: rows that are equal to an earlier one.
-        folded_duplicates: more of them, if case, space and punctuation are not looked at.
-        contradictions: distinct texts, or pairs of texts, of which two rows say different things.
-        first_contradiction: two such rows, counted from 1.
-        shared_texts: distinct texts of the training and dev side that the held-out data asks
-            about, folded: its queries if it is a retrieval task, else all its texts.
-        shared_with_dev: distinct texts in the training and the dev part, folded.
-        leaks: rows that were left out because the held-out data asks about them.
-        distinct_texts: of all rows.
-        sampled_texts: so many of them were tokenized, for the next five.
-        unknown_share: share of their tokens, special ones not counted.
-        truncated_share: share of them that the window cuts.
-        window: in tokens, as all lengths with special tokens and prompt.
-        median_tokens: length that half of them do not exceed.
-        p95_tokens: length that 95% of them do not exceed.
-        classes: number of labels, 0 where there are none.
-        class_counts: rows by label; of many, of the smallest and the largest class alone.
-        training_classes: number of labels on the training side.
-        single_classes: labels that one row of the training side has.
-        score_range: lowest and highest score; None where there are none.
-        false_negative_share: see `false_negative_share`; None if the objective has no negatives
-            from the batch, or has labels for them.
-        tokens_per_step: estimated, special tokens included.
-        seconds: of training, estimated from the speed of encoding here; None if unknown.
-    """
-
-    name: str
-    kind: str
-    columns: tuple[str, ...]
-    rows: int
-    training_rows: int
-    dev_rows: int
-    held_out_rows: int
+class _Repeats(TypedDict):
     exact_duplicates: int
     folded_duplicates: int
     contradictions: int
     first_contradiction: Rows | None
-    shared_texts: int
-    shared_with_dev: int
-    leaks: int
+
+
+class _Labels(TypedDict):
+    classes: int
+    class_counts: dict[str, int]
+    training_classes: int
+    single_classes: int
+
+
+class _Tokens(TypedDict):
     distinct_texts: int
     sampled_texts: int
     unknown_share: float
     truncated_share: float
-    window: int
     median_tokens: int
     p95_tokens: int
-    classes: int
-    class_counts: Mapping[str, int]
-    training_classes: int
-    single_classes: int
-    score_range: tuple[float, float] | None
-    false_negative_share: float | None
-    objective: str
-    objective_why: str
-    batch_size: int
-    epochs: int
+
+
+class _Effort(TypedDict):
     steps: int
+    control_steps: int
     tokens_per_step: int
     seconds: float | None
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return everything as plain values for JSON, with the meaning and the warnings."""
-        meaning = _MEANING[_NAMES[self.kind]]
-        return {**asdict(self), "meaning": meaning, "warnings": self.warnings()}
-
-    def lines(self) -> list[str]:
-        """Return what a person should read before training, warnings last."""
-        return [*self._facts(), *(f"warning: {warning}" for warning in self.warnings())]
-
-    def warnings(self) -> list[str]:
-        """Return what should be seen to, each with what to do."""
-        found: list[str] = []
-        if self.contradictions:
-            first, second = self.first_contradiction or (0, 0)
-            rows = f"row {first}" if first == second else f"rows {first} and {second}"
-            found.append(
-                f"{_many(self.contradictions, 'contradiction')}: "
-                f"{_CONTRADICTION[_NAMES[self.kind]]}, first {rows} "
-                "(keep the right one of each)"
-            )
-        if self.shared_texts:
-            found.append(
-                f"{_many(self.shared_texts, 'text')} of the held-out data can be learned by "
-                "heart: the verdict would flatter (leave the rows out that have them)"
-            )
-        if self.shared_with_dev:
-            found.append(
-                f"{_many(self.shared_with_dev, 'text')} of the dev part can be learned by heart: "
-                "the wrong checkpoint may be chosen (leave the rows out that have them)"
-            )
-        if self.unknown_share > MOST_UNKNOWN:
-            found.append(
-                f"{_percent(self.unknown_share)} of the tokens are unknown to the encoder: "
-                "take an encoder for the language (--encoder)"
-            )
-        if self.objective != "unlabelled" and self.training_classes < 2 and self.classes:
-            found.append(
-                f"the training side has {_many(self.training_classes, 'label')}: there is nothing "
-                "to tell apart (bring rows with another label)"
-            )
-        if self.objective == "batch-hard" and self.single_classes:
-            found.append(
-                f"{_many(self.single_classes, 'class', 'classes')} with a single training row: "
-                "batch-hard has no positive there (bring more rows, or join classes)"
-            )
-        if self.score_range is not None and self.score_range[0] == self.score_range[1]:
-            found.append(
-                f"every score is {self.score_range[0]:g}: there is nothing to rank "
-                "(bring rows with other scores)"
-            )
-        if (self.false_negative_share or 0) > MOST_FALSE_NEGATIVES:
-            found.append(
-                f"{_percent(self.false_negative_share or 0)} of the rows would meet a right answer "
-                "as a negative (a smaller --batch-size makes that rarer)"
-            )
-        return found
-
-    def _facts(self) -> list[str]:
-        columns = ", ".join(self.columns)
-        of_sample = (
-            f" (of a sample of {self.sampled_texts:,} of {self.distinct_texts:,} texts)"
-            if self.sampled_texts < self.distinct_texts
-            else ""
-        )
-        facts = [
-            f"{f'{self.name}: ' if self.name else ''}{_many(self.rows, 'row')} of {columns}: "
-            f"{_MEANING[_NAMES[self.kind]]}",
-            f"{self.training_rows:,} to train on, {self.dev_rows:,} to choose checkpoints by, "
-            f"{self.held_out_rows:,} held out for the verdict",
-            f"{_many(self.exact_duplicates, 'row')} equal to an earlier one, "
-            f"{self.folded_duplicates:,} more but for case, space and punctuation",
-            f"{_many(self.contradictions, 'contradiction')}",
-            f"{_many(self.shared_texts, 'text')} on both sides of the split"
-            + (f"; {_many(self.leaks, 'row')} left out that had one" if self.leaks else ""),
-            f"tokens in a text: median {self.median_tokens:,}, 95th percentile "
-            f"{self.p95_tokens:,}; {_percent(self.unknown_share)} unknown{of_sample}",
-            f"{_percent(self.truncated_share)} of the texts are cut at the window of "
-            f"{self.window:,} tokens{of_sample}",
-        ]
-        if self.classes:
-            facts.append(self._classes())
-        if self.score_range is not None:
-            facts.append("scores from {:g} to {:g}".format(*self.score_range))
-        if self.false_negative_share is not None:
-            facts.append(
-                f"false negatives: in a random batch of {self.batch_size:,}, "
-                f"{_percent(self.false_negative_share)} of the rows meet another right answer"
-            )
-        facts.append(f"objective {self.objective}: {self.objective_why}")
-        facts.append(self._steps())
-        return facts
-
-    def _classes(self) -> str:
-        shown = ", ".join(f"{quoted(name)} {rows:,}" for name, rows in self.class_counts.items())
-        if len(self.class_counts) == self.classes:
-            return f"{_many(self.classes, 'label')}: {shown}"
-        return f"{self.classes:,} labels, the smallest and the largest: {shown}"
-
-    def _steps(self) -> str:
-        steps = (
-            f"{_many(self.steps, 'step')} of {_many(self.batch_size, 'row')} in "
-            f"{_many(self.epochs, 'epoch')}, about {self.tokens_per_step:,} tokens each"
-        )
-        if self.seconds is None:
-            return steps
-        return f"{steps}; training takes about {_duration(self.seconds)} here"
 
 
 def check_data(
     examples: Sequence[Example],
     *,
     training: Sequence[Example],
+    added: int = 0,
+    control: bool = False,
     dev: Sequence[Example] = (),
     held_out: Sequence[Example] | RetrievalTask,
     encoder: TrainableEncoder,
@@ -269,29 +97,22 @@ def check_data(
     `held_out` decides the verdict: held-out examples of any kind, or a retrieval task, of which
     the queries may not be trained on, while its corpus may. Of many texts a sample is
     tokenized, and a second is spent encoding some of them, to estimate how long training takes.
-    `training` and `dev` are of the kind of `examples`.
+    `training` and `dev` are of the kind of `examples`. So many examples are `added` to `training`;
+    with a `control` it is trained on once more without them.
 
     Raises:
         InvalidData: there are no examples, or of several kinds.
         EncoderError: the encoder cannot be trained, or cannot encode a text.
     """
     kind = TrainingData(examples).kind
-    texts = FoldedTexts(examples, kind)
-    values = row_values(examples)
-    learned = texts.keys_of(training)
-    chosen_by = texts.keys_of(dev)
-    exact, folded = count_duplicates(texts, values)
-    contradictions, first = find_contradictions(kind, texts.keys, values)
-    class_counts = count_classes(examples)
-    training_counts = count_classes(training)
+    texts, values = FoldedTexts(examples, kind), row_values(examples)
+    learned, chosen_by = texts.keys_of(training), texts.keys_of(dev)
     sample = tokenized_sample(examples, texts, encoder=encoder, seed=seed)
-    views = _IN_BATCH.get(objective_name, 1)
-    # Of a step: each text of each of its rows, so often.
-    row_tokens = views * len(texts.columns) * sample.mean_length
-    speed = tokens_per_second(
-        encoder, sample, most=batch_size * len(texts.columns), seed=seed, clock=clock
-    )
-    total = epochs * len(training) * row_tokens
+    columns = len(texts.columns)
+    speed = tokens_per_second(encoder, sample, most=batch_size * columns, seed=seed, clock=clock)
+    # Each text of a row, so often.
+    row_tokens = _IN_BATCH.get(objective_name, 1) * columns * sample.mean_length
+    rows = len(training) + added, len(training) if control else 0
     return DataCheck(
         name=name,
         leaks=leaks,
@@ -299,41 +120,76 @@ def check_data(
         columns=tuple(field.name for field in fields(kind)),
         rows=len(examples),
         training_rows=len(training),
+        added_rows=added,
         dev_rows=len(dev),
         held_out_rows=len(held_out.queries if isinstance(held_out, RetrievalTask) else held_out),
-        exact_duplicates=exact,
-        folded_duplicates=folded,
-        contradictions=contradictions,
-        first_contradiction=first,
         shared_texts=count_shared(np.append(learned, chosen_by), asked_keys(held_out)),
         shared_with_dev=count_shared(learned, chosen_by),
-        distinct_texts=len(texts.first),
-        sampled_texts=len(sample.texts),
-        unknown_share=sample.counts.unknown_share,
-        truncated_share=sample.counts.truncated / len(sample.texts),
         window=encoder.max_length,
-        median_tokens=sample.percentile(50),
-        p95_tokens=sample.percentile(95),
-        classes=len(class_counts),
-        class_counts=_listed_classes(class_counts),
-        training_classes=len(training_counts),
-        single_classes=sum(rows == 1 for rows in training_counts.values()),
         score_range=_score_range(kind, values),
-        false_negative_share=(
-            false_negative_share(
-                learned[:, 0], learned[:, min(1, learned.shape[1] - 1)], batch_size
-            )
-            if objective_name in _IN_BATCH
-            else None
-        ),
+        false_negative_share=_false_negatives(learned, objective_name, batch_size),
         objective=objective_name,
         objective_why=objective_why,
         batch_size=batch_size,
         epochs=epochs,
-        steps=epochs * math.ceil(len(training) / batch_size),
-        tokens_per_step=round(min(batch_size, len(training)) * row_tokens),
-        seconds=None if speed is None else round(_PASSES * total / speed, 1),
+        **_repeats(kind, texts, values),
+        **_tokens(texts, sample),
+        **_labels(examples, training),
+        **_effort(rows, batch_size, epochs, row_tokens=row_tokens, speed=speed),
     )
+
+
+def _repeats(kind: type[Example], texts: FoldedTexts, values: ValueArray) -> _Repeats:
+    exact, folded = count_duplicates(texts, values)
+    contradictions, first = find_contradictions(kind, texts.keys, values)
+    return {
+        "exact_duplicates": exact,
+        "folded_duplicates": folded,
+        "contradictions": contradictions,
+        "first_contradiction": first,
+    }
+
+
+def _tokens(texts: FoldedTexts, sample: TokenizedSample) -> _Tokens:
+    return {
+        "distinct_texts": len(texts.first),
+        "sampled_texts": len(sample.texts),
+        "unknown_share": sample.counts.unknown_share,
+        "truncated_share": sample.counts.truncated / len(sample.texts),
+        "median_tokens": sample.percentile(50),
+        "p95_tokens": sample.percentile(95),
+    }
+
+
+def _labels(examples: Sequence[Example], training: Sequence[Example]) -> _Labels:
+    counts, training_counts = count_classes(examples), count_classes(training)
+    return {
+        "classes": len(counts),
+        "class_counts": _listed_classes(counts),
+        "training_classes": len(training_counts),
+        "single_classes": sum(rows == 1 for rows in training_counts.values()),
+    }
+
+
+def _effort(
+    rows: tuple[int, int], batch_size: int, epochs: int, *, row_tokens: float, speed: float | None
+) -> _Effort:
+    """Return what training takes on the rows of a run, and then on those of its control."""
+    total = epochs * sum(rows) * row_tokens
+    steps, control_steps = (epochs * math.ceil(count / batch_size) for count in rows)
+    return {
+        "steps": steps,
+        "control_steps": control_steps,
+        "tokens_per_step": round(min(batch_size, rows[0]) * row_tokens),
+        "seconds": None if speed is None else round(_PASSES * total / speed, 1),
+    }
+
+
+def _false_negatives(learned: IntArray, objective_name: str, batch_size: int) -> float | None:
+    if objective_name not in _IN_BATCH:
+        return None
+    answers = learned[:, min(1, learned.shape[1] - 1)]
+    return false_negative_share(learned[:, 0], answers, batch_size)
 
 
 def _listed_classes(counts: Mapping[str, int]) -> dict[str, int]:
@@ -345,19 +201,3 @@ def _listed_classes(counts: Mapping[str, int]) -> dict[str, int]:
 
 def _score_range(kind: type[Example], values: ValueArray) -> tuple[float, float] | None:
     return (float(values.min()), float(values.max())) if kind is ScoredPair else None
-
-
-def _many(number: int, noun: str, plural: str = "") -> str:
-    return f"{number:,} {noun if number == 1 else plural or f'{noun}s'}"
-
-
-def _percent(share: float) -> str:
-    return "less than 0.1%" if 0 < share < 0.0005 else f"{share:.1%}"
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 90:
-        return _many(max(1, round(seconds)), "second")
-    if seconds < 90 * 60:
-        return f"{round(seconds / 60)} minutes"
-    return f"{seconds / 3600:.1f} hours"

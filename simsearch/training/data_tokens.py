@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from dataclasses import replace as with_changes
 from pathlib import Path
 from typing import Final, Protocol
 
@@ -73,10 +74,8 @@ def tokenized_sample(
             f"{encoder.name} is an index's copy of an encoder, which cannot be trained "
             "(name the encoder itself)"
         )
-    layout = read_whole_layout(encoder.directory)
-    tokenizer = TextTokenizer(
-        layout.fast_tokenizer, max_length=encoder.max_length, lower_case=layout.lower_case
-    )
+    layout = with_changes(read_whole_layout(encoder.directory), max_length=encoder.max_length)
+    tokenizer = TextTokenizer.of(layout)
     # By first appearance: the order of hashes differs from one process to the next.
     chosen = np.argsort(texts.first)
     if len(chosen) > _SAMPLE:

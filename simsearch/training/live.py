@@ -26,9 +26,7 @@ class LiveEncoder:
         self._model = model
         self._layout = layout
         self._micro_batches = micro_batches
-        self._tokenizer = TextTokenizer(
-            layout.fast_tokenizer, max_length=layout.max_length, lower_case=layout.lower_case
-        )
+        self._tokenizer = TextTokenizer.of(layout)
 
     def encode_documents(
         self, texts: Sequence[str], *, counts: EncodingCounts | None = None
@@ -50,7 +48,7 @@ class LiveEncoder:
         return np.concatenate(parts) if parts else np.empty((0, self.dim), dtype=np.float32)
 
     def _embed(self, texts: Sequence[str], prompt: str) -> FloatArray:
-        skip = 0 if self._layout.include_prompt else self._tokenizer.prompt_length(prompt)
+        skip = self._tokenizer.left_out(prompt)
         rows = self._tokenizer.tokenize([prompt + text for text in texts])
         embeddings = self._micro_batches.embed([TokenizedInput(row.ids, skip) for row in rows])
         vectors: FloatArray = embeddings.numpy(force=True)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -168,11 +169,9 @@ class Training:
             self._mine(self._order[-1][0], self.encoder)
         written = time.monotonic()
         self.model.train()
-        for step in range(start, start if stopped else self.steps):
-            epoch, draw = self._order[step]
-            if self._mine is not None and (step == start or self._begins(step)):
-                self._mine(epoch, self.encoder)
-            self._step(step, self._batches.batch(draw))
+        batches = self._made_ahead(start, start if stopped else self.steps)
+        for step, epoch, batch in batches:
+            self._step(step, batch)
             if progress is not None:
                 progress(step + 1, self.steps)
             if self._ends(step):
@@ -185,6 +184,24 @@ class Training:
             if stopped:
                 break
         return self._end(stopped)
+
+    def _made_ahead(self, start: int, end: int) -> Iterator[tuple[int, int, Batch]]:
+        """Yield step, epoch and batch; the next batch is tokenized while a step goes on.
+
+        Not over the beginning of an epoch, where hard negatives are mined, perhaps, by the encoder
+        as it is then.
+        """
+        with ThreadPoolExecutor(1, thread_name_prefix="batches") as thread:
+            ahead: Future[Batch] | None = None
+            for step in range(start, end):
+                epoch, draw = self._order[step]
+                if self._mine is not None and (step == start or self._begins(step)):
+                    self._mine(epoch, self.encoder)
+                batch = self._batches.batch(draw) if ahead is None else ahead.result()
+                ahead = None
+                if step + 1 < end and not self._begins(step + 1):
+                    ahead = thread.submit(self._batches.batch, self._order[step + 1][1])
+                yield step, epoch, batch
 
     def _begins(self, step: int) -> bool:
         return step == 0 or self._order[step - 1][0] != self._order[step][0]

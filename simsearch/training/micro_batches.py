@@ -24,6 +24,10 @@ from torch import Tensor, nn
 from simsearch.encoder.batching import IntArray, pad, token_budget_batches
 from simsearch.training.workers import Workers
 
+# Tokens of a micro-batch, padding included. On a CPU its products stay in the cache; a GPU wants
+# enough work to fill it (docs/log.md, 2026-11-22 and 2026-11-26).
+_CPU_BUDGET = 1024
+_GPU_BUDGET = 16384
 # Share of the free memory that the graph of a batch may take until the backward pass; a larger
 # batch is embedded twice instead.
 _KEPT_SHARE = 0.5
@@ -43,6 +47,8 @@ class TokenizedInput:
 class MicroBatches:
     """Embeds the texts of a batch in micro-batches of `budget` tokens, and leads gradients back.
 
+    Without a budget it is one that suits the model's device.
+
     Every micro-batch draws its dropout from a seed of its own, so a step can be repeated: after a
     kill, and where a batch is too large for its graph to be kept. Then it is embedded once without
     a graph, and once more, a micro-batch at a time, when the gradient of its embeddings is known
@@ -53,13 +59,14 @@ class MicroBatches:
         self,
         model: SentenceTransformer,
         *,
-        budget: int,
+        budget: int | None,
         pad_id: int,
         workers: Workers | None = None,
         kept_tokens: int | None = None,
     ) -> None:
         self.model = model
-        self.budget = budget
+        on_cpu = model.device.type == "cpu"
+        self.budget = budget or (_CPU_BUDGET if on_cpu else _GPU_BUDGET)
         self.pad_id = pad_id
         self.workers = workers or Workers()
         self.kept_tokens = tokens_that_fit(model) if kept_tokens is None else kept_tokens

@@ -21,8 +21,9 @@ from simsearch.training.workers import Workers
 class Miner:
     """Gives the data sets of a run their hard negatives at the beginning of an epoch.
 
-    Before the first one by `base`, if there is one, and again every `negatives_every` epochs by the
-    encoder as it then is. The first worker mines, and writes down what all of them read.
+    They are mined before the first one by `base`, if there is one, and again every
+    `negatives_every` epochs by the encoder as it then is; enough of them for each epoch to take
+    others, as far as they go. The first worker mines, and writes down what all of them read.
     """
 
     def __init__(
@@ -31,6 +32,7 @@ class Miner:
         datasets: Sequence[DataSet],
         config: TrainingConfig,
         *,
+        epochs: int,
         base: Embedder | None,
         directory: Path,
         workers: Workers,
@@ -42,6 +44,7 @@ class Miner:
             if count and minable(part):
                 self._due.append((part, dataset, count))
         self._config = config
+        self._epochs = epochs
         self._base = base
         self._directory = directory
         self._workers = workers
@@ -61,10 +64,17 @@ class Miner:
         self._workers.wait()
         content = json.loads(path.read_text(encoding="utf-8"))
         self.found = content["found"]
-        for (_, dataset, __), negatives in zip(self._due, content["negatives"], strict=True):
-            dataset.negatives = negatives
+        texts = content["texts"]
+        for (_, dataset, count), negatives in zip(self._due, content["negatives"], strict=True):
+            dataset.negatives = [
+                [texts[row] for row in _share(own, epoch - mined_at, count)] for own in negatives
+            ]
 
     def _mine(self, epoch: int, encoder: Embedder) -> Mapping[str, Any]:
+        """Return the distinct texts, the rows of each pair's negatives in them, what was found."""
+        config = self._config
+        epochs = min(self._epochs - epoch, config.negatives_every or self._epochs)
+        row: dict[str, int] = {}
         all_negatives, found = [], []
         for part, _, count in self._due:
             originals = [pair for pair in part.originals if isinstance(pair, Pair)]
@@ -72,17 +82,23 @@ class Miner:
                 encoder,
                 originals,
                 [*(pair.positive for pair in originals), *part.data.distractors],
-                count=count,
-                window=self._config.negatives_window,
-                margin=self._config.negatives_margin,
-                seed=self._config.seed + epoch,
+                count=min(count * epochs, config.negatives_window),
+                window=config.negatives_window,
+                margin=config.negatives_margin,
+                seed=config.seed + epoch,
             )
+            rows = [[row.setdefault(text, len(row)) for text in own] for own in mined.negatives]
             # An added pair is an original in other words: it shares the original's negatives.
-            shared = [mined.negatives[row] for row in part.added]
-            all_negatives.append([*mined.negatives, *shared])
+            all_negatives.append([*rows, *(rows[original] for original in part.added)])
             found.append(_told(mined, part.name, epoch))
             self._say(found[-1])
-        return {"negatives": all_negatives, "found": found}
+        return {"texts": list(row), "negatives": all_negatives, "found": found}
+
+
+def _share(rows: Sequence[int], turn: int, count: int) -> list[int]:
+    """Return which of a pair's negatives an epoch takes, the first of them having turn 0."""
+    taken = min(count, len(rows))
+    return [rows[(turn * count + number) % len(rows)] for number in range(taken)]
 
 
 def _told(mined: Mined, name: str, epoch: int) -> str:

@@ -42,7 +42,7 @@ class Mined:
     """Hard negatives of pairs, and what was passed over to find them.
 
     Attributes:
-        negatives: of each pair, in order; nearest first, perhaps none.
+        negatives: of each pair, in order, perhaps none; nearest first, or as they were drawn.
         pairs_without: pairs that have none.
         looked_at: texts in the windows, over all pairs. Those that were passed over are counted
             under the first reason that holds, in the order of the next three:
@@ -77,8 +77,9 @@ def mine_negatives(
     """Return at most `count` hard negatives of each pair, from among `candidates`.
 
     They are sought among the `window` candidates nearest to the anchor. With a `seed` they are
-    drawn from those by chance (as Xiong et al. 2021, ANCE, do from the nearest 200): the very
-    nearest are the most likely to be answers that nobody marked. Without one they are the nearest.
+    drawn from those by chance (as Xiong et al. 2021, ANCE, do from the nearest 200), and given in
+    the order drawn: the very nearest are the most likely to be answers that nobody marked. Without
+    one they are the nearest, nearest first.
     Candidates that are equal when folded are one, given as it was first written. Passed over is
 
     - what is a positive of this anchor in any pair, and the anchor itself, all compared folded;
@@ -138,7 +139,7 @@ class _Window:
 
 @dataclass(frozen=True, slots=True)
 class _Choice:
-    """The negatives of one pair, nearest first, (n,) each, and figures as in `Mined`."""
+    """The negatives of one pair, (n,) each, and figures as in `Mined`."""
 
     rows: IntArray
     similarities: DoubleArray
@@ -161,8 +162,8 @@ def _choose(
     too_near = ~window.known & (window.to_anchor > limit)
     near_copy = ~window.known & ~too_near & (window.to_positive >= NEAR_COPY)
     left = np.flatnonzero(~(window.known | too_near | near_copy))
-    if rng is not None and len(left) > count:
-        left = np.array(sorted(rng.sample(left.tolist(), count)), dtype=np.int64)
+    if rng is not None:
+        left = np.array(rng.sample(left.tolist(), min(count, len(left))), dtype=np.int64)
     chosen = left[:count]
     return _Choice(
         rows=window.rows[chosen],

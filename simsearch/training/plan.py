@@ -90,6 +90,16 @@ class Plan:
         """Training examples of all parts."""
         return sum(len(part.training) for part in self.parts)
 
+    @property
+    def added(self) -> int:
+        """How many of them augmentation added."""
+        return sum(len(part.added) for part in self.parts)
+
+    def without_augmentation(self) -> Plan:
+        """Return the plan of the same run, had nothing been added."""
+        parts = [with_changes(part, training=part.originals, added=[]) for part in self.parts]
+        return with_changes(self, parts=parts)
+
 
 def make_plan(
     data: Sequence[TrainingData],
@@ -299,9 +309,10 @@ def _held_outs(parts: Sequence[Part], config: TrainingConfig) -> dict[str, HeldO
 
 
 def _made(examples: Sequence[Example], part: Part, config: TrainingConfig) -> HeldOut:
+    # Of the originals: what is asked does not depend on whether examples were added.
     return make_held_out(
         examples,
-        training=part.training,
+        training=part.originals,
         distractors=part.data.distractors,
         distractor_limit=config.distractors,
         seed=config.seed,
@@ -322,7 +333,8 @@ def identity(
 ) -> dict[str, str]:
     """Return what makes a run this run: one that is resumed has to agree in all of it."""
     settings = {name: json.dumps(value) for name, value in asdict(config).items()}
-    del settings["checkpoint_minutes"]  # changes nothing of what comes out
+    for name in ("checkpoint_minutes", "augment_control"):  # they change nothing of the model
+        del settings[name]
     parts = {str(part.name or number): part for number, part in enumerate(plan.parts, start=1)}
     data = {
         f"data {name}": hash_examples(

@@ -7,11 +7,15 @@ import json
 import platform
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from simsearch.evaluation import Difference
+from simsearch.training.result import FinetuneResult
 from simsearch.training.run_file import RunSettings, write_run_file
 from simsearch.version import __version__
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 
 def before_after_table(
@@ -32,6 +36,7 @@ def before_after_table(
 
 
 TABLE_HEADER = ("metric", "before", "after", "difference", "95% interval", "p")
+_GAIN_HEADER = ("metric", "without", "with", "difference", "95% interval", "p")
 
 
 def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -54,14 +59,17 @@ def write_run_folder(
     """Write all that a run leaves for people and programs to read.
 
     `config.toml`, which `finetune --config` takes, `log.jsonl` with a record for each step,
-    `result.json`, `data.json` with what was found in the data, `provenance.json` with hashes and
-    versions, `curves.png` and `report.md`.
+    `result.json`, `data.json` with what was found in the data, `provenance.json` with hashes,
+    versions and how the files were read, `curves.png` and `report.md`.
     """
     directory.mkdir(parents=True, exist_ok=True)
     write_run_file(directory / "config.toml", settings)
     _write_json(directory / "result.json", {**result, "dev": list(dev)})
     _write_json(directory / "data.json", list(checks))
-    _write_json(directory / "provenance.json", {**provenance, "versions": _versions()})
+    reading = dict(settings.reading)
+    _write_json(
+        directory / "provenance.json", {**provenance, "reading": reading, "versions": _versions()}
+    )
     lines = "".join(json.dumps(record) + "\n" for record in log)
     (directory / "log.jsonl").write_text(lines, encoding="utf-8")
     (directory / "report.md").write_text(report, encoding="utf-8")
@@ -75,42 +83,67 @@ def draw_curves(
     dev: Sequence[Mapping[str, float]] = (),
     result: Mapping[str, Any],
 ) -> None:
-    """Draw loss, learning rate and dev scores over the steps, and the metrics before and after."""
+    """Draw loss, learning rate and dev scores over the steps, and the metrics before and after.
+
+    Beside these the metrics of the control, if augmentation had one.
+    """
     # The object interface: pyplot would keep state, and choose a backend that needs a screen.
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(11, 4), layout="constrained")
+    sides = {"before": result["before"], "after": result["after"]}
+    if without := (result.get("augmentation") or {}).get("without"):
+        sides = {"before": result["before"], "without augmentation": without, **sides}
+    names = list(result["difference"])
+    # A line of text needs 0.18 inches, in which a bar has its figure.
+    figure = Figure(figsize=(11, max(4.0, 1.2 + 0.18 * len(names) * (len(sides) + 0.5))))
+    figure.set_layout_engine("constrained")
     left, right = figure.subplots(1, 2)
+    _draw_training(left, log, dev)
+    _draw_metrics(right, names, sides)
+    figure.savefig(path, dpi=110)
+
+
+def _draw_training(
+    axes: Axes, log: Sequence[Mapping[str, float]], dev: Sequence[Mapping[str, float]]
+) -> None:
+    from matplotlib.ticker import MaxNLocator
+
     steps = [record["step"] for record in log]
     losses = [record["loss"] for record in log]
-    left.plot(steps, losses, color="tab:blue", linewidth=1, alpha=0.35)
-    left.plot(steps, running_mean(losses), color="tab:blue", linewidth=2)
-    left.set(title="Training", xlabel="step", ylabel="loss")
-    right_axis = left.twinx()
+    axes.plot(steps, losses, color="tab:blue", linewidth=1, alpha=0.35)
+    axes.plot(steps, running_mean(losses), color="tab:blue", linewidth=2)
+    axes.set(title="Training", xlabel="step")
+    axes.set_ylabel("loss, and its running mean", color="tab:blue")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    other = axes.twinx()
     if dev:
-        right_axis.plot(
-            [record["step"] for record in dev],
-            [record["score"] for record in dev],
-            color="tab:orange",
-            marker="o",
-        )
-        right_axis.set_ylabel("dev score", color="tab:orange")
+        scored = [record["step"] for record in dev]
+        other.plot(scored, [each["score"] for each in dev], color="tab:orange", marker="o")
+        other.set_ylabel("dev score", color="tab:orange")
     else:
         rates = [record["learning_rate"] for record in log]
-        right_axis.plot(steps, rates, color="tab:gray", linewidth=1)
-        right_axis.set_ylabel("learning rate", color="tab:gray")
+        other.plot(steps, rates, color="tab:gray", linewidth=1)
+        other.set_ylabel("learning rate", color="tab:gray")
 
-    names = list(result["difference"])
-    rows = range(len(names))
-    for offset, side, color in ((-0.2, "before", "tab:gray"), (0.2, "after", "tab:blue")):
-        values = [result[side][name] for name in names]
-        bars = right.barh([row + offset for row in rows], values, 0.38, label=side, color=color)
-        right.bar_label(bars, fmt="%.3f", padding=2, fontsize=8)
-    right.set(title="Held-out data", xlim=(min(0.0, *right.get_xlim()), 1.12))
-    right.set_yticks(list(rows), names)
-    right.invert_yaxis()
-    right.legend(loc="lower right")
-    figure.savefig(path, dpi=110)
+
+def _draw_metrics(
+    axes: Axes, names: Sequence[str], sides: Mapping[str, Mapping[str, float]]
+) -> None:
+    """Draw a group of bars for each metric, with a bar for each side, in their order."""
+    colors = {"before": "tab:gray", "without augmentation": "lightblue", "after": "tab:blue"}
+    height = 0.8 / len(sides)
+    for number, (side, values) in enumerate(sides.items()):
+        rows = [row + (number - (len(sides) - 1) / 2) * height for row in range(len(names))]
+        widths = [values[name] for name in names]
+        bars = axes.barh(rows, widths, 0.95 * height, label=side, color=colors[side])
+        axes.bar_label(bars, fmt="%.3f", padding=2, fontsize=8)
+    least = min(0.0, *(values[name] for values in sides.values() for name in names))
+    room = 0.14 * (1 - least)  # for the figure at the end of a bar, on either side
+    axes.set(title="Held-out data", xlim=(least - room if least < 0 else 0, 1 + room))
+    axes.set_yticks(range(len(names)), names)
+    axes.invert_yaxis()
+    # Below the axes: in them it would cover bars, or their figures.
+    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.08), ncols=len(sides), frameon=False)
 
 
 def running_mean(values: Sequence[float], *, weight: float = 0.9) -> list[float]:
@@ -129,8 +162,7 @@ def running_mean(values: Sequence[float], *, weight: float = 0.9) -> list[float]
 def report_text(
     title: str,
     *,
-    result: Mapping[str, Any],
-    difference: Mapping[str, Difference],
+    result: FinetuneResult,
     facts: Mapping[str, str],
     sections: Mapping[str, Sequence[str]],
 ) -> str:
@@ -138,16 +170,26 @@ def report_text(
 
     `sections` are lists of lines under their headings; one without lines is left out.
     """
-    table = before_after_table(result["before"], result["after"], difference)
+    table = before_after_table(result.before, result.after, result.difference)
     parts = [
         f"# {title}",
-        f"**verdict: {result['verdict']}** - {result['reason']}",
+        f"**verdict: {result.verdict}** - {result.reason}",
         "## Held-out data",
         markdown_table(TABLE_HEADER, table),
         "nDCG has linear gain. The interval is a 95% bootstrap over the held-out units; p is "
         "from a paired permutation test.",
         "![curves](curves.png)",
     ]
+    gain = result.augmentation
+    if gain is not None and gain.without:
+        rows = before_after_table(gain.without, result.after, gain.difference)
+        parts += [
+            "## What augmentation gained",
+            markdown_table(_GAIN_HEADER, rows),
+            f"The same run without {' and '.join(gain.ways)} was trained too, with the same seed, "
+            f"{gain.steps:,} steps in the place of {result.steps:,}, and scored on the same data. "
+            "The verdict does not depend on it.",
+        ]
     for heading, lines in sections.items():
         if lines:
             parts += [f"## {heading}", "\n".join(f"- {line}" for line in lines)]

@@ -25,11 +25,11 @@ class Resolved:
 def resolve(config: TrainingConfig, objective: Objective) -> Resolved:
     """Fill what the configuration leaves open from the objective's defaults.
 
-    SGD goes with steps, and needs a far higher rate than Adam: its own defaults, unless a schedule
-    or a rate is named.
+    The schedule is that of the optimiser: steps with SGD, which needs a far higher rate than Adam,
+    too, a cosine with the others.
     """
     optimizer = OptimizerName(config.optimizer or objective.optimizer)
-    schedule = ScheduleName.STEP if optimizer is OptimizerName.SGD else objective.schedule
+    schedule = ScheduleName.STEP if optimizer is OptimizerName.SGD else ScheduleName.COSINE
     negatives = objective.negatives if config.negatives is None else config.negatives
     return Resolved(
         epochs=config.epochs or objective.epochs,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
@@ -23,12 +23,31 @@ class Verdict(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class AugmentationGain:
+    """What augmentation was worth: a run beside its control, the same run without augmentation.
+
+    `without` are the figures of the control, `difference` is with - without, by metric; `steps` and
+    `seconds` are what training it took. Where there is no control all of them are empty or 0, and
+    `reason` says why.
+    """
+
+    ways: tuple[str, ...]
+    examples_added: int
+    without: Mapping[str, float] = field(default_factory=dict)
+    difference: Mapping[str, Difference] = field(default_factory=dict)
+    steps: int = 0
+    seconds: float = 0.0
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class FinetuneResult:
     """What a run found; `difference` is after - before, by metric.
 
     `model` is the model directory (of a rejected model nothing was written to it, or only the run
     folder), `run` the run folder; `kept` says whether there is a model. `forgetting` is nDCG@10 on
-    the general set, None where it says nothing of the encoder.
+    the general set, None where it says nothing of the encoder. `augmentation` is None where none
+    was asked for.
     """
 
     before: Mapping[str, float]
@@ -44,6 +63,7 @@ class FinetuneResult:
     steps: int
     held_out: str
     forgetting: Forgetting | None
+    augmentation: AugmentationGain | None
     training_seconds: float
     seconds: float
 
@@ -70,12 +90,19 @@ def read_result(run: Path) -> FinetuneResult:
     """Read `result.json` of a run folder."""
     content: dict[str, Any] = json.loads((run / "result.json").read_text(encoding="utf-8"))
     content["verdict"] = Verdict(content["verdict"])
-    content["difference"] = {
-        name: Difference(**difference) for name, difference in content["difference"].items()
-    }
+    content["difference"] = _differences(content["difference"])
+    if (gain := content["augmentation"]) is not None:
+        difference = _differences(gain["difference"])
+        content["augmentation"] = AugmentationGain(
+            **{**gain, "ways": tuple(gain["ways"]), "difference": difference}
+        )
     if content["forgetting"] is not None:
         points = content["forgetting"].pop("curve")
         content["forgetting"] = Forgetting(
             **content["forgetting"], curve=tuple(MixPoint(**point) for point in points)
         )
-    return FinetuneResult(**{field.name: content[field.name] for field in fields(FinetuneResult)})
+    return FinetuneResult(**{each.name: content[each.name] for each in fields(FinetuneResult)})
+
+
+def _differences(content: Mapping[str, Mapping[str, float]]) -> dict[str, Difference]:
+    return {name: Difference(**difference) for name, difference in content.items()}

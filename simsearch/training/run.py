@@ -4,42 +4,35 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
-from dataclasses import replace as with_changes
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-from simsearch.encoder import Encoder, PairScorer, write_model_file, write_pair_scorer
-from simsearch.encoder.runtime import FloatArray
-from simsearch.evaluation import Difference
+from simsearch.encoder import Encoder
 from simsearch.files import clear_directory, draft_directory, install_directory
 from simsearch.formats import Example
 from simsearch.search_index import RetrievalTask
 from simsearch.training.adaptation import check_adaptation
-from simsearch.training.config import Adapt, TrainingConfig
-from simsearch.training.data_check import DataCheck, check_data
-from simsearch.training.examples import TrainingData, class_names
-from simsearch.training.held_out import Scores, scorer_accuracy
+from simsearch.training.config import TrainingConfig
+from simsearch.training.control import augmentation_gain, follow_control
+from simsearch.training.data_check import check_data
+from simsearch.training.data_findings import DataCheck
+from simsearch.training.documents import Origin, write_documents
+from simsearch.training.examples import TrainingData
+from simsearch.training.held_out import Scores
 from simsearch.training.output import RUN, check_output, place_of, working, working_directory
 from simsearch.training.plan import Plan, identity, make_plan
-from simsearch.training.report import model_card, report_text, write_run_folder
-from simsearch.training.resolve import resolved_config
-from simsearch.training.result import FinetuneResult, Verdict, judge, read_result
-from simsearch.training.run_file import RunSettings
-from simsearch.training.session import (
-    Session,
-    check_layers,
-    limit_forgetting,
-    train_session,
+from simsearch.training.result import (
+    AugmentationGain,
+    FinetuneResult,
+    Verdict,
+    judge,
+    read_result,
 )
-from simsearch.training.telling import run_facts, run_sections
-from simsearch.training.trainable import save_model
-from simsearch.training.watched import WatchedEncoder
-from simsearch.training.workers import Workers, joined_workers
-
-# Called with the stage, and how much of it is done: ("train", 3, 57).
-Progress = Callable[[str, int, int], None]
-Say = Callable[[str], None]
+from simsearch.training.run_file import RunSettings
+from simsearch.training.session import check_layers
+from simsearch.training.trial import Outcome, Progress, Say, Trial, metrics_of
+from simsearch.training.workers import gpu, joined_workers
 
 
 def finetune(
@@ -63,6 +56,9 @@ def finetune(
     first decides. The verdict is `keep` when the 95% interval of the deciding metric's difference
     lies above 0 and p is at most 0.05. On `reject` only the run folder is left in `output`, unless
     `force`; a model that is there already stays, and the run folder goes to `output` + ".rejected".
+
+    A run that augments is followed by its control, the same without augmentation, unless
+    `config.augment_control` is false: the result then tells what augmentation gained.
 
     While it goes on, a run keeps checkpoints in `output` + ".training"; `resume` takes up one that
     was cut short, with the same settings and data. Started by torchrun, the processes share every
@@ -88,15 +84,17 @@ def finetune(
         plan = make_plan(sets, evaluation, config)
         if not workers.first:
             workers.wait()  # until the base is exported, once
-        base = Encoder.load(encoder, max_length=config.max_length)
+        # Where there is a GPU it scores and mines, too; the export is for where there is none.
+        base = Encoder.load(encoder, device=gpu(), max_length=config.max_length)
         if workers.first:
             workers.wait()
-        run = _Run(plan, base, config, output, workers, say, progress)
+        trial = Trial(plan, config, base, workers, say, progress)
+        run = _Run(trial, output, evaluation, settings, replace=replace, resume=resume, force=force)
         if workers.first:
-            result = run.lead(evaluation, settings, replace=replace, resume=resume, force=force)
+            result = run.lead()
             workers.wait()
         else:
-            result = run.follow(resume=resume)
+            result = run.follow()
     say(f"verdict: {result.verdict} ({result.reason})")
     return result
 
@@ -119,221 +117,105 @@ def inspect(
     plan = make_plan(sets, evaluation, config)
     base = Encoder.load(encoder, max_length=config.max_length)
     check_layers(base, config)
-    return check_plan(plan, base, evaluation)
+    return check_plan(plan, base, evaluation, config)
 
 
 @dataclass(frozen=True, slots=True)
 class _Run:
-    """One run: what it is going to do, with what, and to whom it tells."""
+    """One run: what it is going to train, judged by what, and where to."""
 
-    plan: Plan
-    base: Encoder
-    config: TrainingConfig
+    trial: Trial
     output: Path
-    workers: Workers
-    say: Say
-    progress: Progress
+    evaluation: Sequence[Example] | RetrievalTask | None
+    settings: RunSettings | None
+    replace: bool
+    resume: bool
+    force: bool
 
-    def lead(
-        self,
-        evaluation: Sequence[Example] | RetrievalTask | None,
-        settings: RunSettings | None,
-        *,
-        replace: bool,
-        resume: bool,
-        force: bool,
-    ) -> FinetuneResult:
+    def lead(self) -> FinetuneResult:
         """Score, train, score again, judge, and write the directory."""
         started = time.monotonic()
-        plan, base = self.plan, self.base
-        check_layers(base, self.config)
-        checks = check_plan(plan, base, evaluation)
+        trial, plan, base, say = self.trial, self.trial.plan, self.trial.base, self.trial.say
+        check_layers(base, trial.config)
+        checks = check_plan(plan, base, self.evaluation, trial.config)
         for check in checks:
             for line in check.lines():
-                self.say(line)
-        watched = self._watched(base, "score before")
-        before = self._score(watched)
-        metric = plan.metric
-        told = f"{metric} {before[''].metrics[metric]:.4f} ({plan.held_out.description})"
-        self.say(f"before: {told}")
+                say(line)
+        watched = trial.watched(base, "score before")
+        before = trial.score(watched)
+        decides = before[""].metrics[plan.metric]
+        say(f"before: {plan.metric} {decides:.4f} ({plan.held_out.description})")
         named = identity(
-            plan, self.config, base_fingerprint=base.fingerprint, evaluation=evaluation
+            plan, trial.config, base_fingerprint=base.fingerprint, evaluation=self.evaluation
         )
         with (
-            working(self.output, identity=named, resume=resume) as work,
+            working(self.output, identity=named, resume=self.resume) as work,
             draft_directory(self.output) as draft,
         ):
-            self.workers.wait()
-            began = time.monotonic()
-            session = self._train(work, watched.memory, resume=resume)
-            training_seconds = round(time.monotonic() - began, 1)
-            forgetting = limit_forgetting(session, base, plan, self.config, self.say)
-            save_model(session.model, draft, lower_case=session.layout.lower_case)
-            write_model_file(draft, {})  # makes it a directory of ours, which keeps its export
-            tuned = Encoder.load(draft)
-            after = self._score(self._watched(tuned, "score after"))
-            difference = self._compare(before, after)
-            verdict, reason = judge(metric, difference[metric])
-            kept = self.workers.agree(verdict is Verdict.KEEP or force)
-            place = place_of(self.output, kept=kept)
-            result = FinetuneResult(
-                before=_metrics(before),
-                after=_metrics(after),
-                difference=difference,
-                verdict=verdict,
-                reason=reason,
-                model=str(self.output),
-                run=str(place / RUN),
-                kept=kept,
-                objective=" + ".join(dict.fromkeys(p.objective.name for p in plan.parts)),
-                examples=plan.examples,
-                steps=len(session.trained.log),
-                held_out=plan.held_out.description,
-                forgetting=forgetting,
-                training_seconds=training_seconds,
-                seconds=round(time.monotonic() - started, 1),
+            trial.workers.wait()
+            outcome = trial.run(work, draft, memory=watched.memory, resume=self.resume)
+            gain = augmentation_gain(
+                trial, outcome, work=work, memory=watched.memory, resume=self.resume
             )
-            self._document(draft, tuned, session, checks, result, settings, evaluation, named)
-            if not kept:
+            result = self._result(before, outcome, gain, started=started)
+            settings = self.settings or RunSettings((), base.name, None, "test", trial.config)
+            origin = Origin(settings, self.evaluation, checks, named)
+            write_documents(draft, trial, outcome=outcome, result=result, origin=origin)
+            if not result.kept:
                 clear_directory(draft, keep=(RUN,))
+            place = place_of(self.output, kept=result.kept)
             # Not over what somebody else put there during the training.
-            install_directory(draft, place, replace=replace or place != self.output)
+            install_directory(draft, place, replace=self.replace or place != self.output)
         return result
 
-    def follow(self, *, resume: bool) -> FinetuneResult:
+    def _result(
+        self,
+        before: Mapping[str, Scores],
+        outcome: Outcome,
+        gain: AugmentationGain | None,
+        *,
+        started: float,
+    ) -> FinetuneResult:
+        """Judge, and tell the other workers whether there will be a model."""
+        trial, plan = self.trial, self.trial.plan
+        difference = trial.compare(before, outcome.scores)
+        verdict, reason = judge(plan.metric, difference[plan.metric])
+        kept = trial.workers.agree(verdict is Verdict.KEEP or self.force)
+        return FinetuneResult(
+            before=metrics_of(before),
+            after=metrics_of(outcome.scores),
+            difference=difference,
+            verdict=verdict,
+            reason=reason,
+            model=str(self.output),
+            run=str(place_of(self.output, kept=kept) / RUN),
+            kept=kept,
+            objective=" + ".join(dict.fromkeys(part.objective.name for part in plan.parts)),
+            examples=plan.examples,
+            steps=len(outcome.trained.log),
+            held_out=plan.held_out.description,
+            forgetting=outcome.forgetting,
+            augmentation=gain,
+            training_seconds=outcome.seconds,
+            seconds=round(time.monotonic() - started, 1),
+        )
+
+    def follow(self) -> FinetuneResult:
         """Take a share of every batch, and read what the first worker found."""
-        self.workers.wait()
-        self._train(working_directory(self.output), {}, resume=resume)
-        kept = self.workers.agree(False)  # what the first worker found
-        self.workers.wait()
+        trial, work = self.trial, working_directory(self.output)
+        trial.workers.wait()
+        trial.train(work, memory={}, resume=self.resume)
+        follow_control(trial, work, resume=self.resume)
+        kept = trial.workers.agree(False)  # what the first worker found
+        trial.workers.wait()
         return read_result(place_of(self.output, kept=kept) / RUN)
-
-    def _train(self, work: Path, memory: dict[str, FloatArray], *, resume: bool) -> Session:
-        """Train; `memory` are embeddings of the base."""
-        mining = with_changes(self._watched(self.base, "mine negatives"), memory=memory)
-        return train_session(
-            self.base,
-            mining,
-            self.plan,
-            self.config,
-            work=work,
-            resume=resume,
-            workers=self.workers,
-            say=self.say,
-            progress=lambda done, total: self.progress("train", done, total),
-        )
-
-    def _watched(self, encoder: Encoder, stage: str) -> WatchedEncoder:
-        return WatchedEncoder(encoder, lambda done, total: self.progress(stage, done, total))
-
-    def _score(self, encoder: WatchedEncoder) -> dict[str, Scores]:
-        """Return the scores on the held-out data: the deciding one named "", then the others."""
-        return {name: one.score(encoder) for name, one in self.plan.held_outs.items()}
-
-    def _compare(
-        self, before: Mapping[str, Scores], after: Mapping[str, Scores]
-    ) -> dict[str, Difference]:
-        return {
-            _metric_name(name, metric): difference
-            for name, held_out in self.plan.held_outs.items()
-            for metric, difference in held_out.compare(before[name], after[name]).items()
-        }
-
-    def _document(
-        self,
-        draft: Path,
-        tuned: Encoder,
-        session: Session,
-        checks: Sequence[DataCheck],
-        result: FinetuneResult,
-        settings: RunSettings | None,
-        evaluation: Sequence[Example] | RetrievalTask | None,
-        provenance: Mapping[str, str],
-    ) -> None:
-        """Write the run folder, the model card, the pair scorer and simsearch.json."""
-        plan, trained = self.plan, session.trained
-        scorer, told = self._pair_scorer(tuned, session, result, evaluation)
-        facts = run_facts(
-            plan,
-            self.config,
-            base=self.base.name,
-            parameters=session.adaptation.trained,
-            scorer=told,
-            seconds=result.seconds,
-        )
-        sections = run_sections(
-            plan,
-            self.config,
-            checks=checks,
-            mined=session.mined,
-            trained=trained,
-            forgetting=result.forgetting,
-        )
-        report = report_text(
-            f"Fine-tuning {self.base.name}",
-            result=asdict(result),
-            difference=result.difference,
-            facts=facts,
-            sections=sections,
-        )
-        settings = settings or RunSettings((), self.base.name, None, "test", self.config)
-        write_run_folder(
-            draft / RUN,
-            settings=with_changes(settings, config=resolved_config(self.config, plan.numbers)),
-            log=trained.log,
-            dev=trained.dev,
-            result=asdict(result),
-            checks=[check.as_dict() for check in checks],
-            provenance=provenance,
-            report=report,
-        )
-        plain = session.adaptation.method not in (Adapt.DENSE, Adapt.CONV)
-        (draft / "README.md").write_text(
-            model_card(self.base.name, report, plain=plain), encoding="utf-8"
-        )
-        write_model_file(
-            draft,
-            {
-                "pair_scorer": None if scorer is None else write_pair_scorer(draft, scorer),
-                "fingerprint": tuned.fingerprint,
-                "base": self.base.name,
-                "base_fingerprint": self.base.fingerprint,
-                "objective": result.objective,
-                "adapt": self.config.adapt,
-                "verdict": {
-                    "verdict": result.verdict,
-                    "reason": result.reason,
-                    "before": dict(result.before),
-                    "after": dict(result.after),
-                },
-            },
-        )
-
-    def _pair_scorer(
-        self,
-        tuned: Encoder,
-        session: Session,
-        result: FinetuneResult,
-        evaluation: Sequence[Example] | RetrievalTask | None,
-    ) -> tuple[PairScorer | None, str]:
-        """Return the pair scorer, if there is one to keep, and what the report says of it."""
-        scorer = session.trained.pair_scorer
-        if scorer is None:
-            return None, ""
-        if result.forgetting is not None and result.forgetting.share is not None:
-            return None, "not kept: it was trained with weights that are mixed now"
-        judging = [example for part in self.plan.parts for example in part.held_out]
-        if evaluation is not None and not isinstance(evaluation, RetrievalTask):
-            judging = list(evaluation)
-        known = {(name,) for name in scorer.classes}
-        judging = [example for example in judging if class_names([example]) in known]
-        accuracy = scorer_accuracy(scorer, tuned, judging)
-        measured = "" if accuracy is None else f", accuracy {accuracy:.4f} on the held-out pairs"
-        return scorer, f"tells {', '.join(scorer.classes)}{measured}"
 
 
 def check_plan(
-    plan: Plan, encoder: Encoder, evaluation: Sequence[Example] | RetrievalTask | None
+    plan: Plan,
+    encoder: Encoder,
+    evaluation: Sequence[Example] | RetrievalTask | None,
+    config: TrainingConfig,
 ) -> list[DataCheck]:
     """Return what was found in each data set of a plan."""
     return [
@@ -342,6 +224,8 @@ def check_plan(
             name=part.name,
             leaks=part.leaks,
             training=part.originals,
+            added=len(part.added),
+            control=config.augment_control and plan.added > 0,
             dev=part.dev,
             held_out=part.held_out if evaluation is None else evaluation,
             encoder=encoder,
@@ -352,18 +236,6 @@ def check_plan(
         )
         for part in plan.parts
     ]
-
-
-def _metric_name(held_out: str, metric: str) -> str:
-    return f"{held_out}: {metric}" if held_out else metric
-
-
-def _metrics(scores: Mapping[str, Scores]) -> dict[str, float]:
-    return {
-        _metric_name(name, metric): value
-        for name, one in scores.items()
-        for metric, value in one.metrics.items()
-    }
 
 
 def _say_nothing(_: str) -> None:

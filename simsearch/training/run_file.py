@@ -6,7 +6,7 @@ import os
 import re
 import tomllib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, Final, get_args, get_origin, get_type_hints
@@ -47,7 +47,8 @@ class RunSettings:
     """What a run is made of: training data, encoder, evaluation data and numbers.
 
     `encoder` is a hub name or a directory, None the default one. Without `evaluation` a part of
-    the data is held out.
+    the data is held out. `reading` is how the files were read, where not by default; it is kept
+    with the run, but is no setting of it, and stands in no file of settings.
     """
 
     data: tuple[DataSource, ...]
@@ -55,6 +56,7 @@ class RunSettings:
     evaluation: Path | None
     eval_split: str
     config: TrainingConfig
+    reading: Mapping[str, Any] = field(default_factory=dict)
 
 
 class _Type(StrEnum):

@@ -75,15 +75,9 @@ def train_session(
         InvalidInput: the adaptation does not fit the encoder.
         EncoderError: the loss is not finite any more.
     """
-    if base.directory is None:
-        raise InvalidData(f"{base.name} is an index's copy of an encoder, which cannot be trained")
-    layout = with_changes(read_whole_layout(base.directory), max_length=base.max_length)
+    layout = _trainable_layout(base)
     model = load_trainable(layout, from_scratch=config.seed if config.from_scratch else None)
-    pristine = snapshot(model.state_dict())
-    adaptation = prepare_adaptation(model, config)
-    # What LoRA adds is merged in the end; what the others add stays, and moves other names.
-    if adaptation.method is not Adapt.LORA:
-        pristine = snapshot(model.state_dict())
+    adaptation, pristine = _adapted(model, config)
     datasets = [
         DataSet(part.name, part.training, part.objective, added=part.added) for part in plan.parts
     ]
@@ -91,6 +85,7 @@ def train_session(
         plan.parts,
         datasets,
         config,
+        epochs=plan.numbers.epochs,
         # Random weights find no negative that is hard: what they have become mines for itself.
         base=None if config.from_scratch else mining,
         directory=work,
@@ -110,17 +105,41 @@ def train_session(
         dev=dev_score(plan),
         mine=miner,
     )
-    start = training.resume() if resume else 0
-    for folder in checkpoints.passed_over:
-        say(f"{folder} is not whole and is passed over")
-    if start:
-        say(f"resumed after step {start} of {training.steps}")
-    elif resume:
-        say("there is no whole checkpoint to resume from: training begins anew")
+    start = _taken_up(training, checkpoints, say) if resume else 0
     trained = training.run(start=start, progress=progress)
     if trained.stopped:
         say(f"stopped early: {trained.stopped}")
     return Session(model, layout, training.encoder, trained, adaptation, pristine, miner.found)
+
+
+def _trainable_layout(base: Encoder) -> Layout:
+    if base.directory is None:
+        raise InvalidData(f"{base.name} is an index's copy of an encoder, which cannot be trained")
+    return with_changes(read_whole_layout(base.directory), max_length=base.max_length)
+
+
+def _adapted(
+    model: SentenceTransformer, config: TrainingConfig
+) -> tuple[Adaptation, dict[str, Tensor]]:
+    """Adapt a network; return with it the weights that it begins with (see `Session`)."""
+    pristine = snapshot(model.state_dict())
+    adaptation = prepare_adaptation(model, config)
+    # What LoRA adds is merged in the end; what the others add stays, and moves other names.
+    if adaptation.method is not Adapt.LORA:
+        pristine = snapshot(model.state_dict())
+    return adaptation, pristine
+
+
+def _taken_up(training: Training, checkpoints: Checkpoints, say: Say) -> int:
+    """Take up the last whole checkpoint; return the number of steps done."""
+    start = training.resume()
+    for folder in checkpoints.passed_over:
+        say(f"{folder} is not whole and is passed over")
+    if start:
+        say(f"resumed after step {start} of {training.steps}")
+    else:
+        say("there is no whole checkpoint to resume from: training begins anew")
+    return start
 
 
 def check_layers(base: Encoder, config: TrainingConfig) -> None:

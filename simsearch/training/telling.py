@@ -6,10 +6,11 @@ from collections.abc import Sequence
 
 from simsearch.training.augmentation import describe
 from simsearch.training.config import Augmentation, TrainingConfig
-from simsearch.training.data_check import DataCheck
+from simsearch.training.data_findings import DataCheck
 from simsearch.training.forgetting import Forgetting
 from simsearch.training.loop import Trained
 from simsearch.training.plan import Plan
+from simsearch.training.result import AugmentationGain, FinetuneResult
 
 
 def run_facts(
@@ -60,16 +61,16 @@ def run_sections(
     checks: Sequence[DataCheck],
     mined: Sequence[str],
     trained: Trained,
-    forgetting: Forgetting | None,
+    result: FinetuneResult,
 ) -> dict[str, list[str]]:
-    """Return the sections of the report below its table, by heading."""
+    """Return the sections of the report below its tables, by heading."""
     data = [line for check in checks for line in check.lines()]
     return {
-        "Forgetting": _told_forgetting(forgetting, config),
+        "Forgetting": _told_forgetting(result.forgetting, config),
         "Dev part": _told_dev(trained),
         "Data": data,
         "Hard negatives": list(mined),
-        "Augmentation": _told_augmentation(plan, config),
+        "Augmentation": _told_augmentation(plan, config, result.augmentation),
     }
 
 
@@ -108,10 +109,15 @@ def _told_dev(trained: Trained) -> list[str]:
     return lines
 
 
-def _told_augmentation(plan: Plan, config: TrainingConfig) -> list[str]:
+def _told_augmentation(
+    plan: Plan, config: TrainingConfig, gain: AugmentationGain | None
+) -> list[str]:
+    if gain is None:
+        return []
+    measured = f"the control took {gain.seconds:g} seconds of training"
+    lines = [measured if gain.without else f"what it gained was not measured: {gain.reason}"]
     methods = [Augmentation(name) for name in config.augment]
-    lines = []
-    for part in plan.parts if methods else ():
+    for part in plan.parts:
         for summary in describe(part.originals, methods, seed=config.seed):
             lines.append(f"{summary.method}: {summary.added:,} examples added")
             lines += [f"{before!r} became {after!r}" for before, after in summary.samples]

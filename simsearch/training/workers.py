@@ -84,6 +84,14 @@ def _translated_errors() -> Iterator[None]:
         ) from error
 
 
+def gpu() -> str | None:
+    """Return the GPU that this process scores on; None if torch can use none.
+
+    Of the processes that torchrun started the first one scores.
+    """
+    return "cuda:0" if torch.cuda.is_available() else None
+
+
 def is_first_worker() -> bool:
     """Whether this process is the one that talks: the first that torchrun started, or alone."""
     return not torch.distributed.is_torchelastic_launched() or os.environ.get("RANK", "0") == "0"

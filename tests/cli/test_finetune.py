@@ -72,12 +72,16 @@ def test_a_reject_prints_its_numbers_as_json_and_exits_1(
         "after",
         "difference",
         "verdict",
+        "reason",
         "model",
+        "run",
         "objective",
         "seconds",
     ]
     assert outcome.object["verdict"] == "reject"
+    assert outcome.object["reason"].startswith("mrr@10 changed by +0.0000")
     assert outcome.object["model"] == str(target)
+    assert outcome.object["run"] == str(target / "run")
     assert outcome.object["objective"] == "in-batch"
     metrics = {"ndcg@10", "mrr@10", "recall@10", "recall@100", "map"}
     assert outcome.object["before"].keys() == outcome.object["after"].keys() == metrics
@@ -217,6 +221,47 @@ def test_settings_come_from_a_file_and_flags_go_before_it(
     )
     assert again.code == 1
     assert (tmp_path / "again/run/config.toml").read_text(encoding="utf-8") == written
+
+
+def test_how_the_files_were_read_is_kept_with_the_run(
+    run: Run, write: Write, tmp_path: Path, tiny_encoder_dir: Path, rejected: tuple[Outcome, Path]
+) -> None:
+    rows = "".join(f"{pair['anchor']};{pair['positive']}\n" for pair in PAIRS)
+    data = write("pairs.csv", f"anchor;positive\n{rows}my caf\xe9; \n".encode("latin-1"))
+    read = ["--encoding", "latin-1", "--delimiter", ";", "--on-error", "skip"]
+    named = ["--encoder", tiny_encoder_dir, *NOTHING_LEARNT, *read]
+    assert run("finetune", data, "-o", tmp_path / "model", *named).code == 1
+    assert _reading(tmp_path / "model") == {
+        "encoding": "latin-1",
+        "delimiter": ";",
+        "on_error": "skip",
+        "rows_skipped": 1,
+    }
+    assert _reading(rejected[1]) == {}
+
+
+def _reading(model: Path) -> object:
+    provenance = (model / "run" / "provenance.json").read_text(encoding="utf-8")
+    return json.loads(provenance)["reading"]
+
+
+def test_a_dry_run_of_augmentation_says_that_it_trains_twice(
+    run: Run, pairs: Path, tiny_encoder_dir: Path
+) -> None:
+    named = ["--encoder", tiny_encoder_dir, "--dry-run", "--augment", "dropout"]
+    both = run("finetune", pairs, *named, "--json").object
+    assert (both["added_rows"], both["control_steps"] > 0) == (both["training_rows"], True)
+    once = run("finetune", pairs, *named, "--no-augment-control", "--json").object
+    assert (once["steps"], once["control_steps"]) == (both["steps"], 0)
+
+
+def test_the_effect_of_augmentation_is_told(
+    run: Run, pairs: Path, tmp_path: Path, tiny_encoder_dir: Path
+) -> None:
+    named = ["--encoder", tiny_encoder_dir, "--augment", "swap", *NOTHING_LEARNT]
+    outcome = run("finetune", pairs, "-o", tmp_path / "model", *named)
+    assert "augmentation: ndcg@10 +0.0000, 95% interval +0.0000 .. +0.0000, p 1.0000" in outcome.err
+    assert outcome.out.splitlines()[-1] == "verdict: reject"
 
 
 def test_an_unknown_setting_is_refused_with_a_near_one(

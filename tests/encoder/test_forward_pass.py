@@ -67,10 +67,11 @@ Make = Callable[..., ForwardPass]
 def make(tmp_path) -> Make:
     """Return a function that makes a forward pass of a runtime; its window is 32 tokens."""
     write_tokenizer(tmp_path)
-    tokenizer = TextTokenizer(tmp_path / "tokenizer.json", max_length=32)
+    path = tmp_path / "tokenizer.json"
 
     def forward(runtime: BagRuntime, *, include_prompt: bool = True) -> ForwardPass:
-        return ForwardPass(tokenizer, 0, DIM, include_prompt, runtime, lambda: runtime)
+        tokenizer = TextTokenizer(path, max_length=32, include_prompt=include_prompt)
+        return ForwardPass(tokenizer, 0, DIM, runtime, lambda: runtime)
 
     return forward
 
@@ -229,7 +230,7 @@ class Meeting(BagRuntime):
 
     def __init__(self) -> None:
         super().__init__(streams=3, token_budget=3)
-        self.barrier = threading.Barrier(3, timeout=10)
+        self.barrier = threading.Barrier(3, timeout=60)
         self.threads: set[int] = set()
 
     def run(self, batch: TokenBatch, output: str) -> np.ndarray:
@@ -271,7 +272,7 @@ def test_an_error_in_one_of_several_streams_surfaces_and_ends_the_others(make, m
             self.shapes.append(batch.ids.shape)
             if batch.ids.shape == (1, 8):  # the longest, so the first
                 raise EncoderError("broken")
-            cancelled.wait(10)
+            cancelled.wait(60)
             return np.ones((len(batch.ids), DIM), dtype=np.float32)
 
     monkeypatch.setattr(forward_pass, "ThreadPoolExecutor", Pool)

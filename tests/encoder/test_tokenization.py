@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
 from functools import cache
 
 import numpy as np
 import pytest
+from conftest import write_tokenizer
 from encoder_families import FAMILIES, TEXTS, WINDOW
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from tokenizers import Tokenizer
 
 from simsearch.encoder import tokenization
+from simsearch.encoder.layout import read_layout
 from simsearch.encoder.tokenization import TextTokenizer
 
 # One of each kind: WordPiece, byte-level BPE with its special tokens around and at the end, and
@@ -49,7 +53,6 @@ PARTS = st.tuples(st.sampled_from([*TEXTS, "x" * 700]), st.sampled_from(SPACES))
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@settings(deadline=None)  # the first text of a kind waits for its tokenizer
 @given(st.lists(st.lists(PARTS, max_size=40), min_size=1, max_size=4))
 def test_a_long_text_has_the_tokens_of_the_whole(files, kind, parts):
     texts = ["".join(part + space for part, space in text) for text in parts]
@@ -105,3 +108,18 @@ def test_where_the_cut_might_show_the_whole_is_read(files, seen, monkeypatch):
     tokenizer = TextTokenizer(files("bert-masked-lm"), max_length=WINDOW)
     assert ours(tokenizer, texts) == tokenized_whole(files("bert-masked-lm"), texts)
     assert seen == [[509], [2300]]
+
+
+def test_the_tokenizer_of_a_layout_has_its_window_case_and_prompt_rule(tiny_encoder_dir, tmp_path):
+    write_tokenizer(tmp_path)
+    path = tmp_path / "tokenizer.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"normalizer": None}))
+    layout = replace(read_layout(tiny_encoder_dir), tokenizer=path, max_length=4)
+    plain = TextTokenizer.of(replace(layout, lower_case=False, include_prompt=True))
+    other = TextTokenizer.of(replace(layout, lower_case=True, include_prompt=False))
+    texts = ["CAT", "the cat sat"]
+    assert [row.truncated for row in plain.tokenize(texts)] == [False, True]
+    assert [row.ids[1] == plain.unknown_id for row in plain.tokenize(texts)] == [True, False]
+    assert [row.ids[1] == other.unknown_id for row in other.tokenize(texts)] == [False, False]
+    # [CLS] and two words.
+    assert (plain.left_out("the cat "), other.left_out("the cat ")) == (0, 3)

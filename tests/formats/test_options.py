@@ -42,3 +42,12 @@ def test_the_tab_has_names(name: str) -> None:
 
 def test_a_delimiter_stands_for_itself() -> None:
     assert ReadOptions(delimiter=";").delimiter_character == ";"
+
+
+def test_what_differs_from_the_default_is_told() -> None:
+    assert ReadOptions().changed() == {}
+    assert ReadOptions(encoding="latin-1", delimiter=";", duplicates=Duplicates.LAST).changed() == {
+        "encoding": "latin-1",
+        "delimiter": ";",
+        "duplicates": "last",
+    }

@@ -153,6 +153,25 @@ def test_the_lines_say_it_in_words_warnings_last(check):
     ]
 
 
+def test_a_run_that_augments_is_told_to_train_twice(check):
+    one = check(PAIRS, training=PAIRS[:3], added=2, epochs=2)
+    assert (one.training_rows, one.added_rows) == (3, 2)
+    assert (one.steps, one.control_steps, one.tokens_per_step) == (6, 0, 20)
+    # As above 200 tokens/s: 2 epochs x 5 rows x 2 columns x 5 tokens, three times as slow.
+    assert one.seconds == 1.5
+    two = check(PAIRS, training=PAIRS[:3], added=2, control=True, epochs=2)
+    assert (two.steps, two.control_steps) == (6, 4)
+    assert two.seconds == 2.4  # 3 rows more
+    told = two.lines()
+    assert told[1] == (
+        "3 to train on and 2 made of them, 0 to choose checkpoints by, 0 held out for the verdict"
+    )
+    assert (
+        "6 steps of 2 rows in 2 epochs, about 20 tokens each; then 4 more without augmentation, to "
+        "tell what it gains (--no-augment-control); training takes about 2 seconds here"
+    ) in told
+
+
 def test_the_record_is_json_with_meaning_and_warnings(check):
     rows = [LabelledPair("red", "blue", 0), LabelledPair("blue", "red", 1)]
     found = check(rows, objective_name="contrastive")

@@ -305,7 +305,7 @@ def test_with_a_seed_negatives_are_drawn_from_all_that_the_rule_leaves():
         for own, left in zip(each, allowed, strict=True):
             assert len(own) == min(2, len(left))
             assert set(own) <= set(left)
-            assert sorted(own, key=left.index) == list(own)  # nearest first
+            assert len(set(own)) == len(own)
     # Eight draws of two reach far beyond the two nearest.
     reached = [{text for each in drawn for text in each[row]} for row in range(len(pairs))]
     many = [(own, left) for own, left in zip(reached, allowed, strict=True) if len(left) > 20]

@@ -101,7 +101,6 @@ OBJECTIVE = replace(
     batch_size=48,
     learning_rate=3e-4,
     optimizer=OptimizerName.ADAM,
-    schedule=ScheduleName.LINEAR,
     negatives=2,
 )
 
@@ -112,7 +111,7 @@ def test_what_the_settings_leave_open_is_the_objective_s():
         batch_size=48,
         learning_rate=3e-4,
         optimizer=OptimizerName.ADAM,
-        schedule=ScheduleName.LINEAR,
+        schedule=ScheduleName.COSINE,
         sampling=Sampling.PROPORTIONAL,
         negatives=2,
     )
@@ -142,8 +141,19 @@ def test_what_the_settings_name_goes_before_the_objective():
 def test_sgd_has_a_rate_and_a_schedule_of_its_own():
     sgd = resolve(TrainingConfig(optimizer="sgd"), OBJECTIVE)
     adamw = resolve(TrainingConfig(optimizer="adamw"), OBJECTIVE)
-    assert (sgd.learning_rate, sgd.schedule) == (0.05, ScheduleName.STEP)
-    assert (adamw.learning_rate, adamw.schedule) == (3e-4, ScheduleName.LINEAR)
+    assert (sgd.learning_rate, sgd.schedule) == (0.01, ScheduleName.STEP)
+    assert (adamw.learning_rate, adamw.schedule) == (3e-4, ScheduleName.COSINE)
+
+
+@pytest.mark.parametrize("name", sorted(OBJECTIVES))
+def test_triplets_go_down_in_steps_by_sgd_and_the_others_along_a_cosine_by_adamw(name):
+    found = resolve(TrainingConfig(), OBJECTIVES[name])
+    triplets = name.startswith("triplet-")
+    expected = (OptimizerName.SGD, ScheduleName.STEP, 0.01)
+    adamw = (OptimizerName.ADAMW, ScheduleName.COSINE, 5e-5)
+    assert (found.optimizer, found.schedule, found.learning_rate) == (adamw, expected)[triplets]
+    asked = resolve(TrainingConfig(optimizer="adamw"), OBJECTIVES[name])
+    assert (asked.optimizer, asked.schedule, asked.learning_rate) == adamw
 
 
 def test_a_resolved_configuration_leaves_only_the_negatives_open_and_keeps_the_rest():

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import pytest
+from matplotlib.figure import Figure
 
 from simsearch.evaluation import Difference
 from simsearch.training import before_after_table
@@ -37,3 +38,37 @@ def test_curves_are_drawn_for_a_run_of_one_step(tmp_path):
     }
     draw_curves(tmp_path / "curves.png", log=log, result=sides)
     assert (tmp_path / "curves.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.fixture
+def drawn(monkeypatch):
+    """The figures that were drawn, as they were saved."""
+    figures = []
+    monkeypatch.setattr(Figure, "savefig", lambda figure, path, **options: figures.append(figure))
+    return figures
+
+
+@pytest.mark.parametrize("without", [{}, {"map": 0.95, "spearman": 1.0}])
+def test_the_legend_covers_no_bar_and_no_figure(drawn, tmp_path, without):
+    log = [{"step": step, "loss": 0.5, "learning_rate": 1e-5} for step in (1, 2)]
+    full = {"map": 1.0, "spearman": 0.999}
+    result = {"before": {**full, "spearman": -1.0}, "after": full, "difference": full}
+    result["augmentation"] = {"without": without}
+    draw_curves(tmp_path / "curves.png", log=log, result=result)
+    (figure,) = drawn
+    figure.draw_without_rendering()
+    axes = figure.axes[1]
+    covered = axes.get_legend().get_window_extent()
+    assert not covered.overlaps(axes.get_window_extent())
+    assert [text.get_text() for text in axes.get_legend().texts] == [
+        "before",
+        *(["without augmentation"] if without else []),
+        "after",
+    ]
+    figures = [text.get_window_extent() for text in axes.texts]
+    assert len(figures) == 2 * (3 if without else 2)
+    assert [each for each in figures if each.overlaps(covered)] == []
+    inside = axes.get_window_extent()
+    assert [each for each in figures if each.x0 < inside.x0 or each.x1 > inside.x1] == []
+    bars = [bar.get_window_extent() for bar in axes.patches]
+    assert [(a, b) for a in figures for b in bars if a.overlaps(b)] == []

@@ -126,7 +126,7 @@ def test_a_run_may_be_cut_short_where_its_model_is_saved(
     def killed(*arguments, **options):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("simsearch.training.run.save_model", killed)
+    monkeypatch.setattr("simsearch.training.trial.save_model", killed)
     with pytest.raises(KeyboardInterrupt):
         train()
     monkeypatch.undo()
@@ -158,7 +158,7 @@ def test_replace_begins_anew(cut_short, train, output, tmp_path, fingerprint):
         ({"learning_rate": 1e-3}, r"learning_rate: was 0\.002, is 0\.001"),
         (
             {"adapt": "last-1", "micro_batch_tokens": 99},
-            'adapt: was "full", is "last-1"; micro_batch_tokens: was 1024, is 99',
+            'adapt: was "full", is "last-1"; micro_batch_tokens: was null, is 99',
         ),
     ],
 )

@@ -6,7 +6,7 @@ import json
 import os
 import subprocess
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
@@ -99,12 +99,12 @@ def torchrun(encoder_dir, tmp_path):
     """A function that runs `simsearch finetune` in two processes."""
     rows = (json.dumps(asdict(pair)) + "\n" for pair in make_translations(60))
     (tmp_path / "pairs.jsonl").write_text("".join(rows))
-    settings = {"data": ["pairs.jsonl"], "encoder": str(encoder_dir), **asdict(CONFIG)}
-    lines = (f"{name} = {json.dumps(v)}\n" for name, v in settings.items() if v is not None)
-    (tmp_path / "run.toml").write_text("".join(lines))
     launcher = ["torch.distributed.run", "--standalone", "--nproc_per_node=2", "-m", "simsearch"]
 
-    def run(*arguments):
+    def run(*arguments, config=CONFIG):
+        settings = {"data": ["pairs.jsonl"], "encoder": str(encoder_dir), **asdict(config)}
+        lines = (f"{name} = {json.dumps(v)}\n" for name, v in settings.items() if v is not None)
+        (tmp_path / "run.toml").write_text("".join(lines))
         return subprocess.run(
             [sys.executable, "-m", *launcher, "finetune", "--config", "run.toml", *arguments],
             capture_output=True,
@@ -140,3 +140,21 @@ def test_two_processes_make_the_model_of_one(torchrun, encoder_dir, tmp_path):
     assert names == ["one", "pairs.jsonl", "run.toml", "two"]
     listings = [{path.name for path in (tmp_path / name).rglob("*")} for name in ("one", "two")]
     assert listings[0] == listings[1]
+
+
+@pytest.mark.slow
+def test_two_processes_share_the_control_of_an_augmented_run_too(torchrun, encoder_dir, tmp_path):
+    config = replace(CONFIG, epochs=3, patience=None, augment=("swap",))
+    data = TrainingData(make_translations(60))
+    one = finetune(data, tmp_path / "one", encoder=encoder_dir, config=config, force=True)
+    finished = torchrun("-o", "two", "--json", "--force", config=config)
+    assert finished.returncode in (0, 1), finished.stderr
+    told = json.loads((tmp_path / "two/run/result.json").read_text())["augmentation"]
+    assert told["without"] == pytest.approx(one.augmentation.without)
+    assert told["steps"] == one.augmentation.steps
+    assert told["difference"]["ndcg@10"]["value"] == pytest.approx(
+        one.augmentation.difference["ndcg@10"].value
+    )
+    assert finished.stderr.count("training once more without augmentation") == 1
+    names = sorted(entry.name for entry in tmp_path.iterdir())
+    assert names == ["one", "pairs.jsonl", "run.toml", "two"]
