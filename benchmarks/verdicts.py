@@ -22,7 +22,7 @@ from simsearch.formats import Example
 from simsearch.records import LabelledPair, Pair, ScoredPair
 
 PAIRS = 300
-WINDOW = 100
+WINDOW = 64
 
 
 def main(seeds: int) -> None:
