@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -96,6 +97,8 @@ def measure(row: Row, task: RetrievalTask) -> dict[str, Any]:
         size = sum(file.stat().st_size for file in target.rglob("*.safetensors"))
         facts = (target / "run" / "report.md").read_text(encoding="utf-8")
     trained = next(line for line in facts.splitlines() if line.startswith("| adaptation |"))
+    parameters = re.search(r"([\d,]+) parameters learn", trained)
+    assert parameters is not None
     change = result.difference["ndcg@10"]
     return {
         "name": row.name,
@@ -105,8 +108,7 @@ def measure(row: Row, task: RetrievalTask) -> dict[str, Any]:
         "mrr@10": result.after["mrr@10"],
         "low": change.low,
         "high": change.high,
-        "parameters": trained.split(",")[-1].split("parameters")[0].strip(),
-        "trained": trained,
+        "parameters": int(parameters[1].replace(",", "")),
         "seconds": result.training_seconds,
         "megabytes": round(size / 1e6, 1),
         "verdict": result.verdict,
@@ -119,7 +121,7 @@ def line(part: str, found: dict[str, Any]) -> str:
         f"{part:12} {found['name']:28} {found['steps']:4} steps  nDCG@10 {found['before']:.4f} -> "
         f"{found['ndcg@10']:.4f} ({found['low']:+.4f} .. {found['high']:+.4f})  "
         f"MRR@10 {found['mrr@10']:.4f}  {found['seconds']:6.1f} s  {found['megabytes']} MB  "
-        f"{found['trained']}"
+        f"{found['parameters']:,} parameters learn"
     )
 
 
