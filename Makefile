@@ -1,6 +1,10 @@
 # Every target sets up .venv first: nothing but Python 3.11 or newer, git and make is needed.
 PYTHON ?= python3
 BIN := .venv/bin
+# A file of tests is one process's, in order; so what its tests share is made once. The tests of a
+# tiny encoder have no use for a second thread.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile \
+	--no-loadscope-reorder
 
 .PHONY: demo test test-fast check fix bench clean
 
@@ -8,10 +12,10 @@ demo: .venv/ready          ## the whole loop on Python's own documentation (5 mi
 	$(BIN)/simsearch demo
 
 test: .venv/ready          ## all tests, with the real encoder and real data where they are
-	$(BIN)/python -m pytest
+	$(PYTEST)
 
 test-fast: .venv/ready     ## the tests that need neither
-	$(BIN)/python -m pytest -m "not slow and not data"
+	$(PYTEST) -m "not slow and not data"
 
 check: .venv/ready         ## format, lint, types
 	$(BIN)/ruff format --check .

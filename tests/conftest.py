@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import signal
 import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, settings
 
 from simsearch.records import Document, Passage
 
@@ -19,6 +21,9 @@ from simsearch.records import Document, Passage
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["HF_DATASETS_OFFLINE"] = "1"
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
+# How long an example takes says something about the machine, and nothing about the code.
+settings.register_profile("simsearch", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("simsearch")
 
 _VOCABULARY = """
 a the my card was swallowed by machine cash bank money refund order parcel late lost where is how do
@@ -35,6 +40,14 @@ def private_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         cache = tmp_path_factory.mktemp("cache")
         patch.setenv("SIMSEARCH_CACHE", str(cache))
         yield cache
+
+
+@pytest.fixture(scope="session", autouse=True)
+def interrupts() -> Iterator[None]:
+    """Let Ctrl-C interrupt: a job in a shell's background, and its children, would ignore it."""
+    inherited = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, inherited)
 
 
 @pytest.fixture(scope="session")

@@ -82,7 +82,7 @@ def limited(room: int, *arguments: str | Path) -> subprocess.CompletedProcess[st
         [sys.executable, "-c", DRIVER, str(room), *map(str, arguments)],
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=300,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
     )
 

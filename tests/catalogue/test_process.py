@@ -76,7 +76,7 @@ def test_row_119_a_reader_that_was_never_there_is_no_error(
         stdout=write_end,
         stderr=subprocess.PIPE,
         text=True,
-        timeout=60,
+        timeout=300,
     )
     os.close(write_end)
     assert (finished.returncode, finished.stderr) == (0, "")
@@ -87,7 +87,7 @@ def test_row_120_python_o_removes_no_check(index_dir: Path) -> None:
         [sys.executable, "-O", "-c", CHECKS, str(index_dir)],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=300,
     )
     assert (finished.returncode, finished.stderr) == (0, "")
     assert finished.stdout.splitlines() == [
@@ -106,7 +106,7 @@ def test_row_120_python_o_refuses_on_the_command_line_too(index_dir: Path) -> No
         [sys.executable, "-O", "-m", "simsearch", "query", "card", "-i", str(index_dir), "-k", "0"],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=300,
     )
     assert (finished.returncode, finished.stdout) == (2, "")
     assert finished.stderr == (

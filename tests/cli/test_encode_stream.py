@@ -319,7 +319,7 @@ def libraries_of(*arguments: str | Path) -> str:
         [sys.executable, "-c", SCRIPT, *map(str, arguments)],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=300,
     )
     assert finished.stdout.startswith(("{", "  1")), finished  # a result
     return finished.stderr.strip()

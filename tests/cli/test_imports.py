@@ -20,7 +20,7 @@ NUMERIC = {"numpy", "faiss", "onnxruntime", "tokenizers", "scipy"}
 
 def imported(*arguments: str) -> set[str]:
     finished = subprocess.run(
-        [sys.executable, "-c", SCRIPT, *arguments], capture_output=True, text=True, timeout=60
+        [sys.executable, "-c", SCRIPT, *arguments], capture_output=True, text=True, timeout=300
     )
     code, *modules = finished.stderr.splitlines()[-1].split()
     assert (finished.returncode, code) == (0, "0"), finished

@@ -16,6 +16,45 @@ from simsearch.records import Document, Pair
 from simsearch.search_index import SearchIndex
 from simsearch.training import TrainingConfig, TrainingData, finetune
 
+# One of each kind of positions, attention, tokenizer, pooling, head and old directory. The others
+# differ from one of these in their names and sizes; they are marked slow.
+QUICK = {
+    "bert",
+    "roberta",
+    "albert",
+    "deberta-v2",
+    "t5",
+    "xlnet",
+    "gpt2",
+    "modernbert",
+    "nomic-bert",
+    "qwen3",
+    "pooling-max",
+    "pooling-weighted-mean",
+    "pooling-mean-and-cls",
+    "pooling-last-token-qwen3",
+    "normalize-before-dense",
+    "two-dense-gemma3",
+    "prompts-left-out-of-pooling",
+    "max-seq-length",
+    "truncated-dim",
+    "old-cls",
+    "old-lower-case",
+    "old-transformer-folder",
+    "old-dense",
+}
+# Those of them that are trained in different ways: words, bytes and pieces; the positions of BERT,
+# T5 and Qwen; nothing, a head, or a prompt behind the transformer.
+QUICKLY_TUNED = {
+    "bert",
+    "gpt2",
+    "t5",
+    "pooling-last-token-qwen3",
+    "two-dense-gemma3",
+    "prompts-left-out-of-pooling",
+    "truncated-dim",
+    "old-dense",
+}
 PROMPTED = [name for name, family in FAMILIES.items() if family.query_prompt]
 # Read in another way, but trained as one of the rest: tuning them too would show nothing new.
 TRAINED_AS_ANOTHER = {
@@ -83,7 +122,12 @@ def make_pairs(count):
     return [Pair(" ".join(words[:5]), " ".join(words[3:])) for words in rows]
 
 
-@pytest.fixture(scope="module", params=FAMILIES)
+def marked(names, quick):
+    """Return the names as parameters, of which only the quick ones are in the fast run."""
+    return [pytest.param(name, marks=[] if name in quick else pytest.mark.slow) for name in names]
+
+
+@pytest.fixture(scope="module", params=marked(FAMILIES, QUICK))
 def made(request, tmp_path_factory):
     return Made(request.param, tmp_path_factory.mktemp("family"))
 
@@ -112,7 +156,7 @@ def test_queries_get_their_own_prompt(made):
     assert_same_directions(made.exported.encode_queries(TEXTS), made.queries)
 
 
-@pytest.mark.parametrize("made", PROMPTED, indirect=True)
+@pytest.mark.parametrize("made", marked(PROMPTED, QUICK), indirect=True)
 def test_a_prompt_makes_a_difference(made):
     cosines = (made.exported.encode_queries(TEXTS) * made.exported.encode(TEXTS)).sum(axis=1)
     assert cosines.max() < 0.999
@@ -172,7 +216,7 @@ def test_the_export_answers_without_the_model(made, tmp_path):
     np.testing.assert_array_equal(alone.encode_queries(TEXTS), made.exported.encode_queries(TEXTS))
 
 
-@pytest.mark.parametrize("made", TUNED, indirect=True)
+@pytest.mark.parametrize("made", marked(TUNED, QUICKLY_TUNED), indirect=True)
 def test_tuning_changes_the_embeddings_and_nothing_else(made):
     tuned, base = made.tuned_encoder, made.exported
     assert tuned.runtime == "onnx"
@@ -181,7 +225,7 @@ def test_tuning_changes_the_embeddings_and_nothing_else(made):
     assert np.abs(tuned.encode(TEXTS) - base.encode(TEXTS)).max() > 1e-3
 
 
-@pytest.mark.parametrize("made", TUNED, indirect=True)
+@pytest.mark.parametrize("made", marked(TUNED, QUICKLY_TUNED), indirect=True)
 def test_a_tuned_model_is_the_same_in_the_library(made):
     documents = library_embeddings(made.tuned, TEXTS, made.family.document_prompt)
     queries = library_embeddings(made.tuned, TEXTS, made.family.query_prompt)
@@ -191,7 +235,7 @@ def test_a_tuned_model_is_the_same_in_the_library(made):
     assert_same_embeddings(on_torch.encode(TEXTS), documents)
 
 
-@pytest.mark.parametrize("made", TUNED, indirect=True)
+@pytest.mark.parametrize("made", marked(TUNED, QUICKLY_TUNED), indirect=True)
 def test_an_index_of_a_tuned_model_answers_by_the_oracles_cosine(made, tmp_path):
     rows = [Document(id=str(number), text=text) for number, text in enumerate(TEXTS)]
     with SearchIndex.create(tmp_path / "index", encoder=made.tuned_encoder) as index:
@@ -207,7 +251,11 @@ def test_an_index_of_a_tuned_model_answers_by_the_oracles_cosine(made, tmp_path)
         assert index.search(TEXTS[2], k=12) == hits
 
 
-@pytest.mark.parametrize("made", [name for name in TUNED if name not in PROMPTED], indirect=True)
+@pytest.mark.parametrize(
+    "made",
+    marked([name for name in TUNED if name not in PROMPTED], QUICKLY_TUNED),
+    indirect=True,
+)
 def test_without_prompts_a_document_is_the_best_hit_of_its_own_text(made, tmp_path):
     with SearchIndex.create(tmp_path / "index", encoder=made.tuned_encoder) as index:
         index.add([Document(id=str(n), text=text) for n, text in enumerate(TEXTS)])

@@ -9,11 +9,10 @@ import hashlib
 import json
 import os
 import shutil
-import threading
 import time
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import ClassVar
+from collections.abc import Iterator
 
+import httpx2
 import numpy as np
 import pytest
 from conftest import write_tiny_encoder
@@ -260,41 +259,42 @@ def test_a_damaged_model_in_the_cache_is_not_that_of_the_index(pointing, storage
         Encoder.load(pointing / "encoder")
 
 
-# A hub that answers the first request and then says nothing more.
+# A hub that answers the first requests and then says nothing more.
 
 INFO, LISTING = f"/api/models/{NAME}/revision/main", f"/api/models/{NAME}/tree/{COMMIT}"
 CONFIG = f"/{NAME}/resolve/{COMMIT}/config.json"
-
-
-class StallingHub(BaseHTTPRequestHandler):
-    """Answers with these, in turn for each path; what has no answer left waits for the end."""
-
-    answers: ClassVar[dict[str, list[bytes]]]
-    over: ClassVar[threading.Event]
-
-    def do_GET(self) -> None:
-        waiting = self.answers.get(self.path.split("?")[0], [])
-        content = waiting.pop(0) if waiting else b""
-        if content:
-            self.send_response(200)
-            self.send_header("X-Repo-Commit", COMMIT)
-            self.send_header("ETag", '"abc"')
-            length = CONFIG_SIZE if self.path == CONFIG else len(content)
-            self.send_header("Content-Length", str(length))
-            self.end_headers()
-            if self.command == "GET":
-                self.wfile.write(content)
-        if not content or (self.path == CONFIG and self.command == "GET"):
-            self.over.wait(20)  # longer than any limit here
-        self.close_connection = True
-
-    do_HEAD = do_GET
-
-    def log_message(self, format: str, *arguments: object) -> None:
-        pass
-
-
 CONFIG_SIZE = 100
+
+
+class StallingHub:
+    """Answers with these, in turn for each path; for what has no answer left it lets time run out.
+
+    `limits` are the seconds that each request would have waited, by its phases.
+    """
+
+    def __init__(self, answers: dict[str, list[bytes]]) -> None:
+        self.answers = {path: list(contents) for path, contents in answers.items()}
+        self.limits: list[dict[str, float | None]] = []
+
+    def answer(self, request: httpx2.Request) -> httpx2.Response:
+        self.limits.append(request.extensions["timeout"])
+        waiting = self.answers.get(request.url.path, [])
+        if not waiting:
+            raise self.silence
+        content = waiting.pop(0)
+        length = CONFIG_SIZE if request.url.path == CONFIG else len(content)
+        headers = {"X-Repo-Commit": COMMIT, "ETag": '"abc"', "Content-Length": str(length)}
+        sent = {"HEAD": b"", "GET": self._body(content, length)}[request.method]
+        return httpx2.Response(200, headers=headers, content=sent)
+
+    def _body(self, content: bytes, length: int) -> Iterator[bytes]:
+        yield content
+        if len(content) < length:
+            raise self.silence
+
+    @property
+    def silence(self) -> Exception:
+        return httpx2.ReadTimeout("timed out")
 
 
 class Awake:
@@ -308,33 +308,23 @@ class Awake:
 
 @pytest.fixture
 def stalling(cache, monkeypatch):
-    """Return a function that starts a hub with these answers; the client's limit is 0.3 s."""
+    """Return a function that puts a hub with these answers in the place of the network.
+
+    The client's limit for files is 3 s.
+    """
     from huggingface_hub import constants, file_download
     from huggingface_hub.utils import _http
 
-    over = threading.Event()
-    servers = []
-
     def start(answers):
-        handler = type("Hub", (StallingHub,), {"answers": answers, "over": over})
-        server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-        server.daemon_threads = True
-        servers.append((server, threading.Thread(target=server.serve_forever, args=(0.02,))))
-        servers[-1][1].start()
-        monkeypatch.setattr(constants, "ENDPOINT", f"http://127.0.0.1:{server.server_port}")
-        template = constants.ENDPOINT + "/{repo_id}/resolve/{revision}/{filename}"
-        monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
+        hub = StallingHub(answers)
+        monkeypatch.setattr(httpx2.HTTPTransport, "handle_request", hub.answer)
+        return hub
 
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
-    monkeypatch.setattr(constants, "HF_HUB_DOWNLOAD_TIMEOUT", 0.3)
+    monkeypatch.setattr(constants, "HF_HUB_DOWNLOAD_TIMEOUT", 3.0)
     for module in (_http, file_download):
         monkeypatch.setattr(module, "time", Awake())
-    yield start
-    over.set()
-    for server, thread in servers:
-        server.shutdown()
-        thread.join()
-        server.server_close()
+    return start
 
 
 ABOUT = json.dumps(
@@ -355,14 +345,26 @@ TREE = json.dumps(
     ids=["before the listing", "in the listing", "in a file"],
 )
 def test_a_hub_that_stops_answering_is_not_waited_for(stalling, answers):
-    left = {path: list(contents) for path, contents in answers.items()}
-    stalling(left)
-    started = time.monotonic()
+    hub = stalling(answers)
     with pytest.raises(EncoderError, match=r"the hub did not give it .*timed out") as caught:
         Encoder.load(NAME)
-    assert time.monotonic() - started < 10
     assert "\n" not in str(caught.value)
-    assert not any(left.values())
+    assert not any(hub.answers.values())
+    limits = [limit for request in hub.limits for limit in request.values()]
+    assert None not in limits
+    assert max(limits) <= 3
+    assert len(hub.limits) <= 10  # the client asks again, but not without end
+
+
+@pytest.mark.parametrize(("ask", "seconds"), [(Encoder.load, 1.5), (pull_encoder, 10.0)])
+def test_a_silent_hub_is_asked_once_and_told_of_within_two_seconds_unless_by_pull(
+    stalling, ask, seconds
+):
+    hub = stalling({})
+    with pytest.raises(EncoderError, match="timed out"):
+        ask(NAME)
+    (limits,) = hub.limits
+    assert set(limits.values()) == {seconds}
 
 
 def test_the_limit_on_the_hubs_client_ends_with_the_download(stalling):

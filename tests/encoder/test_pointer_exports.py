@@ -25,6 +25,30 @@ DOCUMENTS = [
 ]
 
 
+@pytest.fixture(scope="module")
+def memory_of_refusals(tmp_path_factory):
+    """A cache which says of the models of seeds 11 and 12 that their exports were refused."""
+    from simsearch.encoder import export
+
+    folder = tmp_path_factory.mktemp("refused")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SIMSEARCH_CACHE", str(folder / "cache"))
+        patch.setattr(export, "PARITY_COSINE", 1.1)
+        for seed in (11, 12):
+            Encoder.load(write_tiny_encoder(folder / f"{seed}", seed=seed))
+    return folder / "cache"
+
+
+@pytest.fixture
+def no_exports(memory_of_refusals, tmp_path, monkeypatch):
+    """Let no model of this test have an export, without trying to make one."""
+    from simsearch.encoder import export
+
+    shutil.copytree(memory_of_refusals, tmp_path / "cache")
+    monkeypatch.setenv("SIMSEARCH_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(export, "export_encoder", None)
+
+
 @pytest.fixture
 def refused_exports(tmp_path, monkeypatch):
     """Let no export agree with torch, and count the attempts; the cache is this test's own."""
@@ -49,7 +73,7 @@ def model(tmp_path):
 
 
 @pytest.fixture
-def encoder(refused_exports, model):
+def encoder(no_exports, model):
     return Encoder.load(model)
 
 
@@ -86,7 +110,7 @@ def test_the_index_holds_no_more_of_the_encoder_than_where_it_is(index_dir, enco
     assert (content["model"], content["fingerprint"]) == (str(model), encoder.fingerprint)
 
 
-def test_the_model_is_found_from_another_folder(refused_exports, model, tmp_path, monkeypatch):
+def test_the_model_is_found_from_another_folder(no_exports, model, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with SearchIndex.create("index", encoder=Encoder.load("model")) as index:
         index.add(DOCUMENTS)
@@ -153,7 +177,7 @@ LONG = " ".join(["the cat sat on the mat"] * 5)
 
 
 @pytest.fixture
-def capped(refused_exports, model, tmp_path):
+def capped(no_exports, model, tmp_path):
     """The index of an encoder whose window of 32 is capped to 12."""
     encoder = Encoder.load(model, max_length=12)
     with SearchIndex.create(tmp_path / "capped", encoder=encoder) as index:

@@ -434,7 +434,7 @@ def test_a_tokenizer_that_would_abort_the_process_is_refused(directory):
     model = {"type": "BPE", "vocab": {"a": 0, "é": 1, "aé": 2}, "merges": [["a", "é"]]}
     edit(directory / "tokenizer.json", model=model | {"continuing_subword_prefix": "x"})
     command = [sys.executable, "-m", "simsearch", "encode", "a", "--encoder", str(directory)]
-    finished = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    finished = subprocess.run(command, capture_output=True, text=True, timeout=300)
     assert finished.returncode == 7
     assert "tokenizer" in finished.stderr
 

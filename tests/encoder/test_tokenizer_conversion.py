@@ -136,7 +136,7 @@ def test_an_index_of_it_answers_without_transformers(bert, tmp_path):
         [sys.executable, "-c", ANSWER_WITHOUT_TRANSFORMERS, tmp_path / "index", "the cat sat on"],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=300,
     )
     assert (finished.returncode, finished.stdout, finished.stderr) == (0, "cat\n", "")
 
@@ -149,7 +149,7 @@ def test_the_model_itself_is_loaded_without_transformers_the_second_time(bert):
         "print(Encoder.load(sys.argv[1]).runtime)"
     )
     finished = subprocess.run(
-        [sys.executable, "-c", code, str(bert)], capture_output=True, text=True, timeout=60
+        [sys.executable, "-c", code, str(bert)], capture_output=True, text=True, timeout=300
     )
     assert (finished.returncode, finished.stdout, finished.stderr) == (0, "onnx\n", "")
 

@@ -187,7 +187,7 @@ results = st.dictionaries(st.sampled_from(DOC_IDS), tied_scores, min_size=1)
 
 
 @given(st.lists(st.tuples(gains, results), min_size=1, max_size=4))
-@settings(max_examples=200, deadline=None, database=None, derandomize=True)
+@settings(max_examples=200, database=None, derandomize=True)
 def test_small_runs_full_of_ties_agree_with_pytrec_eval(queries):
     positive = {"x": 1}  # every query gets a relevant document that is not found
     qrels = {f"q{at}": judged | positive for at, (judged, _) in enumerate(queries)}

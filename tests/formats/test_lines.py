@@ -8,7 +8,6 @@ import random
 import socket
 import subprocess
 import sys
-import time
 import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
@@ -226,19 +225,25 @@ def test_a_small_file_may_be_as_repetitive_as_it_likes(write: Write) -> None:
     assert sum(1 for _ in read_lines(path)) == 10_000
 
 
-def test_a_line_of_ten_megabytes_is_refused_fast_and_in_little_memory(write: Write) -> None:
+def test_a_line_of_ten_megabytes_is_refused_in_little_memory(write: Write) -> None:
     path = write("a.txt", b"short\n" + b"x" * 10_000_000)
     lines = read_lines(path)
     assert next(lines) == (1, "short")
     tracemalloc.start()
-    begin = time.perf_counter()
     with pytest.raises(InvalidData, match=r"a\.txt:2: longer than 1048576 .*--max-record"):
         next(lines)
-    seconds = time.perf_counter() - begin
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert seconds < 1
     assert peak < 4_000_000
+
+
+def test_a_line_of_ten_megabytes_is_refused_before_it_is_read_whole(
+    fill_stdin: Callable[[bytes], None],
+) -> None:
+    fill_stdin(b"x" * 10_000_000)
+    with pytest.raises(InvalidData, match="stdin:1: longer than 1048576"):
+        next(read_lines("-"))
+    assert sys.stdin.buffer.tell() < 1_100_000
 
 
 @pytest.mark.parametrize("end", ["", "\n", "\r\n"])
@@ -365,7 +370,7 @@ def test_a_pipe_that_gives_single_bytes_is_read_whole() -> None:
         for byte in gzip.compress(b"x\ny\n"):
             child.stdin.write(bytes([byte]))
             child.stdin.flush()
-        out, _ = child.communicate(timeout=30)
+        out, _ = child.communicate(timeout=300)
     assert out == b"[(1, 'x'), (2, 'y')]\n"
 
 

@@ -59,7 +59,7 @@ def read_back(name: str, content: str) -> list[Document]:
         return list(read_documents(path))
 
 
-@settings(max_examples=50, deadline=None, database=None)
+@settings(max_examples=50, database=None)
 @given(written=documents(VALUES), escaped=st.booleans(), end=st.sampled_from(["\n", "\r\n"]))
 def test_documents_written_as_jsonl_are_read_back(
     written: list[Document], escaped: bool, end: str
@@ -68,7 +68,7 @@ def test_documents_written_as_jsonl_are_read_back(
     assert read_back("a.jsonl", "".join(lines)) == written
 
 
-@settings(max_examples=50, deadline=None, database=None)
+@settings(max_examples=50, database=None)
 @given(
     rows=st.lists(
         st.tuples(IDS, FILLED, TEXTS), min_size=1, max_size=6, unique_by=lambda row: row[0]

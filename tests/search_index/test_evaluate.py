@@ -98,16 +98,32 @@ def test_sts_is_the_correlation_of_cosines(hash_encoder):
     )
 
 
+class Known:
+    """An encoder that has encoded these before: what is judged is what is made of the vectors."""
+
+    def __init__(self, encoder, documents, queries):
+        self.dim = encoder.dim
+        self.documents = dict(zip(documents, encoder.encode_documents(documents), strict=True))
+        self.queries = dict(zip(queries, encoder.encode_queries(queries), strict=True))
+
+    def encode_documents(self, texts, *, counts=None):
+        return np.stack([self.documents[text] for text in texts])
+
+    def encode_queries(self, texts):
+        return np.stack([self.queries[text] for text in texts])
+
+
 @pytest.mark.slow
 @pytest.mark.data
 def test_a_part_of_scifact_is_scored_as_trec_eval_scores_it(data_dir):
-    """300 queries, 1,000 documents: those that answer a query, and others to fill up."""
+    """300 queries, 400 documents: the 283 that answer a query, and others to fill up."""
     beir = read_beir(data_dir / "scifact", "test")
     needed = {document for judged in beir.qrels.values() for document in judged}
     corpus = [document for document in beir.corpus if document.id in needed]
     corpus += [document for document in beir.corpus if document.id not in needed]
-    corpus = corpus[:1000]
-    encoder = Encoder.load()
+    corpus = corpus[:400]
+    texts = [document.content for document in corpus]
+    encoder = Known(Encoder.load(), texts, list(beir.queries.values()))
     found = evaluate_retrieval(encoder, RetrievalTask(beir.queries, corpus, beir.qrels))
     expected = trec_means(beir.qrels, exact_run(encoder, corpus, beir.queries))
     assert len(found.query_ids) == 300

@@ -1,4 +1,4 @@
-"""The commands on 50,000 real lines, with the real encoder, against exact numpy search."""
+"""The commands on 20,000 real lines, with the real encoder, against exact numpy search."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 
 from simsearch.cli import main
 
-LINES = 50_000
+LINES = 20_000
 QUERIES = ("which river flows through paris", "a small animal that eats nuts", "to run quickly")
 
 
@@ -22,7 +22,7 @@ def command(capsys, *arguments):
 
 @pytest.mark.slow
 @pytest.mark.data
-def test_fifty_thousand_lines_are_indexed_searched_and_deleted(data_dir, tmp_path, capsys):
+def test_twenty_thousand_lines_are_indexed_searched_and_deleted(data_dir, tmp_path, capsys):
     texts, found = tmp_path / "texts.txt", data_dir / "large_text" / "en_common_voice.txt.gz"
     with gzip.open(found, "rt", encoding="utf-8") as lines:
         kept = [line.strip() for _, line in zip(range(LINES), lines, strict=False)]
