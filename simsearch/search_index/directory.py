@@ -9,7 +9,7 @@ from simsearch.errors import AlreadyExists, CorruptIndex, IncompatibleIndex, Not
 from simsearch.files import check_free, install_directory, occupied, translated_os_errors
 from simsearch.storage import writer_lock
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 _FORMAT_NAME = "simsearch-index"
 
 

@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 
 from simsearch.errors import AlreadyExists
+from simsearch.failpoints import failpoint
 from simsearch.files import (
     draft_directory,
     install_directory,
@@ -48,8 +49,11 @@ def upgrade_index(path: str | os.PathLike[str]) -> Path | None:
         backup = path.with_name(f"{path.name}.format-{version}")
         _check_backup(backup, path)
         with draft_directory(path) as draft:
-            _write_upgraded(path, draft)
+            failpoint("upgrade.write")
+            _write_upgraded(path, draft, version)
+            failpoint("upgrade.keep")
             _keep(path, backup)
+            failpoint("upgrade.install")
             install_directory(draft, path, replace=True)
     return backup
 
@@ -69,8 +73,8 @@ def _same_file(first: Path, second: Path) -> bool:
     return first.is_file() and second.is_file() and first.samefile(second)
 
 
-def _write_upgraded(path: Path, draft: Path) -> None:
-    upgrade_store(path, draft, settings={"long_texts": LongTexts.TRUNCATE})
+def _write_upgraded(path: Path, draft: Path, version: int) -> None:
+    upgrade_store(path, draft, version=version, settings={"long_texts": LongTexts.TRUNCATE})
     with translated_os_errors(path):
         if (path / "encoder").is_dir():
             shutil.copytree(path / "encoder", draft / "encoder", symlinks=True)
