@@ -16,8 +16,12 @@ _FORMAT_NAME = "simsearch-index"
 def write_format(directory: Path, *, created_by: str) -> None:
     """Write the marker of a new index directory."""
     with translated_os_errors(directory):
-        line = f"{_FORMAT_NAME} {FORMAT_VERSION} {created_by}\n"
-        (directory / "FORMAT").write_text(line, encoding="ascii")
+        (directory / "FORMAT").write_text(marker_line(created_by), encoding="ascii")
+
+
+def marker_line(created_by: str) -> str:
+    """Return the content of the marker."""
+    return f"{_FORMAT_NAME} {FORMAT_VERSION} {created_by}\n"
 
 
 def check_place(directory: Path, *, replace: bool) -> None:

@@ -16,7 +16,7 @@ import numpy.typing as npt
 from simsearch.ann import VectorIndex
 from simsearch.encoder import Encoder, EncodingCounts, Precision, as_precision
 from simsearch.errors import CorruptIndex, InvalidInput
-from simsearch.files import draft_directory
+from simsearch.files import directory_bytes, draft_directory
 from simsearch.formats import check_vectors
 from simsearch.records import Document, Hit, whole_passage
 from simsearch.search_index.binding import (
@@ -160,7 +160,7 @@ class SearchIndex:
         store = DocumentStore.open(path, durability=as_durability(durability))
         try:
             if encoder is not None:
-                refuse_other_encoder(store, encoder)
+                refuse_other_encoder(store.constants, encoder)
         except BaseException:
             store.close()
             raise
@@ -196,7 +196,7 @@ class SearchIndex:
         """The encoder of the index, loaded when first needed."""
         with self._encoder_mutex:
             if self._encoder is None:
-                self._encoder = load_own_encoder(self._path, self._store, self._precision)
+                self._encoder = load_own_encoder(self._path, self._store.constants, self._precision)
             return self._encoder
 
     @functools.cached_property
@@ -448,9 +448,7 @@ class SearchIndex:
                 fingerprint=setting("fingerprint"),
                 commit_number=int(setting("commit_number")),
                 created_by=setting("created_by"),
-                bytes_on_disk=sum(
-                    file.stat().st_size for file in self._path.rglob("*") if file.is_file()
-                ),
+                bytes_on_disk=directory_bytes(self._path),
             )
 
 

@@ -11,6 +11,7 @@ from simsearch.failpoints import failpoint
 from simsearch.files import (
     draft_directory,
     install_directory,
+    link_or_copy,
     new_directory,
     occupied,
     translated_os_errors,
@@ -86,11 +87,4 @@ def _keep(path: Path, backup: Path) -> None:
     with new_directory(backup) as draft, translated_os_errors(path):
         # The index file of the write-ahead log is of no use to anybody but its processes.
         ignored = shutil.ignore_patterns("*-shm")
-        shutil.copytree(path, draft, dirs_exist_ok=True, copy_function=_link, ignore=ignored)
-
-
-def _link(source: str, target: str) -> None:
-    try:
-        os.link(source, target)
-    except OSError:  # a file system without hard links
-        shutil.copy2(source, target)
+        shutil.copytree(path, draft, dirs_exist_ok=True, copy_function=link_or_copy, ignore=ignored)

@@ -1,6 +1,9 @@
 """Documents and vectors on disk."""
 
-from simsearch.storage.locks import writer_lock
+from simsearch.storage.backup import copy_store
+from simsearch.storage.findings import Finding, Severity
+from simsearch.storage.inspection import Inspection, Salvaged
+from simsearch.storage.locks import lock_holder, writer_lock
 from simsearch.storage.rows import Changes, PassageRows, StoredPassage
 from simsearch.storage.schema import text_hash
 from simsearch.storage.session import Checkpoint, Durability
@@ -12,8 +15,14 @@ __all__ = [
     "Checkpoint",
     "DocumentStore",
     "Durability",
+    "Finding",
+    "Inspection",
     "PassageRows",
+    "Salvaged",
+    "Severity",
     "StoredPassage",
+    "copy_store",
+    "lock_holder",
     "text_hash",
     "upgrade_store",
     "writer_lock",

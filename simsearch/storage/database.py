@@ -50,6 +50,11 @@ def database_path(directory: Path) -> Path:
     return path
 
 
+def writable(directory: Path) -> bool:
+    """Whether an index can be written to by this process."""
+    return os.access(directory, os.W_OK) and os.access(directory / "meta.db", os.W_OK)
+
+
 def create_file(path: Path) -> None:
     """Make an empty file that only its owner may read; SQLite gives its logs the same rights."""
     os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600))
@@ -63,12 +68,14 @@ def connect(path: Path) -> sqlite3.Connection:
 
 
 def connect_read_only(path: Path) -> sqlite3.Connection:
-    """Open a database where nothing can be written.
+    """Open a database to read it, and leave its log as it is.
 
-    Without a log it is taken for immutable, for which SQLite needs no file beside it.
+    Where nothing can be written and there is no log, it is taken for immutable, for which SQLite
+    needs no file beside it.
     """
     log = path.with_name(f"{path.name}-wal")
-    mode = "mode=ro" if log.exists() and log.stat().st_size else "mode=ro&immutable=1"
+    immutable = not writable(path.parent) and not (log.exists() and log.stat().st_size)
+    mode = "mode=ro&immutable=1" if immutable else "mode=ro"
     connection = sqlite3.connect(
         f"{path.as_uri()}?{mode}", uri=True, isolation_level=None, check_same_thread=False
     )

@@ -23,6 +23,7 @@ from simsearch.storage.database import (
     primary_code,
     refuse_foreign_schema,
     translated_errors,
+    writable,
 )
 from simsearch.storage.locks import writer_lock
 from simsearch.storage.schema import VARIABLES
@@ -73,7 +74,7 @@ class Session:
         self.path = database_path(self.directory)
         with translated_errors(self.path):
             witnessed = read_witness(self.directory)
-            self.writable = all(os.access(each, os.W_OK) for each in (self.directory, self.path))
+            self.writable = writable(self.directory)
             self.identity = self._identity_now()
             failpoint("open.connect")
             self.connection = (connect if self.writable else connect_read_only)(self.path)

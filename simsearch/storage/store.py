@@ -44,8 +44,8 @@ class DocumentStore:
     def __init__(self, session: Session) -> None:
         self._session = session
         try:
-            self.dim = int(self.constant("dim"))
-        except ValueError as error:
+            self.dim = int(session.constants["dim"])
+        except (KeyError, ValueError) as error:
             raise CorruptIndex(f"{session.path}: dim is no number: {error}") from error
         self._blocks = VectorBlocks(session, self.dim)
 
@@ -345,15 +345,10 @@ class DocumentStore:
             (count,) = self._connection.execute(f"SELECT count(*) FROM {table}").fetchone()
             return int(count)
 
-    def constant(self, key: str) -> str:
-        """Return a setting that never changes, as it was read when the store was opened.
-
-        Raises:
-            CorruptIndex: there is none of that name.
-        """
-        if key not in self._session.constants:
-            raise CorruptIndex(f"{self._session.path} lacks the setting {key!r}")
-        return self._session.constants[key]
+    @property
+    def constants(self) -> Mapping[str, str]:
+        """The settings that never change."""
+        return self._session.constants
 
     def read_setting(self, key: str) -> str:
         """Return a setting as it is now.

@@ -14,6 +14,7 @@ import zlib
 from pathlib import Path
 
 from simsearch.errors import CorruptIndex
+from simsearch.failpoints import failpoint
 
 NAME = "COMMITTED"
 
@@ -21,6 +22,7 @@ NAME = "COMMITTED"
 def write_witness(directory: Path, commit_number: int) -> None:
     """Note an acknowledged commit; a disk that is full is no reason to take it back."""
     with contextlib.suppress(OSError):
+        failpoint("witness.write")
         flags = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
         descriptor = os.open(directory / NAME, flags, 0o600)
         try:
