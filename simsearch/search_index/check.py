@@ -24,7 +24,16 @@ from simsearch.storage import Finding, Inspection, Salvaged, Severity, lock_hold
 FloatArray = npt.NDArray[np.float32]
 
 _OURS = frozenset(
-    {"FORMAT", "LOCK", "COMMITTED", "BUILD", "meta.db", "meta.db-wal", "meta.db-shm"}
+    {
+        "FORMAT",
+        "LOCK",
+        "COMMITTED",
+        "BUILD",
+        "MANIFEST.json",
+        "meta.db",
+        "meta.db-wal",
+        "meta.db-shm",
+    }
     | {"encoder", "quarantine"}
 )
 _SEARCHED = 200  # documents that are looked for by their own vector

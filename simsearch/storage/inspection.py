@@ -101,12 +101,22 @@ class Inspection:
         self.finished = settings.get("finished")
         if self.finished not in ("yes", "no"):
             self._damage("setting", "the setting 'finished' is lost")
+        self._check_witness()
         self.commit_number = max(self.variables["commit_number"], witnessed)
         try:
             number = self.variables["commit_number"]
             refuse_lost_commits(self.directory, witnessed=witnessed, commit_number=number)
         except CorruptIndex as error:
             self._damage("lost-commits", str(error))
+
+    def _check_witness(self) -> None:
+        path = self.directory / "COMMITTED"
+        if read_witness(self.directory) or not path.is_file():
+            return
+        # It is never synced: a loss of power may leave it empty, or of zeros.
+        severity = Severity.WARNING if path.read_bytes()[:100].strip(b"\0") else Severity.NOTE
+        what, remedy = "holds no number of a commit", "the next write writes it anew"
+        self.findings.append(Finding(severity, "witness", str(path), what, remedy))
 
     def _damage(self, code: str, what: str) -> None:
         remedy = f"restore a backup, or run `simsearch repair {self.directory}`"
