@@ -125,7 +125,7 @@ def translated_errors(path: Path) -> Iterator[None]:
         code = primary_code(error)
         damaged = code in (sqlite3.SQLITE_ERROR, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
         if damaged or "decode to UTF-8" in str(error):  # the driver's own, without a code
-            raise CorruptIndex(f"{path} is damaged or not a store of simsearch: {error}") from error
+            raise _damage(path, error) from error
         if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
             raise IndexLocked(f"{path.parent} is busy: {error} (try again)") from error
         raise SystemFailure(f"{path}: {error}") from error
@@ -134,9 +134,16 @@ def translated_errors(path: Path) -> Iterator[None]:
             raise
         raise InvalidInput(f"the index {path.parent} is closed") from error
     except sqlite3.DatabaseError as error:
-        raise CorruptIndex(f"{path} is damaged or not a store of simsearch: {error}") from error
+        raise _damage(path, error) from error
     except OSError as error:
         raise SystemFailure(f"{path}: {error.strerror or error}") from error
+
+
+def _damage(path: Path, error: Exception) -> CorruptIndex:
+    return CorruptIndex(
+        f"{path} is damaged or not a store of simsearch: {error} (restore a backup, or see what "
+        f"`simsearch check {path.parent}` says)"
+    )
 
 
 def primary_code(error: BaseException) -> int:

@@ -90,7 +90,10 @@ class Inspection:
         settings = dict(self._connection.execute("SELECT key, value FROM meta"))
         self.constants = {key: settings[key] for key in settings.keys() - VARIABLES}
         if str(settings_crc32(self.constants)) != settings.get("constants_crc32"):
-            raise CorruptIndex(f"{self.path}: the settings of the index are damaged")
+            raise CorruptIndex(
+                f"{self.path}: the settings of the index are damaged (restore a backup, or index "
+                "the corpus again)"
+            )
         self.dim = int(self.constants["dim"])
         self.variables: dict[str, int] = {}
         for key in ("commit_number", "next_row", "living_rows"):

@@ -111,7 +111,10 @@ class Session:
         except (KeyError, ValueError) as error:
             raise CorruptIndex(f"{self.path} lacks a setting: {error}") from error
         if checksum != settings_crc32(constants):
-            raise CorruptIndex(f"{self.path}: the settings of the index are damaged")
+            raise CorruptIndex(
+                f"{self.path}: the settings of the index are damaged (restore a backup, or index "
+                "the corpus again)"
+            )
         self.constants = constants
         refuse_lost_commits(self.directory, witnessed=witnessed, commit_number=commit_number)
 
@@ -129,6 +132,7 @@ class Session:
     @contextlib.contextmanager
     def reading(self) -> Iterator[None]:
         """Let one statement read, in the snapshot that is open or one of its own."""
+        self._refuse_fork()
         with self._mutex, translated_errors(self.path):
             yield
 
@@ -282,13 +286,17 @@ class Session:
         before, old = self.constants, self.connection
         if not self.path.exists():
             raise SystemFailure(f"{self.directory} was deleted since it was opened (open it again)")
-        self._open()
-        if self.constants != before:
-            self.connection.close()
-            self.connection, self.constants, self.identity = old, before, ()  # like no file
-            raise SystemFailure(
-                f"{self.directory} was replaced by another index since it was opened "
-                "(open it again)"
-            )
+        try:
+            self._open()
+            if self.constants != before:
+                self.connection.close()
+                raise SystemFailure(
+                    f"{self.directory} was replaced by another index since it was opened "
+                    "(open it again)"
+                )
+        except BaseException:
+            # Equal to no file, so that the next call looks again.
+            self.connection, self.constants, self.identity = old, before, ()
+            raise
         old.close()
         return True

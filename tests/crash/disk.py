@@ -216,7 +216,7 @@ class Disk:
     def _sync(self, descriptor: Token, lost: str) -> None:
         found, name = self._open.get(descriptor, (None, ""))  # type: ignore[arg-type]
         kind = f"directory {name}" if isinstance(found, Directory) else f"file {name}"
-        kind = re.sub(r"\.\w+\.draft-[\w-]+", "draft", kind)
+        kind = re.sub(r"\.[\w.]+\.draft-[\w-]+", "draft", kind)
         if found is None:
             return
         self.syncs[kind] = self.syncs.get(kind, 0) + 1

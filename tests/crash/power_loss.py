@@ -28,7 +28,7 @@ from conftest import HashEncoder
 from disk import CALLS, Disk, Token, parse
 
 from simsearch.errors import NotFound, SimsearchError
-from simsearch.search_index import SearchIndex, check_index
+from simsearch.search_index import SearchIndex, check_index, restore_index
 from simsearch.storage import Severity
 
 Trace = list[tuple[str, list[Token], int]]
@@ -55,8 +55,11 @@ def contents(place: Path) -> dict[str, Any]:
             report = check_index(place / name, encoder=HashEncoder())
             if report.worst not in (None, Severity.NOTE):
                 found[name] = str(report.findings)
-        except NotFound:
-            continue
+            if name == "saved":
+                restore_index(place / name, place / "restored")
+        except NotFound as error:
+            if (place / name).exists():
+                found[name] = str(error)
         except SimsearchError as error:
             found[name] = str(error)
     return found

@@ -16,7 +16,8 @@ from scenarios import SCENARIOS, prepare, state
 import simsearch
 from simsearch import failpoints
 from simsearch.errors import SimsearchError
-from simsearch.search_index import check_index
+from simsearch.records import Document
+from simsearch.search_index import SearchIndex, build_index, check_index, write_corpus
 from simsearch.storage import Severity
 
 SOURCES = Path(simsearch.__file__).parent.rglob("*.py")
@@ -103,6 +104,21 @@ def test_after_a_fault_there_is_the_old_or_the_new_and_the_same_command_ends(
             assert report.worst in (None, Severity.NOTE), report.findings
     SCENARIOS[scenario](place)
     assert state(place) == after
+
+
+def test_a_killed_load_is_taken_up_without_encoding_again(tmp_path):
+    corpus = [Document(f"d{n}", f"text number {n}") for n in range(3000)]
+
+    def load(place):
+        encoder = HashEncoder()
+        with build_index(place / "i", encoder=encoder, replace=False) as index:
+            write_corpus(index.upsert, corpus, total=len(corpus))
+        return encoder.encoded
+
+    kill(load, tmp_path, "transaction.commit@3", "kill")
+    assert len(load(tmp_path)) == 3000 - 2 * 1024
+    with SearchIndex.open(tmp_path / "i", encoder=HashEncoder()) as index:
+        assert (len(index), index.finished) == (3000, True)
 
 
 def test_a_plan_of_another_form_is_refused():

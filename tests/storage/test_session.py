@@ -7,10 +7,10 @@ import shutil
 import signal
 
 import pytest
-from stores import DIM, fault, insert, write
+from stores import DIM, fault, insert, raw, write
 
 from simsearch import failpoints
-from simsearch.errors import IndexLocked, InvalidInput, SystemFailure
+from simsearch.errors import CorruptIndex, IndexLocked, InvalidInput, SystemFailure
 from simsearch.files import install_directory
 from simsearch.storage import DocumentStore, session
 from simsearch.storage.locks import writer_lock
@@ -164,6 +164,19 @@ def test_a_handle_does_not_follow_another_store_nor_a_hole(store, directory, tmp
     (directory / "meta.db").unlink()
     with pytest.raises(SystemFailure, match="was deleted since it was opened"):
         store.count()
+
+
+def test_a_handle_of_an_index_that_was_replaced_by_a_damaged_one_says_so(
+    store, directory, tmp_path
+):
+    write(store, "a")
+    damaged = shutil.copytree(directory, tmp_path / "damaged")
+    with raw(damaged) as connection:
+        connection.execute("UPDATE meta SET value = 'x' WHERE key = 'encoder'")
+    install_directory(damaged, directory, replace=True)
+    for _ in range(2):
+        with pytest.raises(CorruptIndex, match="the settings of the index are damaged"):
+            store.count()
 
 
 def test_closing_a_handle_of_the_old_file_does_not_take_the_log_of_the_new(directory, tmp_path):
