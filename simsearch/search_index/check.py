@@ -34,7 +34,7 @@ _OURS = frozenset(
         "meta.db-wal",
         "meta.db-shm",
     }
-    | {"encoder", "quarantine"}
+    | {"encoder", "quarantine", "segments"}
 )
 _SEARCHED = 200  # documents that are looked for by their own vector
 _ENCODED = 20  # texts that are encoded again
@@ -77,6 +77,7 @@ def check_index(
     try:
         with Inspection(path) as inspection:
             inspection.ask_sqlite(quick=quick)
+            inspection.read_segments(quick=quick)
             if not quick:
                 samples = _read_all(inspection, findings)
             findings += inspection.findings

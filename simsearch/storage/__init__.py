@@ -6,6 +6,7 @@ from simsearch.storage.inspection import Inspection, Salvaged
 from simsearch.storage.locks import lock_holder, writer_lock
 from simsearch.storage.rows import Changes, PassageRows, StoredPassage
 from simsearch.storage.schema import text_hash
+from simsearch.storage.segments import Segment
 from simsearch.storage.session import Checkpoint, Durability
 from simsearch.storage.store import DocumentStore
 from simsearch.storage.upgrade import upgrade_store
@@ -19,6 +20,7 @@ __all__ = [
     "Inspection",
     "PassageRows",
     "Salvaged",
+    "Segment",
     "Severity",
     "StoredPassage",
     "copy_store",

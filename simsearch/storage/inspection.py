@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from simsearch.cache import hash_file
 from simsearch.errors import CorruptIndex
 from simsearch.records import Document
 from simsearch.storage.checksums import (
@@ -30,6 +31,7 @@ from simsearch.storage.database import (
 )
 from simsearch.storage.findings import Finding, Severity, row_ranges
 from simsearch.storage.schema import VARIABLES
+from simsearch.storage.segments import FOLDER
 from simsearch.storage.witness import read_witness, refuse_lost_commits
 
 FloatArray = npt.NDArray[np.float32]
@@ -141,6 +143,22 @@ class Inspection:
                         self._damage("sqlite", f"SQLite says: {line}")
         except sqlite3.DatabaseError as error:
             self._damage("sqlite", f"SQLite says: {error}")
+
+    def read_segments(self, *, quick: bool) -> None:
+        """Compare the files of segments with what is listed; quickly, their sizes alone."""
+        folder, listed = self.directory / FOLDER, set[str]()
+        for name, _, _, size, sha256, *_ in self._connection.execute("SELECT * FROM segments"):
+            path = folder / f"{name}.faiss"
+            listed.add(path.name)
+            sound = path.is_file() and not path.is_symlink() and path.stat().st_size == size
+            if not sound or not (quick or hash_file(path) == sha256):
+                what = "is missing or damaged, and is not used"
+                self.findings.append(Finding(Severity.WARNING, "segment", str(path), what))
+        for entry in sorted(folder.iterdir()) if folder.is_dir() else ():
+            if entry.name not in listed:
+                what, remedy = "is listed by no commit", "delete it"
+                finding = Finding(Severity.NOTE, "unlisted", str(entry), what, remedy)
+                self.findings.append(finding)
 
     def read_blocks(self) -> None:
         """Read every block of vectors, and note which are sound."""

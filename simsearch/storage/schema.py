@@ -38,6 +38,15 @@ CREATE TABLE vector_blocks (
 ) STRICT;
 CREATE TABLE tombstones (row INTEGER PRIMARY KEY, commit_number INTEGER NOT NULL) STRICT;
 CREATE INDEX tombstones_by_commit ON tombstones (commit_number);
+CREATE TABLE segments (
+    name TEXT PRIMARY KEY,
+    first_row INTEGER NOT NULL,
+    end_row INTEGER NOT NULL,
+    bytes INTEGER NOT NULL,
+    sha256 TEXT NOT NULL,
+    source TEXT NOT NULL,
+    description TEXT NOT NULL
+) STRICT, WITHOUT ROWID;
 """
 
 # Settings in meta that change; all others are constants, under one checksum.

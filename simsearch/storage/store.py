@@ -31,6 +31,7 @@ from simsearch.storage.checksums import (
 from simsearch.storage.database import chunks, connect, create_file, marks, translated_errors
 from simsearch.storage.rows import Changes, PassageRows, StoredPassage
 from simsearch.storage.schema import SCHEMA, VARIABLES
+from simsearch.storage.segments import Segments
 from simsearch.storage.session import Checkpoint, Durability, Session
 from simsearch.storage.vector_blocks import VectorBlocks
 
@@ -48,6 +49,7 @@ class DocumentStore:
         except (KeyError, ValueError) as error:
             raise CorruptIndex(f"{session.path}: dim is no number: {error}") from error
         self._blocks = VectorBlocks(session, self.dim)
+        self.segments = Segments(session)
 
     @staticmethod
     def create(

@@ -28,6 +28,7 @@ from simsearch.search_index import (
     upgrade_index,
     write_corpus,
 )
+from simsearch.storage import DocumentStore
 
 OLD = Path(__file__).parents[1] / "search_index" / "formats" / "v1"
 INDEXES = ("i", "damaged", "old", "saved", "new", "copy")
@@ -99,6 +100,15 @@ def checkpoint(place: Path) -> None:
         index.checkpoint()
 
 
+def segment(place: Path) -> None:
+    store = DocumentStore.open(place / "i")
+    try:
+        old, source = store.segments.read(), store.segments.source(0, 12)
+        store.segments.add(b"built", rows=(0, 12), source=source, description="", retires=old)
+    finally:
+        store.close()
+
+
 def compact(place: Path) -> None:
     compact_index(place / "i")
 
@@ -136,6 +146,7 @@ SCENARIOS: Mapping[str, Callable[[Path], None]] = {
         upsert,
         delete,
         checkpoint,
+        segment,
         build,
         rebuild,
         compact,
