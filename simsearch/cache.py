@@ -26,7 +26,8 @@ def cache_directory() -> Path:
 def remembered(kind: str, files: Iterable[Path], compute: Callable[[], str]) -> str:
     """Return `compute()`, or what it returned when `files` were last in this very state.
 
-    The state of a file is its device, inode, size and modification time. A cache that cannot be
+    The state of a file is its device, inode, size, and the times when its content and its inode
+    changed; the latter cannot be set back. A cache that cannot be
     read or written costs time, never correctness.
     """
     entry = cache_directory() / kind / _state(files)
@@ -55,6 +56,7 @@ def _state(files: Iterable[Path]) -> str:
     state = hashlib.sha256()
     for path in files:
         status = path.stat()
-        numbers = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
+        times = status.st_mtime_ns, status.st_ctime_ns
+        numbers = (status.st_dev, status.st_ino, status.st_size, *times)
         state.update(repr((path.name, *numbers)).encode())
     return state.hexdigest()

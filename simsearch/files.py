@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from simsearch.errors import AlreadyExists, InvalidInput, SystemFailure
+from simsearch.failpoints import failpoint
 
 _AT_FDCWD = -100
 _RENAME_EXCHANGE = 2
@@ -72,10 +73,13 @@ def replace_file(path: Path) -> Iterator[BinaryIO]:
     path = path.resolve()  # of a link, the file that it leads to
     draft = draft_beside(path)
     try:
+        failpoint("replace.open")
         with draft.open("wb") as file:
             yield file
+            failpoint("replace.sync")
             file.flush()
             os.fsync(file.fileno())
+        failpoint("replace.rename")
         os.replace(draft, path)
     finally:
         draft.unlink(missing_ok=True)
@@ -114,12 +118,22 @@ def draft_directory(path: Path) -> Iterator[Path]:
     """Give an empty directory beside `path`, which is removed at the end if it is still there."""
     draft = draft_beside(path)
     with translated_os_errors(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
+        _make_parents(path.parent)
+        failpoint("draft.make")
         draft.mkdir(mode=0o700)
     try:
         yield draft
     finally:
         shutil.rmtree(draft, ignore_errors=True)
+
+
+def _make_parents(path: Path) -> None:
+    """Make a directory and what is above it, so that each has its name after a power loss."""
+    if path.is_dir():
+        return
+    _make_parents(path.parent)
+    path.mkdir(exist_ok=True)
+    sync_directory(path.parent)
 
 
 def install_directory(draft: Path, path: Path, *, replace: bool) -> None:
@@ -129,8 +143,11 @@ def install_directory(draft: Path, path: Path, *, replace: bool) -> None:
         AlreadyExists: something is there and `replace` is false.
     """
     with translated_os_errors(path):
+        failpoint("install.sync")
         sync_tree(draft)
+        failpoint("install.rename")
         _install(draft, path, replace=replace)
+        failpoint("install.remove")
         shutil.rmtree(draft, ignore_errors=True)  # after an exchange: what `path` was
 
 
@@ -140,6 +157,35 @@ def remove_directory(path: Path) -> None:
         draft = draft_beside(path)
         path.rename(draft)
         shutil.rmtree(draft, ignore_errors=True)
+
+
+def link_or_copy(source: str | Path, target: str | Path) -> None:
+    """Give a file a second name, or where the file system has no hard links, copy it."""
+    try:
+        os.link(source, target, follow_symlinks=False)
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EIO):
+            raise
+        shutil.copy2(source, target, follow_symlinks=False)
+
+
+def copy_tree(source: Path, target: Path, *, link: bool) -> None:
+    """Copy a directory, or with `link` give its files second names; links in it stay links."""
+    shutil.copytree(
+        source,
+        target,
+        symlinks=True,
+        copy_function=link_or_copy if link else shutil.copy2,
+    )
+
+
+def directory_bytes(path: Path) -> int:
+    """Return the size of all files below a directory; of one that goes meanwhile, 0."""
+    total = 0
+    for file in path.rglob("*"):
+        with contextlib.suppress(OSError):
+            total += file.stat().st_size if file.is_file() else 0
+    return total
 
 
 def clear_directory(path: Path, *, keep: Container[str]) -> None:
@@ -181,6 +227,7 @@ def _install(draft: Path, path: Path, *, replace: bool) -> None:
         if not replace:
             raise AlreadyExists(f"{path} was created meanwhile by somebody else") from error
         _exchange(draft, path)  # the old content is now the draft, which the caller removes
+    failpoint("install.sync-parent")
     sync_directory(path.parent)
 
 

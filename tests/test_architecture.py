@@ -15,7 +15,7 @@ MODULES = sorted(ROOT.rglob("*.py"))
 
 # Bottom to top; what stands in one layer does not import each other.
 LAYERS = (
-    {"errors", "lazy", "records", "version"},
+    {"errors", "failpoints", "lazy", "records", "version"},
     {"files"},
     {"cache"},
     {"evaluation"},

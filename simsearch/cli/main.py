@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from simsearch.cli import demo, encode, evaluate, finetune, index, model, query
+from simsearch.cli import demo, encode, evaluate, finetune, index, maintenance, model, query
 from simsearch.cli.output import clean
 from simsearch.errors import EncoderError, SimsearchError, SystemFailure
 from simsearch.version import __version__
@@ -34,6 +34,11 @@ app.command("delete")(index.delete)
 app.command("get")(index.get)
 app.command("info")(index.info)
 app.command("upgrade")(index.upgrade)
+app.command("check")(maintenance.check)
+app.command("repair")(maintenance.repair)
+app.command("compact")(maintenance.compact)
+app.command("backup")(maintenance.backup)
+app.command("restore")(maintenance.restore)
 app.command("query")(query.query)
 app.command("similarity")(encode.similarity)
 app.command("encode")(encode.encode)

@@ -7,6 +7,11 @@ from typing import TYPE_CHECKING
 from simsearch.lazy import lazy_names
 
 if TYPE_CHECKING:
+    from simsearch.search_index.backup import (
+        BackupReport,
+        backup_index,
+        restore_index,
+    )
     from simsearch.search_index.binding import (
         Embedder,
         TextEncoder,
@@ -18,10 +23,18 @@ if TYPE_CHECKING:
         remove_all_but,
         write_corpus,
     )
+    from simsearch.search_index.check import (
+        CheckReport,
+        check_index,
+    )
     from simsearch.search_index.checks import (
         check_dim,
         check_k,
         check_query,
+    )
+    from simsearch.search_index.compaction import (
+        CompactReport,
+        compact_index,
     )
     from simsearch.search_index.evaluate import (
         RetrievalTask,
@@ -37,6 +50,10 @@ if TYPE_CHECKING:
     from simsearch.search_index.passages import (
         LongTexts,
     )
+    from simsearch.search_index.repair import (
+        RepairReport,
+        repair_index,
+    )
     from simsearch.search_index.reports import (
         IndexInfo,
         WriteReport,
@@ -46,6 +63,10 @@ if TYPE_CHECKING:
     )
 
 _HOMES = {
+    "backup": ("BackupReport", "backup_index", "restore_index"),
+    "check": ("CheckReport", "check_index"),
+    "compaction": ("CompactReport", "compact_index"),
+    "repair": ("RepairReport", "repair_index"),
     "binding": ("Embedder", "TextEncoder"),
     "bulk": (
         "build_index",
@@ -79,18 +100,25 @@ if not TYPE_CHECKING:  # a type checker would take every name for one of the pac
     __getattr__ = lazy_names(__name__, _HOMES)
 
 __all__ = [
+    "BackupReport",
+    "CheckReport",
+    "CompactReport",
     "Embedder",
     "IndexInfo",
     "LongTexts",
+    "RepairReport",
     "RetrievalTask",
     "SearchIndex",
     "TextEncoder",
     "WriteReport",
+    "backup_index",
     "build_index",
     "check_build",
     "check_dim",
+    "check_index",
     "check_k",
     "check_query",
+    "compact_index",
     "embed_pairs",
     "evaluate_index",
     "evaluate_retrieval",
@@ -98,6 +126,8 @@ __all__ = [
     "pair_similarities",
     "refuse_known_ids",
     "remove_all_but",
+    "repair_index",
+    "restore_index",
     "upgrade_index",
     "write_corpus",
 ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -20,7 +20,6 @@ from simsearch.encoder import (
 )
 from simsearch.errors import CorruptIndex, EncoderError, EncoderMismatch
 from simsearch.records import Document, Passage
-from simsearch.storage import DocumentStore
 
 FloatArray = npt.NDArray[np.float32]
 
@@ -70,23 +69,23 @@ def bind_encoder(encoder: TextEncoder, directory: Path) -> dict[str, str]:
     }
 
 
-def refuse_other_encoder(store: DocumentStore, encoder: TextEncoder) -> None:
+def refuse_other_encoder(constants: Mapping[str, str], encoder: TextEncoder) -> None:
     """Refuse an encoder whose vectors cannot be compared with those of the index.
 
     Raises:
         EncoderMismatch: it has another fingerprint, or a smaller dim.
     """
-    stored, given = store.constant("fingerprint"), encoder.fingerprint
-    if stored != given or encoder.dim < store.dim:
+    stored, given = constants["fingerprint"], encoder.fingerprint
+    if stored != given or encoder.dim < int(constants["dim"]):
         raise EncoderMismatch(
-            f"the index was built with encoder {store.constant('encoder')} "
-            f"({stored[:12]}, dim {store.dim}), got {encoder.name} ({given[:12]}, "
+            f"the index was built with encoder {constants['encoder']} "
+            f"({stored[:12]}, dim {constants['dim']}), got {encoder.name} ({given[:12]}, "
             f"dim {encoder.dim}); use the original encoder, or index the corpus again"
         )
 
 
 def load_own_encoder(
-    path: Path, store: DocumentStore, precision: Precision | None = None
+    path: Path, constants: Mapping[str, str], precision: Precision | None = None
 ) -> Encoder:
     """Load the copy of its encoder that an index keeps.
 
@@ -96,11 +95,11 @@ def load_own_encoder(
     """
     # The database names the description, which names graph and tokenizer: a file of the copy
     # that was damaged or swapped cannot answer queries wrongly.
-    expected = store.constant("encoder_sha256")
+    expected = constants["encoder_sha256"]
     if not expected or _description_sha256(path) != expected:
         raise CorruptIndex(
-            f"{path / 'encoder'} is missing or damaged (open the index with "
-            "encoder=, or index the corpus again)"
+            f"{path / 'encoder'} is missing or damaged (open the index with encoder=, or run "
+            f"`simsearch repair {path} --encoder MODEL`)"
         )
     try:
         encoder = Encoder.load(path / "encoder", precision=precision)
@@ -108,7 +107,7 @@ def load_own_encoder(
         raise
     except EncoderError as error:
         raise CorruptIndex(f"the index's copy of its encoder: {error}") from error
-    refuse_other_encoder(store, encoder)
+    refuse_other_encoder(constants, encoder)
     return encoder
 
 

@@ -26,7 +26,7 @@ from simsearch.search_index.donor import open_donor
 from simsearch.search_index.index import SearchIndex
 from simsearch.search_index.passages import LongTexts, as_long_texts
 from simsearch.search_index.reports import WriteReport
-from simsearch.storage import writer_lock
+from simsearch.storage import Durability, writer_lock
 
 FloatArray = npt.NDArray[np.float32]
 Progress = Callable[[int], None]
@@ -91,7 +91,9 @@ def build_index(
                 place, encoder=encoder, finished=False, long_texts=wanted[0], dim=wanted[1]
             ).close()
     with contextlib.ExitStack() as stack:
-        index = stack.enter_context(SearchIndex.open(place, encoder=encoder))
+        # A power loss may cost a batch or two, which the next run encodes again.
+        opened = SearchIndex.open(place, encoder=encoder, durability=Durability.BATCH)
+        index = stack.enter_context(opened)
         stack.enter_context(writer_lock(place / _BUILD, budget=0))
         _refuse_finished(index)
         _refuse_other_settings(index, wanted)

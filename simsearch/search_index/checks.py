@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from simsearch.errors import DuplicateId, InvalidInput
 from simsearch.formats import check_document
 from simsearch.records import Document
+from simsearch.storage import Durability
 
 MAX_K = 10_000
 MAX_QUERY_LENGTH = 64 * 1024
@@ -24,6 +25,20 @@ def check_dim(dim: int, full: int) -> None:
     """Refuse a number of components to keep that is not 2 to `full`, the encoder's dim."""
     if isinstance(dim, bool) or not isinstance(dim, int) or not 2 <= dim <= full:
         raise InvalidInput(f"dim must be 2..{full}, the encoder's, got {dim!r}")
+
+
+def as_durability(value: Durability | str) -> Durability:
+    """Return the member of that name.
+
+    Raises:
+        InvalidInput: there is none.
+    """
+    try:
+        return Durability(value)
+    except ValueError:
+        raise InvalidInput(
+            f"durability must be one of {', '.join(Durability)}, got {value!r}"
+        ) from None
 
 
 def check_query(query: str, *, name: str = "query") -> None:

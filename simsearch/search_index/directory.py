@@ -9,15 +9,19 @@ from simsearch.errors import AlreadyExists, CorruptIndex, IncompatibleIndex, Not
 from simsearch.files import check_free, install_directory, occupied, translated_os_errors
 from simsearch.storage import writer_lock
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 _FORMAT_NAME = "simsearch-index"
 
 
 def write_format(directory: Path, *, created_by: str) -> None:
     """Write the marker of a new index directory."""
     with translated_os_errors(directory):
-        line = f"{_FORMAT_NAME} {FORMAT_VERSION} {created_by}\n"
-        (directory / "FORMAT").write_text(line, encoding="ascii")
+        (directory / "FORMAT").write_text(marker_line(created_by), encoding="ascii")
+
+
+def marker_line(created_by: str) -> str:
+    """Return the content of the marker."""
+    return f"{_FORMAT_NAME} {FORMAT_VERSION} {created_by}\n"
 
 
 def check_place(directory: Path, *, replace: bool) -> None:

@@ -16,7 +16,7 @@ import numpy.typing as npt
 from simsearch.ann import VectorIndex
 from simsearch.encoder import Encoder, EncodingCounts, Precision, as_precision
 from simsearch.errors import CorruptIndex, InvalidInput
-from simsearch.files import draft_directory
+from simsearch.files import directory_bytes, draft_directory
 from simsearch.formats import check_vectors
 from simsearch.records import Document, Hit, whole_passage
 from simsearch.search_index.binding import (
@@ -28,6 +28,7 @@ from simsearch.search_index.binding import (
     refuse_other_encoder,
 )
 from simsearch.search_index.checks import (
+    as_durability,
     askable_ids,
     check_dim,
     check_k,
@@ -52,7 +53,7 @@ from simsearch.search_index.passages import (
     ranges_of,
 )
 from simsearch.search_index.reports import IndexInfo, WriteReport
-from simsearch.storage import DocumentStore, PassageRows
+from simsearch.storage import Checkpoint, DocumentStore, Durability, PassageRows
 from simsearch.version import __version__
 
 FloatArray = npt.NDArray[np.float32]
@@ -84,6 +85,7 @@ class SearchIndex:
         self._vectors = VectorIndex(store.dim)
         self._commit_number = -1  # of what is in _vectors
         self._next_row = 0
+        self._identity = store.identity  # of the database whose row numbers those are
         self._donor = Donor(None)
 
     @classmethod
@@ -135,11 +137,13 @@ class SearchIndex:
         *,
         encoder: TextEncoder | str | os.PathLike[str] | None = None,
         precision: Precision | str | None = None,
+        durability: Durability | str = Durability.FULL,
     ) -> SearchIndex:
         """Open an index; texts are encoded by its own copy of the encoder, or the given one.
 
         `precision` is that in which its own copy encodes documents, or the one given by name (see
-        `Encoder.load`).
+        `Encoder.load`). `durability` says what a write has survived when its call returns: `full`,
+        kill -9 and power loss; `batch`, kill -9 only, until the next write in `full`.
 
         Raises:
             NotFound: there is no index at `path`.
@@ -153,10 +157,10 @@ class SearchIndex:
             encoder = Encoder.load(encoder, precision=numbers)
         elif encoder is not None and numbers is not None:
             raise InvalidInput("a loaded encoder has its precision already: give no other")
-        store = DocumentStore.open(path)
+        store = DocumentStore.open(path, durability=as_durability(durability))
         try:
             if encoder is not None:
-                refuse_other_encoder(store, encoder)
+                refuse_other_encoder(store.constants, encoder)
         except BaseException:
             store.close()
             raise
@@ -192,7 +196,7 @@ class SearchIndex:
         """The encoder of the index, loaded when first needed."""
         with self._encoder_mutex:
             if self._encoder is None:
-                self._encoder = load_own_encoder(self._path, self._store, self._precision)
+                self._encoder = load_own_encoder(self._path, self._store.constants, self._precision)
             return self._encoder
 
     @functools.cached_property
@@ -350,7 +354,15 @@ class SearchIndex:
             return nearest_documents(self._vectors, self._store, vectors, k, depth=depth)
 
     def _refresh(self) -> None:
-        """Bring the vectors in memory to the commit of the current snapshot."""
+        """Bring the vectors in memory to the commit of the current snapshot.
+
+        Raises:
+            CorruptIndex: vectors are damaged, or not as many as there are passages.
+        """
+        if self._identity != self._store.identity:  # compacted: rows have other numbers now
+            self._vectors = VectorIndex(self._store.dim)
+            self._commit_number, self._next_row = -1, 0
+            self._identity = self._store.identity
         changes = self._store.changes_since(self._commit_number, next_row=self._next_row)
         if changes is None:
             return
@@ -358,6 +370,13 @@ class SearchIndex:
         self._vectors.add_from(
             changes.rows, lambda target: self._store.read_vectors(changes.rows, target)
         )
+        living = int(self._store.read_setting("living_rows"))
+        if len(self._vectors) != living:
+            found, self._identity = len(self._vectors), None  # not to be searched by the next call
+            raise CorruptIndex(
+                f"{self._path}: {found} vectors for {living} passages "
+                f"(restore a backup, or run `simsearch repair {self._path}`)"
+            )
         self._commit_number = changes.commit_number
         self._next_row = int(self._store.read_setting("next_row"))
 
@@ -393,12 +412,22 @@ class SearchIndex:
     @property
     def finished(self) -> bool:
         """False while a corpus is still being loaded."""
-        return self._store.read_setting("finished") == _yes_no(True)
+        value = self._store.read_setting("finished")
+        if value not in (_yes_no(True), _yes_no(False)):
+            raise CorruptIndex(f"{self._path}: no setting of finished is {value!r}")
+        return value == _yes_no(True)
 
     def mark_finished(self) -> None:
         """Say that the corpus is loaded."""
-        with self._store.transaction():
+        with self._store.transaction(durable=True):
             self._store.write_setting("finished", _yes_no(True))
+
+    def checkpoint(self) -> Checkpoint:
+        """Move the log of recent commits into the database, and say how far that went.
+
+        It happens by itself when the log is large and on closing; no commit depends on it.
+        """
+        return self._store.checkpoint()
 
     def info(self) -> IndexInfo:
         """Return what the index is and holds."""
@@ -419,9 +448,7 @@ class SearchIndex:
                 fingerprint=setting("fingerprint"),
                 commit_number=int(setting("commit_number")),
                 created_by=setting("created_by"),
-                bytes_on_disk=sum(
-                    file.stat().st_size for file in self._path.rglob("*") if file.is_file()
-                ),
+                bytes_on_disk=directory_bytes(self._path),
             )
 
 

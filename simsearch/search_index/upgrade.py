@@ -7,9 +7,11 @@ import shutil
 from pathlib import Path
 
 from simsearch.errors import AlreadyExists
+from simsearch.failpoints import failpoint
 from simsearch.files import (
     draft_directory,
     install_directory,
+    link_or_copy,
     new_directory,
     occupied,
     translated_os_errors,
@@ -48,8 +50,11 @@ def upgrade_index(path: str | os.PathLike[str]) -> Path | None:
         backup = path.with_name(f"{path.name}.format-{version}")
         _check_backup(backup, path)
         with draft_directory(path) as draft:
-            _write_upgraded(path, draft)
+            failpoint("upgrade.write")
+            _write_upgraded(path, draft, version)
+            failpoint("upgrade.keep")
             _keep(path, backup)
+            failpoint("upgrade.install")
             install_directory(draft, path, replace=True)
     return backup
 
@@ -69,8 +74,8 @@ def _same_file(first: Path, second: Path) -> bool:
     return first.is_file() and second.is_file() and first.samefile(second)
 
 
-def _write_upgraded(path: Path, draft: Path) -> None:
-    upgrade_store(path, draft, settings={"long_texts": LongTexts.TRUNCATE})
+def _write_upgraded(path: Path, draft: Path, version: int) -> None:
+    upgrade_store(path, draft, version=version, settings={"long_texts": LongTexts.TRUNCATE})
     with translated_os_errors(path):
         if (path / "encoder").is_dir():
             shutil.copytree(path / "encoder", draft / "encoder", symlinks=True)
@@ -82,11 +87,4 @@ def _keep(path: Path, backup: Path) -> None:
     with new_directory(backup) as draft, translated_os_errors(path):
         # The index file of the write-ahead log is of no use to anybody but its processes.
         ignored = shutil.ignore_patterns("*-shm")
-        shutil.copytree(path, draft, dirs_exist_ok=True, copy_function=_link, ignore=ignored)
-
-
-def _link(source: str, target: str) -> None:
-    try:
-        os.link(source, target)
-    except OSError:  # a file system without hard links
-        shutil.copy2(source, target)
+        shutil.copytree(path, draft, dirs_exist_ok=True, copy_function=link_or_copy, ignore=ignored)

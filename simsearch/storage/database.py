@@ -3,22 +3,35 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import sqlite3
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from simsearch.errors import CorruptIndex, InvalidInput, SystemFailure
+from simsearch.errors import CorruptIndex, IndexLocked, InvalidInput, SystemFailure
+from simsearch.storage.schema import schema_statements
 
 # SQLite limits the variables of one statement; 500 stays below every build we support.
 _VARIABLES = 500
-_PRAGMAS: tuple[tuple[str, Any], ...] = (
+_SAFETY: tuple[tuple[str, Any], ...] = (
     ("busy_timeout=5000", 5000),
-    ("journal_mode=WAL", "wal"),
-    ("synchronous=FULL", 2),
     ("foreign_keys=ON", 1),
     ("trusted_schema=OFF", 0),
     ("cell_size_check=ON", 1),
+)
+_WRITING: tuple[tuple[str, Any], ...] = (
+    ("journal_mode=WAL", "wal"),
+    ("synchronous=FULL", 2),
+    # A checkpoint inside a COMMIT may swallow an I/O error; session.py runs them by itself.
+    ("wal_autocheckpoint=0", 0),
+)
+# An index may come from a stranger: what we never use is cut to the least that SQLite takes.
+_LIMITS = (
+    (sqlite3.SQLITE_LIMIT_ATTACHED, 0),
+    (sqlite3.SQLITE_LIMIT_TRIGGER_DEPTH, 1),
+    (sqlite3.SQLITE_LIMIT_SQL_LENGTH, 1 << 20),
+    (sqlite3.SQLITE_LIMIT_WORKER_THREADS, 0),
 )
 
 
@@ -26,20 +39,56 @@ def database_path(directory: Path) -> Path:
     """Return the database of an index.
 
     Raises:
-        CorruptIndex: there is none.
+        CorruptIndex: there is none, or a link stands in its place.
     """
     path = directory / "meta.db"
     if path.is_symlink() or not path.is_file():
         raise CorruptIndex(f"{path} is missing: this index has lost its documents")
+    for name in ("meta.db-wal", "meta.db-shm"):
+        if (directory / name).is_symlink():
+            raise CorruptIndex(f"{directory / name} is a link, which simsearch never makes")
     return path
+
+
+def writable(directory: Path) -> bool:
+    """Whether an index can be written to by this process."""
+    return os.access(directory, os.W_OK) and os.access(directory / "meta.db", os.W_OK)
+
+
+def create_file(path: Path) -> None:
+    """Make an empty file that only its owner may read; SQLite gives its logs the same rights."""
+    os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600))
 
 
 def connect(path: Path) -> sqlite3.Connection:
     """Open a database, or make an empty one, with every commit safe from a power loss."""
-    # The mutex of the store, not the driver, keeps threads apart.
+    # The mutex of the session, not the driver, keeps threads apart.
     connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+    return _prepared(connection, path, _SAFETY + _WRITING)
+
+
+def connect_read_only(path: Path) -> sqlite3.Connection:
+    """Open a database to read it, and leave its log as it is.
+
+    Where nothing can be written and there is no log, it is taken for immutable, for which SQLite
+    needs no file beside it.
+    """
+    log = path.with_name(f"{path.name}-wal")
+    immutable = not writable(path.parent) and not (log.exists() and log.stat().st_size)
+    mode = "mode=ro&immutable=1" if immutable else "mode=ro"
+    connection = sqlite3.connect(
+        f"{path.as_uri()}?{mode}", uri=True, isolation_level=None, check_same_thread=False
+    )
+    return _prepared(connection, path, _SAFETY)
+
+
+def _prepared(
+    connection: sqlite3.Connection, path: Path, pragmas: Sequence[tuple[str, Any]]
+) -> sqlite3.Connection:
     try:
-        for pragma, expected in _PRAGMAS:
+        for limit, value in _LIMITS:
+            connection.setlimit(limit, value)
+        for pragma, expected in pragmas:
             connection.execute(f"PRAGMA {pragma}")
             name = pragma.partition("=")[0]
             (value,) = connection.execute(f"PRAGMA {name}").fetchone()
@@ -51,22 +100,55 @@ def connect(path: Path) -> sqlite3.Connection:
     return connection
 
 
+def refuse_foreign_schema(connection: sqlite3.Connection, path: Path) -> None:
+    """Refuse a database with anything but our tables and indexes: a trigger, a view, a column.
+
+    Raises:
+        CorruptIndex: naming what is too much or missing.
+    """
+    found = {
+        str(sql)
+        for (sql,) in connection.execute("SELECT sql FROM sqlite_schema WHERE sql IS NOT NULL")
+    }
+    strange = sorted(found ^ schema_statements())
+    if strange:
+        first = " ".join(strange[0].split())[:80]
+        raise CorruptIndex(f"{path} is not a store of simsearch, or is damaged: at {first!r}")
+
+
 @contextlib.contextmanager
 def translated_errors(path: Path) -> Iterator[None]:
     """The one place where SQLite's exceptions become ours."""
     try:
         yield
     except sqlite3.OperationalError as error:
-        code = getattr(error, "sqlite_errorcode", 0) & 0xFF
-        if code in (sqlite3.SQLITE_ERROR, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
-            raise CorruptIndex(f"{path} is damaged or not a store of simsearch: {error}") from error
+        code = primary_code(error)
+        damaged = code in (sqlite3.SQLITE_ERROR, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+        if damaged or "decode to UTF-8" in str(error):  # the driver's own, without a code
+            raise _damage(path, error) from error
+        if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+            raise IndexLocked(f"{path.parent} is busy: {error} (try again)") from error
         raise SystemFailure(f"{path}: {error}") from error
     except sqlite3.ProgrammingError as error:
         if "closed" not in str(error):
             raise
         raise InvalidInput(f"the index {path.parent} is closed") from error
     except sqlite3.DatabaseError as error:
-        raise CorruptIndex(f"{path} is damaged or not a store of simsearch: {error}") from error
+        raise _damage(path, error) from error
+    except OSError as error:
+        raise SystemFailure(f"{path}: {error.strerror or error}") from error
+
+
+def _damage(path: Path, error: Exception) -> CorruptIndex:
+    return CorruptIndex(
+        f"{path} is damaged or not a store of simsearch: {error} (restore a backup, or see what "
+        f"`simsearch check {path.parent}` says)"
+    )
+
+
+def primary_code(error: BaseException) -> int:
+    """Return SQLite's primary result code of an exception, 0 where it has none."""
+    return int(getattr(error, "sqlite_errorcode", 0) or 0) & 0xFF
 
 
 def file_identity(path: Path) -> tuple[int, int] | None:

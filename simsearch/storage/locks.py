@@ -12,33 +12,51 @@ from datetime import datetime
 from pathlib import Path
 
 from simsearch.errors import IndexLocked
+from simsearch.failpoints import failpoint
 from simsearch.files import translated_os_errors
 
 LOCK_BUDGET = 5.0  # seconds a second writer waits
-_POLL = 0.05
+_POLL = 0.005
 
 
 @contextlib.contextmanager
-def writer_lock(path: Path, *, budget: float = LOCK_BUDGET) -> Iterator[None]:
+def writer_lock(path: Path, *, budget: float | None = None) -> Iterator[None]:
     """Hold the lock file of an index while the block runs.
 
     The lock is the kernel's (flock), so a killed holder frees it; the text in the file only says
     who holds it.
 
     Raises:
-        IndexLocked: another process, or another handle in this one, kept it for `budget` seconds.
+        IndexLocked: another process, or another handle in this one, kept it for `budget` (5 s).
     """
     with translated_os_errors(path):
+        failpoint("lock.open")
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     try:
-        _acquire(descriptor, path, budget)
+        _acquire(descriptor, path, LOCK_BUDGET if budget is None else budget)
         with translated_os_errors(path):
+            failpoint("lock.note")
             holder = f"pid {os.getpid()} on {socket.gethostname()} since {_now()}"
             os.ftruncate(descriptor, 0)
             os.pwrite(descriptor, holder.encode(), 0)
         yield
     finally:
         os.close(descriptor)  # frees the lock
+
+
+def lock_holder(path: Path) -> str | None:
+    """Return who holds the lock now, None where nobody does."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+    except OSError:
+        return None
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return os.pread(descriptor, 200, 0).decode(errors="replace") or "somebody"
+    finally:
+        os.close(descriptor)
+    return None
 
 
 def _acquire(descriptor: int, path: Path, budget: float) -> None:

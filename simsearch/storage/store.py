@@ -9,167 +9,121 @@ from __future__ import annotations
 import contextlib
 import itertools
 import json
+import secrets
 import sqlite3
-import threading
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from simsearch.errors import CorruptIndex, DuplicateId, SystemFailure
+from simsearch.errors import CorruptIndex, DuplicateId
+from simsearch.failpoints import failpoint
 from simsearch.records import Document
-from simsearch.storage.database import (
-    chunks,
-    connect,
-    database_path,
-    file_identity,
-    marks,
-    translated_errors,
+from simsearch.storage.checksums import (
+    document_crc32,
+    passage_crc32,
+    settings_crc32,
+    sound_document,
+    sound_passage,
 )
-from simsearch.storage.locks import writer_lock
-from simsearch.storage.schema import SCHEMA
+from simsearch.storage.database import chunks, connect, create_file, marks, translated_errors
+from simsearch.storage.rows import Changes, PassageRows, StoredPassage
+from simsearch.storage.schema import SCHEMA, VARIABLES
+from simsearch.storage.segments import Segments
+from simsearch.storage.session import Checkpoint, Durability, Session
 from simsearch.storage.vector_blocks import VectorBlocks
 
 FloatArray = npt.NDArray[np.float32]
 IntArray = npt.NDArray[np.int64]
-Ranges = Sequence[tuple[int, int]]
-
-
-@dataclass(frozen=True, slots=True)
-class Changes:
-    """What was committed since a given commit: rows to add, in ascending order, and to remove."""
-
-    commit_number: int
-    rows: IntArray
-    removed: IntArray
-
-
-@dataclass(frozen=True, slots=True)
-class PassageRows:
-    """The vector rows of documents, one for each passage.
-
-    `ranges` are the half-open character ranges of each document's passages, `vectors` (n, dim)
-    those of all of them in that order, `hashes` (`text_hash`) of what was encoded; None for
-    vectors that were supplied.
-    """
-
-    ranges: Sequence[Ranges]
-    vectors: FloatArray
-    hashes: Sequence[bytes] | None
-
-
-@dataclass(frozen=True, slots=True)
-class StoredPassage:
-    """What a row is the vector of: a half-open character range in the text of a document."""
-
-    document: int
-    start: int
-    stop: int
 
 
 class DocumentStore:
     """One open store. Safe to share between threads: one of them is inside at a time."""
 
-    def __init__(
-        self, connection: sqlite3.Connection, path: Path, settings: dict[str, str]
-    ) -> None:
-        self._connection = connection
-        self._path = path
-        self._settings = settings
-        self._mutex = threading.RLock()
-        self._identity = file_identity(path)
-        self.dim = int(settings["dim"])
-        self._blocks = VectorBlocks(connection, path, self.dim)
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        try:
+            self.dim = int(session.constants["dim"])
+        except (KeyError, ValueError) as error:
+            raise CorruptIndex(f"{session.path}: dim is no number: {error}") from error
+        self._blocks = VectorBlocks(session, self.dim)
+        self.segments = Segments(session)
 
     @staticmethod
-    def create(directory: Path, *, dim: int, settings: Mapping[str, str]) -> None:
-        """Write an empty store into `directory`."""
+    def create(
+        directory: Path, *, dim: int, settings: Mapping[str, str], commit_number: int = 0
+    ) -> None:
+        """Write an empty store into `directory`.
+
+        `settings` never change, but for `finished`. `commit_number` is that of the store whose
+        place this one is to take.
+        """
         path = directory / "meta.db"
         with translated_errors(path):
+            failpoint("create.file")
+            create_file(path)
             connection = connect(path)
             try:
+                failpoint("create.schema")
                 connection.executescript(SCHEMA)
-                given = {**settings, "dim": str(dim), "next_row": "0", "commit_number": "0"}
+                given = {**settings, "dim": str(dim)}
+                given.setdefault("index_id", secrets.token_hex(16))
+                constants = {key: given[key] for key in given.keys() - VARIABLES}
+                given |= {
+                    "constants_crc32": str(settings_crc32(constants)),
+                    "commit_number": str(commit_number),
+                    "next_row": "0",
+                    "living_rows": "0",
+                }
+                failpoint("create.settings")
                 connection.executemany("INSERT INTO meta VALUES (?, ?)", given.items())
                 connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
             finally:
                 connection.close()
 
     @classmethod
-    def open(cls, directory: Path) -> DocumentStore:
-        """Open the store in `directory`.
+    def open(
+        cls, directory: Path, *, durability: Durability | str = Durability.FULL
+    ) -> DocumentStore:
+        """Open the store in `directory`, to be read only where it cannot be written to.
 
         Raises:
-            CorruptIndex: the file is missing, or is not a store of ours.
+            CorruptIndex: the file is missing, is not a store of ours, or has lost commits.
             SystemFailure: the operating system refuses.
         """
-        path = database_path(directory)
-        with translated_errors(path):
-            connection = connect(path)
-            try:
-                settings = dict(connection.execute("SELECT key, value FROM meta"))
-                return cls(connection, path, settings)
-            except (KeyError, ValueError) as error:
-                connection.close()
-                raise CorruptIndex(f"{path} lacks a setting: {error}") from error
-            except sqlite3.Error:
-                connection.close()
-                raise
+        session = Session(directory, Durability(durability))
+        try:
+            return cls(session)
+        except BaseException:
+            session.close()
+            raise
 
     def close(self) -> None:
         """Close the store; a second call does nothing."""
-        with self._mutex:
-            self._connection.close()
+        self._session.close()
 
-    @contextlib.contextmanager
-    def snapshot(self) -> Iterator[None]:
+    @property
+    def identity(self) -> tuple[int, ...] | None:
+        """What tells the database from one that took its place; row numbers hold within it."""
+        return self._session.identity
+
+    def snapshot(self) -> contextlib.AbstractContextManager[None]:
         """Let everything read inside the block belong to one commit."""
-        with self._mutex, translated_errors(self._path):
-            if self._connection.in_transaction:
-                yield
-                return
-            self._refuse_if_replaced()
-            self._connection.execute("BEGIN")
-            try:
-                yield
-            finally:
-                if self._connection.in_transaction:
-                    self._connection.execute("ROLLBACK")
+        return self._session.snapshot()
 
-    @contextlib.contextmanager
-    def transaction(self) -> Iterator[None]:
+    def transaction(self, *, durable: bool = False) -> contextlib.AbstractContextManager[None]:
         """Make what is written inside the block visible at its end, whole; or not at all.
 
-        Holds the writer lock meanwhile.
+        Holds the writer lock meanwhile. `durable`: also in a store of durability `batch` this
+        commit and all before it survive a power loss.
         """
-        # The lock first: while it is waited for, other threads may still read.
-        with (
-            writer_lock(self._path.with_name("LOCK")),
-            self._mutex,
-            translated_errors(self._path),
-        ):
-            self._refuse_if_replaced()
-            self._connection.execute("BEGIN IMMEDIATE")
-            try:
-                yield
-                self._connection.execute(
-                    "UPDATE meta SET value = value + 1 WHERE key = 'commit_number'"
-                )
-                self._connection.execute("COMMIT")
-            except BaseException:
-                if self._connection.in_transaction:
-                    self._connection.execute("ROLLBACK")
-                raise
+        return self._session.transaction(durable=durable)
 
-    def _refuse_if_replaced(self) -> None:
-        """A write to a file that has no name any more would be acknowledged and lost."""
-        if file_identity(self._path) != self._identity:
-            raise SystemFailure(
-                f"{self._path.parent} was replaced or deleted since it was opened (open it again)"
-            )
+    def checkpoint(self) -> Checkpoint:
+        """Move SQLite's log into the database, and say how far that went."""
+        return self._session.checkpoint()
 
     def insert(self, documents: Sequence[Document], rows: PassageRows) -> None:
         """Add documents with their vectors; inside a transaction.
@@ -180,38 +134,45 @@ class DocumentStore:
         first = int(self.read_setting("next_row"))
         counts = [len(ranges) for ranges in rows.ranges]
         numbers = list(itertools.accumulate(counts, initial=first))
-        supplied = rows.hashes is None
+        supplied = int(rows.hashes is None)
+        fields = (
+            (number, count, each.id, each.text, each.title, _dump(each.metadata), supplied)
+            for number, count, each in zip(numbers, counts, documents, strict=False)
+        )
+        failpoint("insert.documents")
         try:
             self._connection.executemany(
-                "INSERT INTO documents VALUES (?, ?, ?, ?, ?, ?, ?)",
-                (
-                    (number, count, each.id, each.text, each.title, _dump(each.metadata), supplied)
-                    for number, count, each in zip(numbers, counts, documents, strict=False)
-                ),
+                "INSERT INTO documents VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+                ((*row, document_crc32(*row)) for row in fields),
             )
         except sqlite3.IntegrityError as error:
             raise DuplicateId(f"a document id is in the index already: {error}") from error
-        places = (
+        places: Iterator[tuple[int, int, int]] = (
             (number, start, stop)
             for number, ranges in zip(numbers, rows.ranges, strict=False)
             for start, stop in ranges
         )
         hashes = itertools.repeat(None) if rows.hashes is None else rows.hashes
+        passages = (
+            (row, *place, hashed)
+            for row, place, hashed in zip(itertools.count(first), places, hashes, strict=False)
+        )
+        failpoint("insert.passages")
         self._connection.executemany(
-            "INSERT INTO passages VALUES (?, ?, ?, ?, ?)",
-            (
-                (row, *place, hashed)
-                for row, place, hashed in zip(itertools.count(first), places, hashes, strict=False)
-            ),
+            "INSERT INTO passages VALUES (?, ?, ?, ?, ?, ?)",
+            ((*row, passage_crc32(*row)) for row in passages),
         )
         self._blocks.append(first, rows.vectors)
+        failpoint("insert.watermark")
         self.write_setting("next_row", str(numbers[-1]))
+        self._count_living(numbers[-1] - first)
 
     def remove(self, ids: Iterable[str]) -> int:
         """Delete the documents with these ids and return how many there were; in a transaction."""
         commit_number = int(self.read_setting("commit_number")) + 1
-        removed = 0
+        removed = dead = 0
         for chunk in chunks(list(dict.fromkeys(ids))):
+            failpoint("remove.tombstones")
             given = f"id IN ({marks(chunk)})"
             rows = (
                 "SELECT row FROM documents JOIN passages "
@@ -220,10 +181,19 @@ class DocumentStore:
             self._connection.execute(
                 f"INSERT INTO tombstones SELECT row, ? FROM ({rows})", (commit_number, *chunk)
             )
-            self._connection.execute(f"DELETE FROM passages WHERE row IN ({rows})", chunk)
+            failpoint("remove.passages")
+            cursor = self._connection.execute(f"DELETE FROM passages WHERE row IN ({rows})", chunk)
+            dead += cursor.rowcount
+            failpoint("remove.documents")
             cursor = self._connection.execute(f"DELETE FROM documents WHERE {given}", chunk)
             removed += cursor.rowcount
+        self._count_living(-dead)
         return removed
+
+    def _count_living(self, more: int) -> None:
+        self._connection.execute(
+            "UPDATE meta SET value = value + ? WHERE key = 'living_rows'", (more,)
+        )
 
     def changes_since(self, commit_number: int, *, next_row: int) -> Changes | None:
         """Return what was committed after `commit_number`; None if nothing was.
@@ -273,11 +243,14 @@ class DocumentStore:
     def fetch_ids(self, ids: Sequence[str]) -> dict[str, Document]:
         """Return the documents with these ids; unknown ids are absent."""
         with self.snapshot():
-            return {
+            found = {
                 document.id: document
                 for chunk in chunks(ids)
                 for _, document in self._select(f"WHERE id IN ({marks(chunk)})", chunk)
             }
+        for strange in sorted(found.keys() - set(ids)):
+            raise self._damage(f"the document {strange!r} is found by a wrong id")
+        return found
 
     def fetch_numbers(self, numbers: Sequence[int]) -> dict[int, Document]:
         """Return the documents of these numbers.
@@ -303,20 +276,31 @@ class DocumentStore:
         with self.snapshot():
             found = {
                 row: StoredPassage(document, start, stop)
-                for chunk in chunks(rows)
-                for row, document, start, stop in self._connection.execute(
-                    "SELECT row, document, start, stop FROM passages "
-                    f"WHERE row IN ({marks(chunk)})",
-                    chunk,
-                )
+                for row, document, start, stop, _ in self._passages_of(rows)
             }
         self._refuse_lost(rows, found)
         return found
 
+    def _passages_of(self, rows: Sequence[int]) -> Iterator[tuple[int, int, int, int, bytes]]:
+        for chunk in chunks(rows):
+            for row in self._connection.execute(
+                f"SELECT * FROM passages WHERE row IN ({marks(chunk)})", chunk
+            ):
+                if not sound_passage(row):
+                    raise self._damage(f"the passage of row {row[0]} is damaged")
+                yield row[:-1]
+
+    def _damage(self, what: str) -> CorruptIndex:
+        directory = self._session.directory
+        return CorruptIndex(
+            f"{self._session.path}: {what} (restore a backup, or run `simsearch repair "
+            f"{directory}`)"
+        )
+
     def _refuse_lost(self, rows: Sequence[int], found: Container[int]) -> None:
         for row in rows:
             if row not in found:
-                raise CorruptIndex(f"{self._path}: row {row} has a vector but no document")
+                raise self._damage(f"row {row} has a vector but no document")
 
     def vectors_of_texts(self, hashes: Sequence[bytes]) -> dict[bytes, FloatArray]:
         """Return the vectors (dim,) of the texts with these hashes that were encoded before.
@@ -336,6 +320,10 @@ class DocumentStore:
                         chunk,
                     )
                 )
+            # A damaged index of SQLite's must not lead to another text's vector.
+            for row, *_, hashed in self._passages_of(list(rows.values())):
+                if rows.get(hashed) != row:
+                    raise self._damage(f"the passage of row {row} is found by a wrong text")
             vectors = self._blocks.read_rows(list(rows.values()))
         return dict(zip(rows, vectors, strict=True))
 
@@ -359,15 +347,10 @@ class DocumentStore:
             (count,) = self._connection.execute(f"SELECT count(*) FROM {table}").fetchone()
             return int(count)
 
-    def constant(self, key: str) -> str:
-        """Return a setting that never changes, as it was read when the store was opened.
-
-        Raises:
-            CorruptIndex: there is none of that name.
-        """
-        if key not in self._settings:
-            raise CorruptIndex(f"{self._path} lacks the setting {key!r}")
-        return self._settings[key]
+    @property
+    def constants(self) -> Mapping[str, str]:
+        """The settings that never change."""
+        return self._session.constants
 
     def read_setting(self, key: str) -> str:
         """Return a setting as it is now.
@@ -375,12 +358,12 @@ class DocumentStore:
         Raises:
             CorruptIndex: there is none of that name.
         """
-        with self._mutex, translated_errors(self._path):
+        with self._session.reading():
             found = self._connection.execute(
                 "SELECT value FROM meta WHERE key = ?", (key,)
             ).fetchone()
         if found is None:
-            raise CorruptIndex(f"{self._path} lacks the setting {key!r}")
+            raise CorruptIndex(f"{self._session.path} lacks the setting {key!r}")
         return str(found[0])
 
     def write_setting(self, key: str, value: str) -> None:
@@ -388,10 +371,15 @@ class DocumentStore:
         self._connection.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (key, value))
 
     def _select(self, condition: str, values: Sequence[Any]) -> Iterator[tuple[int, Document]]:
-        for number, id_, text, title, metadata in self._connection.execute(
-            f"SELECT first_row, id, text, title, metadata FROM documents {condition}", values
-        ):
+        for row in self._connection.execute(f"SELECT * FROM documents {condition}", values):
+            if not sound_document(row):
+                raise self._damage(f"the document of row {row[0]} is damaged")
+            number, _, id_, text, title, metadata, *_ = row
             yield number, Document(id=id_, text=text, title=title, metadata=json.loads(metadata))
+
+    @property
+    def _connection(self) -> sqlite3.Connection:
+        return self._session.connection
 
 
 def _dump(metadata: Mapping[str, Any]) -> str:

@@ -3,54 +3,101 @@
 from __future__ import annotations
 
 import contextlib
+import secrets
+import sqlite3
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 
 from simsearch.records import Document
-from simsearch.storage.database import connect, database_path, translated_errors
-from simsearch.storage.schema import SCHEMA, text_hash
+from simsearch.storage.checksums import (
+    block_crc32,
+    document_crc32,
+    passage_crc32,
+    settings_crc32,
+)
+from simsearch.storage.database import connect, create_file, database_path, translated_errors
+from simsearch.storage.schema import SCHEMA, VARIABLES, text_hash
 
-# In format 1 a document was one row. The lengths and hashes are Python's, whose characters are
-# those of the ranges. Blocks go over as they are, with the checksums that they were written with.
-_COPY = (
-    """
-    INSERT INTO documents
-    SELECT row, 1, id, text, title, metadata, supplied FROM old.documents ORDER BY row
-    """,
-    """
-    INSERT INTO passages
+# In format 1 a document was one row. Lengths, hashes and checksums are made by Python functions,
+# whose characters are those of the ranges. A block that had not its checksum does not get one.
+_DOCUMENTS = {
+    1: "SELECT row, 1, id, text, title, metadata, supplied FROM old.documents ORDER BY row",
+    2: "SELECT * FROM old.documents ORDER BY first_row",
+}
+_PASSAGES = {
+    1: """
     SELECT row, row, 0, characters(text), iif(supplied, NULL, content_hash(text, title))
     FROM old.documents ORDER BY row
     """,
-    "INSERT INTO vector_blocks SELECT first_row, rows, crc32, data FROM old.vector_blocks",
-    "INSERT INTO tombstones SELECT row, commit_number FROM old.tombstones",
-    "INSERT INTO meta SELECT key, value FROM old.meta",
-)
+    2: "SELECT * FROM old.passages ORDER BY row",
+}
+_COPY = """
+INSERT INTO documents SELECT *, document_crc32(first_row, rows, id, text, title, metadata, supplied)
+FROM (SELECT 0 first_row, 0 rows, 0 id, 0 text, 0 title, 0 metadata, 0 supplied WHERE 0
+      UNION ALL SELECT * FROM ({documents}));
+INSERT INTO passages SELECT *, passage_crc32(row, document, start, stop, text_hash)
+FROM (SELECT 0 row, 0 document, 0 start, 0 stop, 0 text_hash WHERE 0
+      UNION ALL SELECT * FROM ({passages}));
+INSERT INTO vector_blocks
+SELECT first_row, rows, renewed_crc32(first_row, rows, crc32, data), data FROM old.vector_blocks;
+INSERT INTO tombstones SELECT row, commit_number FROM old.tombstones;
+INSERT INTO meta SELECT key, value FROM old.meta;
+INSERT INTO meta SELECT 'living_rows', count(*) FROM passages;
+"""
+_NO_CHECKSUM = -1
 
 
-def upgrade_store(source: Path, target: Path, *, settings: Mapping[str, str]) -> None:
-    """Write what the store of format 1 in the directory `source` holds into `target`.
+def upgrade_store(source: Path, target: Path, *, version: int, settings: Mapping[str, str]) -> None:
+    """Write what the store of format `version` in the directory `source` holds into `target`.
 
-    Row numbers and commit number stay; `settings` are those that format 1 did not have. The
+    Row numbers and commit number stay; `settings` are those that the format may not have. The
     caller holds the writer lock of `source`.
 
     Raises:
         CorruptIndex: `source` holds no store that can be read.
     """
     old, new = database_path(source), target / "meta.db"
+    create_file(new)
     with translated_errors(old), contextlib.closing(connect(new)) as connection:
+        connection.setlimit(sqlite3.SQLITE_LIMIT_ATTACHED, 1)
         connection.executescript(SCHEMA)
-        connection.create_function("characters", 1, len, deterministic=True)
-        connection.create_function("content_hash", 2, _content_hash, deterministic=True)
+        for function in _FUNCTIONS:
+            name, arguments, call = function
+            connection.create_function(name, arguments, call, deterministic=True)
         connection.execute("ATTACH ? AS old", (str(old),))
         connection.execute("BEGIN")
-        for statement in _COPY:
+        copy = _COPY.format(documents=_DOCUMENTS[version], passages=_PASSAGES[version])
+        for statement in copy.split(";"):
             connection.execute(statement)
-        connection.executemany("INSERT INTO meta VALUES (?, ?)", settings.items())
+        _write_settings(connection, settings)
         connection.execute("COMMIT")
         connection.execute("DETACH old")
         connection.execute("PRAGMA main.wal_checkpoint(TRUNCATE)")
 
 
+def _write_settings(connection: sqlite3.Connection, settings: Mapping[str, str]) -> None:
+    given = {"index_id": secrets.token_hex(16), **settings}
+    connection.executemany("INSERT OR IGNORE INTO meta VALUES (?, ?)", given.items())
+    stored = dict(connection.execute("SELECT key, value FROM meta"))
+    constants = {key: stored[key] for key in stored.keys() - VARIABLES}
+    checksum = str(settings_crc32(constants))
+    connection.execute("INSERT INTO meta VALUES ('constants_crc32', ?)", (checksum,))
+
+
 def _content_hash(text: str, title: str | None) -> bytes:
     return text_hash(Document(id="", text=text, title=title).content)
+
+
+def _renewed_crc32(first_row: int, rows: int, crc32: int, data: bytes) -> int:
+    sound = zlib.crc32(data) == crc32
+    return block_crc32(first_row, rows, data) if sound else _NO_CHECKSUM
+
+
+_FUNCTIONS = (
+    ("characters", 1, len),
+    ("content_hash", 2, _content_hash),
+    ("document_crc32", 7, document_crc32),
+    ("passage_crc32", 5, passage_crc32),
+    ("renewed_crc32", 4, _renewed_crc32),
+)

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import sqlite3
-import zlib
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
 from simsearch.errors import CorruptIndex
+from simsearch.failpoints import failpoint
+from simsearch.storage.checksums import block_crc32, sound_block
+from simsearch.storage.session import Session
 
 FloatArray = npt.NDArray[np.float32]
 IntArray = npt.NDArray[np.int64]
@@ -23,9 +23,8 @@ _VECTOR_TYPE = np.dtype("<f4")
 class VectorBlocks:
     """The vectors of one open store; whoever calls holds its mutex and a transaction."""
 
-    def __init__(self, connection: sqlite3.Connection, path: Path, dim: int) -> None:
-        self._connection = connection
-        self._path = path
+    def __init__(self, session: Session, dim: int) -> None:
+        self._session = session
         self._dim = dim
 
     def append(self, first_row: int, vectors: FloatArray) -> None:
@@ -33,9 +32,11 @@ class VectorBlocks:
         for start in range(0, len(vectors), _BLOCK_ROWS):
             block = np.ascontiguousarray(vectors[start : start + _BLOCK_ROWS], dtype=_VECTOR_TYPE)
             data = block.tobytes()
-            self._connection.execute(
+            first = first_row + start
+            failpoint("insert.block")
+            self._session.connection.execute(
                 "INSERT INTO vector_blocks VALUES (?, ?, ?, ?)",
-                (first_row + start, len(block), zlib.crc32(data), data),
+                (first, len(block), block_crc32(first, len(block), data), data),
             )
 
     def rows_between(self, first_row: int, end: int) -> IntArray:
@@ -80,19 +81,19 @@ class VectorBlocks:
         return vectors
 
     def _block_of(self, row: int) -> tuple[int, FloatArray]:
-        found = self._connection.execute(
+        found = self._session.connection.execute(
             "SELECT first_row, rows FROM vector_blocks WHERE first_row <= ? "
             "ORDER BY first_row DESC LIMIT 1",
             (row,),
         ).fetchone()
         if found is None or not row < found[0] + found[1]:
-            raise CorruptIndex(f"{self._path}: the vector of row {row} is lost")
+            raise CorruptIndex(f"{self._session.path}: the vector of row {row} is lost")
         first, rows = found
         return first, self._read_block(first, rows)
 
     def _living_blocks(self, first_row: int, end: int) -> list[tuple[int, int]]:
         expected, living = first_row, []
-        for first, rows, alive in self._connection.execute(
+        for first, rows, alive in self._session.connection.execute(
             "SELECT first_row, rows, EXISTS (SELECT 1 FROM passages "
             "WHERE row >= first_row AND row < first_row + rows) "
             "FROM vector_blocks WHERE first_row >= ? ORDER BY first_row",
@@ -105,18 +106,17 @@ class VectorBlocks:
                 living.append((first, rows))
         if expected != end:
             raise CorruptIndex(
-                f"{self._path}: the vectors of rows {expected} to {end - 1} are lost"
+                f"{self._session.path}: the vectors of rows {expected} to {end - 1} are lost"
             )
         return living
 
     def _read_block(self, first: int, rows: int) -> FloatArray:
-        checksum, data = self._connection.execute(
+        checksum, data = self._session.connection.execute(
             "SELECT crc32, data FROM vector_blocks WHERE first_row = ?", (first,)
         ).fetchone()
-        whole = len(data) == rows * self._dim * _VECTOR_TYPE.itemsize
-        if not whole or zlib.crc32(data) != checksum:
+        if not sound_block(first, rows, checksum, data, dim=self._dim):
             raise CorruptIndex(
-                f"{self._path}: the vectors of rows {first} to {first + rows - 1} are damaged "
-                "(restore a backup, or index the corpus again)"
+                f"{self._session.path}: the vectors of rows {first} to {first + rows - 1} are "
+                f"damaged (restore a backup, or run `simsearch repair {self._session.directory}`)"
             )
         return np.frombuffer(data, dtype=_VECTOR_TYPE).reshape(rows, self._dim)

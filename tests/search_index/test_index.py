@@ -247,8 +247,8 @@ def test_a_directory_that_is_no_index_is_refused(tmp_path):
 
 
 def test_a_newer_format_is_refused(index, tmp_path):
-    (tmp_path / "index" / "FORMAT").write_text("simsearch-index 3 simsearch/9.9\n")
-    with pytest.raises(IncompatibleIndex, match=r"has format 3, .*use the version that wrote it"):
+    (tmp_path / "index" / "FORMAT").write_text("simsearch-index 4 simsearch/9.9\n")
+    with pytest.raises(IncompatibleIndex, match=r"has format 4, .*use the version that wrote it"):
         SearchIndex.open(tmp_path / "index")
 
 
@@ -286,7 +286,7 @@ def test_a_document_without_a_finite_vector_is_named(index, hash_encoder, monkey
 def test_info_tells_what_is_there(index, tmp_path):
     index.delete(["cat"])
     info = index.info()
-    assert (info.format, info.documents, info.passages, info.dead_rows) == (2, 3, 3, 1)
+    assert (info.format, info.documents, info.passages, info.dead_rows) == (3, 3, 3, 1)
     assert (info.dim, info.long_texts) == (256, "truncate")
     assert (info.encoder, info.fingerprint, info.finished) == ("hash", "hash-1", True)
     assert info.commit_number == 2
@@ -386,7 +386,7 @@ def test_a_write_to_an_index_that_was_replaced_is_refused(index, tmp_path, hash_
         lambda: index.search("cat"),
         lambda: len(index),
     ):
-        with pytest.raises(SystemFailure, match="replaced or deleted since it was opened"):
+        with pytest.raises(SystemFailure, match="replaced by another index since it was opened"):
             use()
 
 

@@ -184,11 +184,8 @@ def test_a_damaged_setting_is_damage(index, tmp_path, hash_encoder):
     with sqlite3.connect(tmp_path / "index" / "meta.db") as connection:
         connection.execute("UPDATE meta SET value = 'split' WHERE key = 'long_texts'")
     connection.close()
-    with (
-        SearchIndex.open(tmp_path / "index", encoder=hash_encoder) as damaged,
-        pytest.raises(CorruptIndex, match="'split'"),
-    ):
-        damaged.search("cat")
+    with pytest.raises(CorruptIndex, match="the settings of the index are damaged"):
+        SearchIndex.open(tmp_path / "index", encoder=hash_encoder)
 
 
 def test_an_interrupted_build_in_passages_is_taken_up(tmp_path, hash_encoder):

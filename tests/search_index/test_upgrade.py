@@ -15,13 +15,27 @@ from simsearch.search_index import LongTexts, SearchIndex, upgrade, upgrade_inde
 from simsearch.storage import locks
 
 FORMATS = Path(__file__).parent / "formats"
-RECORDED = json.loads((FORMATS / "v1.json").read_text(encoding="utf-8"))
+VERSIONS = ("v1", "v2")
+RECORDED = {
+    name: json.loads((FORMATS / f"{name}.json").read_text(encoding="utf-8")) for name in VERSIONS
+}
 
 
 @pytest.fixture
 def old(tmp_path):
     """Return a copy of an index that the code of format 1 wrote."""
     return shutil.copytree(FORMATS / "v1", tmp_path / "support")
+
+
+@pytest.fixture(params=VERSIONS)
+def version(request):
+    return request.param
+
+
+@pytest.fixture
+def older(tmp_path, version):
+    """Return a copy of an index of each older format."""
+    return shutil.copytree(FORMATS / version, tmp_path / "support")
 
 
 @pytest.fixture
@@ -39,44 +53,55 @@ def tree(path):
     }
 
 
-def hits_of(path, encoder):
+def hits_of(path, encoder, recorded):
     with SearchIndex.open(path, encoder=encoder) as index:
         return {
-            query: [[hit.id, hit.score] for hit in index.search(query, k=5)]
-            for query in RECORDED["hits"]
+            query: [[hit.id, hit.score, hit.passage] for hit in index.search(query, k=5)]
+            for query in recorded["hits"]
         }
 
 
-def recorded_hits():
+def recorded_hits(recorded):
     return {
-        query: [[name, pytest.approx(score, abs=1e-6)] for name, score in hits]
-        for query, hits in RECORDED["hits"].items()
+        query: [
+            [name, pytest.approx(score, abs=1e-6), None if passage is None else tuple(passage)]
+            for name, score, passage in hits
+        ]
+        for query, hits in recorded["hits"].items()
     }
 
 
-def test_an_old_index_is_not_opened_and_the_command_is_named(old, encoder):
-    message = rf"support has format 1, .* reads format 2 \(run `simsearch upgrade {old}`"
+def test_an_old_index_is_not_opened_and_the_command_is_named(older, encoder, version):
+    number = version.removeprefix("v")
+    message = rf"support has format {number}, .* reads format 3 \(run `simsearch upgrade {older}`"
     with pytest.raises(IncompatibleIndex, match=message):
-        SearchIndex.open(old, encoder=encoder)
+        SearchIndex.open(older, encoder=encoder)
 
 
-def test_an_upgraded_index_holds_and_finds_what_it_did(old, encoder):
-    upgrade_index(old)
-    with SearchIndex.open(old, encoder=encoder) as index:
+def test_an_upgraded_index_holds_and_finds_what_it_did(older, encoder, version):
+    recorded = RECORDED[version]
+    upgrade_index(older)
+    with SearchIndex.open(older, encoder=encoder) as index:
         assert [
             {"id": each.id, "text": each.text, "title": each.title, "metadata": each.metadata}
             for each in index.iterate()
-        ] == RECORDED["documents"]
+        ] == recorded["documents"]
         info = index.info()
-        assert (info.format, info.documents, info.passages) == (2, 12, 12)
-        assert (info.commit_number, info.dead_rows) == (
-            RECORDED["commit_number"],
-            RECORDED["dead_rows"],
+        assert (info.format, info.documents) == (3, 12)
+        assert (info.commit_number, info.dead_rows, info.passages) == (
+            recorded["commit_number"],
+            recorded["dead_rows"],
+            recorded["passages"],
         )
-        assert index.long_texts is LongTexts.TRUNCATE
-        assert {hit.passage for hit in index.search("the card", k=100)} == {None}
-    assert hits_of(old, encoder) == recorded_hits()
-    assert tree(old / "encoder") == tree(FORMATS / "v1" / "encoder")
+    assert hits_of(older, encoder, recorded) == recorded_hits(recorded)
+    assert tree(older / "encoder") == tree(FORMATS / version / "encoder")
+
+
+def test_long_texts_are_cut_in_an_index_that_knew_nothing_else(older, encoder, version):
+    upgrade_index(older)
+    expected = {"v1": LongTexts.TRUNCATE, "v2": LongTexts.PASSAGES}
+    with SearchIndex.open(older, encoder=encoder) as index:
+        assert index.long_texts is expected[version]
 
 
 def test_an_upgraded_index_reuses_its_vectors_but_for_supplied_ones(old, encoder):
@@ -117,7 +142,7 @@ def test_the_backup_is_a_copy_where_there_are_no_hard_links(old, tmp_path, encod
     before = tree(old)
     backup = upgrade_index(old)
     assert {name: tree(backup)[name] for name in before} == before
-    assert hits_of(old, encoder) == recorded_hits()
+    assert hits_of(old, encoder, RECORDED["v1"]) == recorded_hits(RECORDED["v1"])
 
 
 def test_what_is_only_in_the_log_is_upgraded_and_backed_up_too(old, encoder):
@@ -182,7 +207,7 @@ def test_an_upgrade_cut_short_leaves_the_old_index_and_can_be_run_again(
     with pytest.raises(IncompatibleIndex):
         SearchIndex.open(old)
     assert upgrade_index(old) == tmp_path / "support.format-1"
-    assert hits_of(old, encoder) == recorded_hits()
+    assert hits_of(old, encoder, RECORDED["v1"]) == recorded_hits(RECORDED["v1"])
 
 
 def test_an_index_that_somebody_writes_to_is_not_upgraded(old, tmp_path, monkeypatch):

@@ -4,50 +4,13 @@ import sqlite3
 
 import numpy as np
 import pytest
+from stores import documents, insert, vectors, whole, write
 
 from simsearch.errors import CorruptIndex, DuplicateId, IndexLocked
 from simsearch.records import Document
 from simsearch.storage import Changes, DocumentStore, PassageRows, StoredPassage, text_hash
 from simsearch.storage.locks import writer_lock
 from simsearch.storage.vector_blocks import VectorBlocks
-
-DIM = 4
-
-
-def documents(*ids: str) -> list[Document]:
-    return [Document(id=name, text=f"text of {name}", metadata={"n": len(name)}) for name in ids]
-
-
-def vectors(count: int, start: float = 0.0) -> np.ndarray:
-    return (np.arange(count * DIM, dtype=np.float32) + start).reshape(count, DIM)
-
-
-@pytest.fixture
-def directory(tmp_path):
-    DocumentStore.create(tmp_path, dim=DIM, settings={"encoder": "none"})
-    return tmp_path
-
-
-@pytest.fixture
-def store(directory):
-    store = DocumentStore.open(directory)
-    yield store
-    store.close()
-
-
-def whole(given: list[Document], rows: np.ndarray) -> PassageRows:
-    """One row for each document, encoded from its content."""
-    ranges = [[(0, len(document.text))] for document in given]
-    return PassageRows(ranges, rows, [text_hash(document.content) for document in given])
-
-
-def insert(store: DocumentStore, *ids: str, start: float = 0.0) -> None:
-    store.insert(documents(*ids), whole(documents(*ids), vectors(len(ids), start)))
-
-
-def write(store: DocumentStore, *ids: str, start: float = 0.0) -> None:
-    with store.transaction():
-        insert(store, *ids, start=start)
 
 
 def all_changes(store: DocumentStore):
@@ -292,7 +255,7 @@ def test_a_missing_database_is_refused(tmp_path):
 
 
 def test_the_database_survives_power_loss_settings(store):
-    connection = store._connection
+    connection = store._session.connection
     assert connection.execute("PRAGMA synchronous").fetchone() == (2,)  # FULL
     assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
 

@@ -1,0 +1,172 @@
+"""`simsearch backup` and `restore`: a copy that says of every file what it must be."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from simsearch.cache import hash_file
+from simsearch.errors import CorruptIndex, NotFound
+from simsearch.failpoints import failpoint
+from simsearch.files import copy_tree, draft_directory, install_directory, translated_os_errors
+from simsearch.search_index.directory import (
+    check_format,
+    check_place,
+    install_index,
+    write_format,
+)
+from simsearch.storage import DocumentStore, Inspection, copy_store
+
+MANIFEST = "MANIFEST.json"
+_FORMAT = 1
+
+Files = dict[str, dict[str, int | str]]  # by name: bytes and sha256
+
+
+@dataclass(frozen=True, slots=True)
+class BackupReport:
+    """What was copied."""
+
+    path: str
+    files: int
+    bytes: int
+    documents: int
+    commit_number: int
+
+
+def backup_index(path: str | os.PathLike[str], destination: str | os.PathLike[str]) -> BackupReport:
+    """Copy the last commit of an index into a new directory; writers may go on meanwhile.
+
+    Every row is read before the copy counts as one, so that no damage is carried into it.
+
+    Raises:
+        NotFound, IncompatibleIndex: there is no index at `path`, or one of another format.
+        AlreadyExists: something is at `destination`.
+        CorruptIndex: the index is damaged.
+    """
+    path, destination = Path(path).resolve(), Path(destination).resolve()
+    check_format(path)
+    check_place(destination, replace=False)
+    with draft_directory(destination) as draft:
+        number = copy_store(path, draft)
+        documents = _check_rows(draft, of=path)
+        failpoint("backup.files")
+        with translated_os_errors(path):
+            if (path / "encoder").is_dir() and not (path / "encoder").is_symlink():
+                copy_tree(path / "encoder", draft / "encoder", link=False)
+            write_format(draft, created_by=_created_by(draft))
+            failpoint("backup.manifest")
+            files = _describe(draft)
+            content = {"format": _FORMAT, "commit_number": number, "documents": documents}
+            text = json.dumps({**content, "files": files}, indent=1, ensure_ascii=False)
+            (draft / MANIFEST).write_text(text + "\n", encoding="utf-8")
+        failpoint("backup.install")
+        install_directory(draft, destination, replace=False)
+    return _report(destination, files, documents, number)
+
+
+def restore_index(
+    source: str | os.PathLike[str], path: str | os.PathLike[str], *, replace: bool = False
+) -> BackupReport:
+    """Copy a backup into the place of an index, after every byte of it was verified.
+
+    Raises:
+        NotFound: there is no backup at `source`.
+        CorruptIndex: it is not what was written.
+        AlreadyExists: an index is at `path` and `replace` is false, or something else is.
+        IndexLocked: somebody is writing to the index that is to be replaced.
+    """
+    source, path = Path(source).resolve(), Path(path).resolve()
+    manifest = _read_manifest(source)
+    check_format(source)
+    check_place(path, replace=replace)
+    with draft_directory(path) as draft:
+        failpoint("restore.copy")
+        with translated_os_errors(source):
+            copy_tree(source, draft / "copy", link=False)
+        # The copy is verified, not the original: what was read is what will be used.
+        failpoint("restore.verify")
+        _verify(draft / "copy", manifest["files"], of=source)
+        documents = _check_rows(draft / "copy", of=source)
+        (draft / "copy" / MANIFEST).unlink()
+        for name in ("meta.db-wal", "meta.db-shm"):
+            (draft / "copy" / name).unlink(missing_ok=True)
+        failpoint("restore.install")
+        install_index(draft / "copy", path, replace=replace)
+    return _report(path, manifest["files"], documents, manifest["commit_number"])
+
+
+def _report(path: Path, files: Files, documents: int, number: int) -> BackupReport:
+    size = sum(int(each["bytes"]) for each in files.values())
+    return BackupReport(str(path), len(files), size, documents, number)
+
+
+def _created_by(directory: Path) -> str:
+    store = DocumentStore.open(directory)
+    try:
+        return store.constants["created_by"]
+    finally:
+        store.close()
+
+
+def _check_rows(directory: Path, *, of: Path) -> int:
+    """Read every row of a copy and return the number of documents."""
+    with Inspection(directory) as inspection:
+        inspection.read_blocks()
+        documents = sum(1 for _ in inspection.read_documents())
+        if inspection.damaged:
+            raise CorruptIndex(f"{of}: {inspection.findings[0].what} (run `simsearch check {of}`)")
+        return documents
+
+
+def _describe(directory: Path) -> Files:
+    return {
+        file.relative_to(directory).as_posix(): {
+            "bytes": file.stat().st_size,
+            "sha256": hash_file(file),
+        }
+        for file in sorted(directory.rglob("*"))
+        if _is_content(file, directory)
+    }
+
+
+def _is_content(file: Path, directory: Path) -> bool:
+    # The index of the log comes and goes with who reads; the log of a backup is empty.
+    passing = {directory / name for name in ("meta.db-shm", "meta.db-wal", MANIFEST)}
+    return file.is_file() and not file.is_symlink() and file not in passing
+
+
+def _read_manifest(source: Path) -> dict[str, Any]:
+    path = source / MANIFEST
+    if not path.is_file():
+        raise NotFound(f"{source}: no backup here ({MANIFEST} is missing)")
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        if content["format"] != _FORMAT:
+            raise CorruptIndex(f"{path} has format {content['format']!r}, expected {_FORMAT}")
+        known = isinstance(content["files"], dict) and isinstance(content["commit_number"], int)
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise CorruptIndex(f"{path} is damaged: {error}") from error
+    if not known:
+        raise CorruptIndex(f"{path} is damaged: it lists no files")
+    return dict(content)
+
+
+def _verify(copy: Path, files: Files, *, of: Path) -> None:
+    found = _describe(copy)
+    for name in sorted(files.keys() | found.keys()):
+        if files.get(name) != found.get(name):
+            state = (
+                "is missing"
+                if name not in found
+                else "does not belong to it"
+                if name not in files
+                else "is damaged, or was changed since"
+            )
+            raise CorruptIndex(f"{of} is not the backup that was written: {name!r} {state}")
+    links = [file for file in copy.rglob("*") if file.is_symlink()]
+    if links:
+        raise CorruptIndex(f"{of} is not the backup that was written: {links[0].name!r} is a link")

@@ -1,0 +1,218 @@
+"""`simsearch check`: what of an index is not as it should be."""
+
+from __future__ import annotations
+
+import os
+import unicodedata
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from simsearch.cache import file_sha256, hash_file
+from simsearch.encoder import ModelMoved
+from simsearch.errors import CorruptIndex, EncoderError, SimsearchError
+from simsearch.records import Document, whole_passage
+from simsearch.search_index.binding import TextEncoder, fitted
+from simsearch.search_index.directory import check_format, marker_line
+from simsearch.search_index.index import SearchIndex
+from simsearch.search_index.passages import LongTexts
+from simsearch.storage import Finding, Inspection, Salvaged, Severity, lock_holder
+
+FloatArray = npt.NDArray[np.float32]
+
+_OURS = frozenset(
+    {
+        "FORMAT",
+        "LOCK",
+        "COMMITTED",
+        "BUILD",
+        "MANIFEST.json",
+        "meta.db",
+        "meta.db-wal",
+        "meta.db-shm",
+    }
+    | {"encoder", "quarantine", "segments"}
+)
+_SEARCHED = 200  # documents that are looked for by their own vector
+_ENCODED = 20  # texts that are encoded again
+# Documents may have been encoded in bfloat16, which is accepted down to this cosine.
+_SAME = 0.999
+
+
+@dataclass(frozen=True, slots=True)
+class CheckReport:
+    """What was found; nothing where an index is sound."""
+
+    path: str
+    quick: bool
+    findings: tuple[Finding, ...]
+
+    @property
+    def worst(self) -> Severity | None:
+        """The worst severity of a finding."""
+        present = {each.severity for each in self.findings}
+        order = (Severity.DAMAGE, Severity.WARNING, Severity.NOTE)
+        return next((severity for severity in order if severity in present), None)
+
+
+def check_index(
+    path: str | os.PathLike[str], *, quick: bool = False, encoder: TextEncoder | None = None
+) -> CheckReport:
+    """Check an index and change nothing in it; writers may go on.
+
+    `quick` looks at everything but vectors, texts and encoder. The full check reads every row,
+    searches for 200 documents by their own vector, and encodes 20 texts again, by the index's own
+    copy of its encoder or the given one.
+
+    Raises:
+        NotFound: there is no index at `path`.
+        IncompatibleIndex: it has another format.
+    """
+    path = Path(path).resolve()
+    findings = _check_marker(path) + _check_files(path)
+    samples: list[tuple[Salvaged, FloatArray]] = []
+    try:
+        with Inspection(path) as inspection:
+            inspection.ask_sqlite(quick=quick)
+            inspection.read_segments(quick=quick)
+            if not quick:
+                samples = _read_all(inspection, findings)
+            findings += inspection.findings
+            findings += _compare_marker(path, inspection.constants)
+    except CorruptIndex as error:
+        findings.append(Finding(Severity.DAMAGE, "database", str(path / "meta.db"), str(error)))
+    if not quick:
+        findings += _check_encoder_files(path)
+        if all(each.severity is not Severity.DAMAGE for each in findings):
+            findings += _use(path, samples, encoder)
+    return CheckReport(str(path), quick, tuple(findings))
+
+
+def _check_marker(path: Path) -> list[Finding]:
+    try:
+        check_format(path)
+    except CorruptIndex as error:
+        remedy = f"run `simsearch repair {path}`"
+        return [Finding(Severity.DAMAGE, "format", str(path / "FORMAT"), str(error), remedy)]
+    return []
+
+
+def _compare_marker(path: Path, constants: dict[str, str]) -> list[Finding]:
+    marker = path / "FORMAT"
+    if marker.read_bytes() == marker_line(constants["created_by"]).encode():
+        return []
+    return [Finding(Severity.WARNING, "format", str(marker), "is not what simsearch wrote")]
+
+
+def _check_files(path: Path) -> list[Finding]:
+    findings = [
+        Finding(Severity.NOTE, "unlisted", str(entry), "is no part of the index", "delete it")
+        for entry in sorted(path.iterdir())
+        if entry.name not in _OURS
+    ]
+    findings += [
+        Finding(Severity.NOTE, "draft", str(entry), "was left by a killed process", "delete it")
+        for entry in sorted(path.parent.glob(f".{path.name}.draft-*"))
+    ]
+    holder = lock_holder(path / "LOCK")
+    if holder is not None:
+        findings.append(Finding(Severity.NOTE, "locked", str(path / "LOCK"), f"held by {holder}"))
+    everybody = path.stat().st_mode & 0o005 and (path / "meta.db").stat().st_mode & 0o004
+    if (path / "meta.db").is_file() and everybody:
+        what, remedy = "may be read by every user of the machine", f"chmod -R go= {path}"
+        findings.append(Finding(Severity.WARNING, "permissions", str(path), what, remedy))
+    return findings
+
+
+def _read_all(inspection: Inspection, findings: list[Finding]) -> list[tuple[Salvaged, FloatArray]]:
+    """Read every row, and return documents at even distances, with their first vector."""
+    inspection.read_blocks()
+    samples, seen = list[tuple[Salvaged, FloatArray]](), dict[str, str]()
+    step = max(1, inspection.variables["living_rows"] // _SEARCHED)
+    for number, found in enumerate(inspection.read_documents()):
+        id_ = found.document.id
+        twin = seen.setdefault(unicodedata.normalize("NFC", id_), id_)
+        if twin != id_:
+            what = f"the ids {twin!r} and {id_!r} look the same and are two documents"
+            findings.append(Finding(Severity.WARNING, "ids", str(inspection.path), what))
+        if number % step == 0 and len(samples) < _SEARCHED:
+            vectors = inspection.vectors(found.first_row, 1)
+            if vectors is not None:
+                samples.append((found, vectors[0]))
+    return samples
+
+
+def _check_encoder_files(path: Path) -> list[Finding]:
+    """Find files that changed although their state, by which their hash is remembered, did not."""
+    folder = path / "encoder"
+    files = sorted(each for each in folder.rglob("*") if each.is_file() and not each.is_symlink())
+    return [
+        Finding(
+            Severity.DAMAGE,
+            "encoder",
+            str(file),
+            "its bytes changed since it was verified",
+            f"run `simsearch repair {path} --encoder MODEL`",
+        )
+        for file in files
+        if hash_file(file) != file_sha256(file)
+    ]
+
+
+def _use(
+    path: Path, samples: Sequence[tuple[Salvaged, FloatArray]], encoder: TextEncoder | None
+) -> list[Finding]:
+    """Search and encode, and find what comes out wrong."""
+    try:
+        with SearchIndex.open(path, encoder=encoder) as index:
+            return _search(index, samples) + _encode(index, samples)
+    except ModelMoved as error:
+        return [Finding(Severity.WARNING, "encoder", str(path / "encoder"), str(error))]
+    except EncoderError as error:
+        return [Finding(Severity.DAMAGE, "encoder", str(path / "encoder"), str(error))]
+    except SimsearchError as error:
+        remedy = f"run `simsearch repair {path}`"
+        return [Finding(Severity.DAMAGE, "use", str(path), str(error), remedy)]
+
+
+def _search(index: SearchIndex, samples: Sequence[tuple[Salvaged, FloatArray]]) -> list[Finding]:
+    if not samples:
+        return []
+    hits = index.search_vectors(np.stack([vector for _, vector in samples]), k=1)
+    lost = [
+        found.document.id
+        for (found, _), its in zip(samples, hits, strict=True)
+        # Another document of the same vector may come first.
+        if not its or its[0].score < 1 - 1e-4
+    ]
+    if not lost:
+        return []
+    what = f"{len(lost)} of {len(samples)} documents are not found by their own vector: {lost[0]!r}"
+    return [Finding(Severity.DAMAGE, "recall", str(index.path), what)]
+
+
+def _encode(index: SearchIndex, samples: Sequence[tuple[Salvaged, FloatArray]]) -> list[Finding]:
+    chosen = [each for each in samples if not each[0].supplied]
+    chosen = chosen[:: max(1, len(chosen) // _ENCODED)][:_ENCODED]
+    if not chosen:
+        return []
+    texts = _first_contents(index, [found.document for found, _ in chosen])
+    again = fitted(index.encoder.encode_documents(texts), index.dim)
+    cosines = (again * np.stack([vector for _, vector in chosen])).sum(axis=1)
+    other = [found.document.id for (found, _), c in zip(chosen, cosines, strict=True) if c < _SAME]
+    if not other:
+        return []
+    what = (
+        f"{len(other)} of {len(chosen)} texts have another vector when they are encoded again "
+        f"(cosine {cosines.min():.4f}): {other[0]!r}"
+    )
+    return [Finding(Severity.DAMAGE, "encoding", str(index.path), what, "index the corpus again")]
+
+
+def _first_contents(index: SearchIndex, documents: Sequence[Document]) -> list[str]:
+    if index.long_texts is LongTexts.PASSAGES:
+        return [passages[0].content for passages in index.encoder.split_documents(documents)]
+    return [whole_passage(document).content for document in documents]

@@ -1,0 +1,62 @@
+"""`simsearch compact`: the room of deleted documents given back, and their bytes gone."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from simsearch.errors import CorruptIndex, InvalidInput
+from simsearch.failpoints import failpoint
+from simsearch.files import directory_bytes, draft_directory, install_directory
+from simsearch.search_index.directory import check_format
+from simsearch.search_index.rewriting import carry_over, rewrite_store
+from simsearch.storage import Inspection, writer_lock
+
+
+@dataclass(frozen=True, slots=True)
+class CompactReport:
+    """What a compaction did: rows that are gone, and the size of the directory."""
+
+    path: str
+    removed_rows: int
+    bytes_before: int
+    bytes_after: int
+
+
+def compact_index(path: str | os.PathLike[str], *, purge: bool = False) -> CompactReport:
+    """Write an index anew without what was deleted or replaced, if there is any.
+
+    Searches go on meanwhile; open handles follow the new files. Cut short at any moment, it
+    leaves the index as it was or compacted. Until it is done it takes the room of both.
+    `purge` writes in any case, and deletes `quarantine/`, which may hold what was deleted: no
+    byte of a deleted text or vector stays in the directory.
+
+    Raises:
+        NotFound, IncompatibleIndex: there is no index at `path`, or one of another format.
+        InvalidInput: it is unfinished.
+        IndexLocked: somebody is writing to it.
+        CorruptIndex: it is damaged.
+    """
+    path = Path(path).resolve()
+    check_format(path)
+    with writer_lock(path / "LOCK"), Inspection(path) as inspection:
+        check_format(path)  # again: it may have been replaced while the lock was waited for
+        if inspection.finished != "yes":
+            raise InvalidInput(f"{path} is unfinished (run `simsearch index` again to finish it)")
+        before = directory_bytes(path)
+        dead = inspection.variables["next_row"] - inspection.variables["living_rows"]
+        if not dead and not purge:
+            return CompactReport(str(path), 0, before, before)
+        with draft_directory(path) as draft:
+            inspection.read_blocks()
+            rewrite_store(inspection, draft, settings={}, renew=None)
+            if inspection.damaged:
+                found = inspection.findings[0].what
+                raise CorruptIndex(f"{path}: {found} (run `simsearch check {path}`)")
+            created_by = inspection.constants["created_by"]
+            kept = ("encoder",) if purge else ("encoder", "quarantine")
+            carry_over(path, draft, created_by=created_by, names=kept)
+            failpoint("rewrite.install")
+            install_directory(draft, path, replace=True)
+    return CompactReport(str(path), dead, before, directory_bytes(path))

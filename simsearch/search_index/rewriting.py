@@ -1,0 +1,95 @@
+"""An index written anew beside itself, and put in its own place: compaction and repair."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from simsearch.failpoints import failpoint
+from simsearch.files import copy_tree, translated_os_errors
+from simsearch.records import Document
+from simsearch.search_index.directory import write_format
+from simsearch.storage import DocumentStore, Durability, Inspection, PassageRows, Salvaged
+
+FloatArray = npt.NDArray[np.float32]
+# Gives the passages of documents that have lost them, with vectors made anew.
+Renew = Callable[[list[Document]], PassageRows]
+
+_BATCH = 1024
+
+
+def rewrite_store(
+    inspection: Inspection, draft: Path, *, settings: Mapping[str, str], renew: Renew | None
+) -> None:
+    """Write every document that an inspection can read into a new store in `draft`.
+
+    Rows are numbered anew; the commit number goes on by one. Documents without all their vectors
+    are given to `renew` if the vectors were encoded, and left out if they were supplied. Blocks
+    have been read.
+    """
+    failpoint("rewrite.create")
+    number = inspection.commit_number
+    given = {**inspection.constants, **settings, "finished": inspection.finished or "no"}
+    DocumentStore.create(draft, dim=inspection.dim, settings=given, commit_number=number)
+    store = DocumentStore.open(draft, durability=Durability.BATCH)
+    try:
+        for batch in batches(inspection.read_documents(), _BATCH):
+            failpoint("rewrite.batch")
+            with store.transaction():
+                for documents, rows in _insertable(inspection, batch, renew):
+                    store.insert(documents, rows)
+        with store.transaction(durable=True):
+            failpoint("rewrite.number")
+            store.write_setting("commit_number", str(number))  # which this commit raises by one
+    finally:
+        store.close()
+
+
+def _insertable(
+    inspection: Inspection, batch: list[Salvaged], renew: Renew | None
+) -> Iterator[tuple[list[Document], PassageRows]]:
+    """Yield documents with their rows, in order, divided by where their vectors come from."""
+    found = [(each, vectors_of(inspection, each)) for each in batch]
+    for (supplied, lost), group in itertools.groupby(
+        found, key=lambda pair: (pair[0].supplied, pair[1] is None)
+    ):
+        its = list(group)
+        documents = [each.document for each, _ in its]
+        if not lost:
+            yield documents, _stored_rows(its, supplied=supplied)
+        elif not supplied and renew is not None:
+            yield documents, renew(documents)
+
+
+def vectors_of(inspection: Inspection, found: Salvaged) -> FloatArray | None:
+    """Return the vectors of a document, None where a passage or a vector of it is lost."""
+    if found.ranges is None:
+        return None
+    return inspection.vectors(found.first_row, found.rows)
+
+
+def _stored_rows(its: list[tuple[Salvaged, FloatArray | None]], *, supplied: bool) -> PassageRows:
+    vectors = np.concatenate([vectors for _, vectors in its if vectors is not None])
+    hashes = None if supplied else [hashed for each, _ in its for hashed in each.hashes or ()]
+    return PassageRows([each.ranges or [] for each, _ in its], vectors, hashes)
+
+
+def batches(items: Iterable[Salvaged], size: int) -> Iterator[list[Salvaged]]:
+    """Divide items into lists of up to `size`."""
+    iterator = iter(items)
+    while batch := list(itertools.islice(iterator, size)):
+        yield batch
+
+
+def carry_over(path: Path, draft: Path, *, created_by: str, names: Iterable[str]) -> None:
+    """Give a draft the marker of an index, and the directories `names` of it, by second names."""
+    failpoint("rewrite.carry")
+    write_format(draft, created_by=created_by)
+    with translated_os_errors(path):
+        for name in names:
+            if (path / name).is_dir() and not (path / name).is_symlink():
+                copy_tree(path / name, draft / name, link=True)

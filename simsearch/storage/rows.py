@@ -1,0 +1,45 @@
+"""What goes into a store and comes out of it beside documents."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+FloatArray = npt.NDArray[np.float32]
+IntArray = npt.NDArray[np.int64]
+Ranges = Sequence[tuple[int, int]]
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """What was committed since a given commit: rows to add, in ascending order, and to remove."""
+
+    commit_number: int
+    rows: IntArray
+    removed: IntArray
+
+
+@dataclass(frozen=True, slots=True)
+class PassageRows:
+    """The vector rows of documents, one for each passage.
+
+    `ranges` are the half-open character ranges of each document's passages, `vectors` (n, dim)
+    those of all of them in that order, `hashes` (`text_hash`) of what was encoded; None for
+    vectors that were supplied.
+    """
+
+    ranges: Sequence[Ranges]
+    vectors: FloatArray
+    hashes: Sequence[bytes] | None
+
+
+@dataclass(frozen=True, slots=True)
+class StoredPassage:
+    """What a row is the vector of: a half-open character range in the text of a document."""
+
+    document: int
+    start: int
+    stop: int

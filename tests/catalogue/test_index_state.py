@@ -1,0 +1,149 @@
+"""Catalogue, rows 80-90: indexes that are none, are another's, damaged or hostile."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+from command_line import Run, Write, contents
+from stores import raw
+
+from simsearch.errors import EncoderMismatch, SystemFailure
+from simsearch.records import Document
+from simsearch.search_index import SearchIndex
+
+
+def query(run: Run, index_dir: Path) -> str:
+    """Ask, and return why there is no answer."""
+    return run("query", "my cat", "-i", index_dir).refusal(4)
+
+
+def test_row_80_a_directory_that_is_no_index_is_wrong_usage(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "photos").mkdir()
+    for command in (["query", "cat", "-i"], ["info"], ["check"]):
+        message = run(*command, tmp_path / "photos").refusal(2)
+        assert message == f"{tmp_path}/photos: no simsearch index here (FORMAT missing)"
+
+
+def test_row_81_another_encoder_of_the_same_dim_is_refused_by_both_names(tmp_path, hash_encoder):
+    SearchIndex.create(tmp_path / "i", encoder=hash_encoder).close()
+    hash_encoder.fingerprint, hash_encoder.name = "hash-2", "other"
+    with pytest.raises(EncoderMismatch, match=r"encoder hash \(hash-1, .*got other \(hash-2"):
+        SearchIndex.open(tmp_path / "i", encoder=hash_encoder)
+    assert EncoderMismatch.exit_code == 8
+
+
+@pytest.mark.parametrize(
+    ("version", "advice"), [(1, "simsearch upgrade"), (99, "use the version that wrote it")]
+)
+def test_row_82_a_format_that_is_newer_or_older_says_what_to_do(
+    run: Run, index_dir: Path, version: int, advice: str
+) -> None:
+    (index_dir / "FORMAT").write_text(f"simsearch-index {version} simsearch/x\n")
+    for command in (["query", "cat", "-i"], ["info"], ["check"], ["compact"], ["repair"]):
+        message = run(*command, index_dir).refusal(8)
+        assert f"has format {version}, this simsearch reads format 3" in message
+        assert advice in message
+
+
+def test_row_83_a_flipped_bit_in_the_vectors_names_the_rows(run: Run, index_dir: Path) -> None:
+    with raw(index_dir) as connection:
+        (data,) = connection.execute("SELECT data FROM vector_blocks").fetchone()
+        flipped = bytes([*data[:50], data[50] ^ 1, *data[51:]])
+        connection.execute("UPDATE vector_blocks SET data = ?", (flipped,))
+    message = query(run, index_dir)
+    assert "the vectors of rows 0 to 2 are damaged" in message
+    assert f"simsearch repair {index_dir}" in message
+
+
+def zero_all(file: Path) -> None:
+    file.write_bytes(bytes(file.stat().st_size))
+
+
+def zero_the_header(file: Path) -> None:
+    file.write_bytes(bytes(100) + file.read_bytes()[100:])
+
+
+def cut(file: Path) -> None:
+    file.write_bytes(file.read_bytes()[:5000])
+
+
+@pytest.mark.parametrize("change", [zero_all, zero_the_header, cut, Path.unlink])
+def test_row_85_a_damaged_database_is_refused(run: Run, index_dir: Path, change) -> None:
+    change(index_dir / "meta.db")
+    assert "meta.db" in query(run, index_dir)
+    assert run("check", index_dir).code == 4
+    assert run("add", index_dir / "FORMAT", "-i", index_dir).code == 4
+
+
+def test_row_86_a_log_that_is_gone_is_noticed(
+    run: Run, index_dir: Path, tmp_path: Path, write: Write
+) -> None:
+    with SearchIndex.open(index_dir) as index:
+        index.delete(["cat"])
+        killed = shutil.copytree(index_dir, tmp_path / "killed")
+    (killed / "meta.db-wal").unlink()
+    assert "commits 2 to 2 are lost: the log meta.db-wal was deleted" in query(run, killed)
+    outcome = run("repair", killed)
+    assert outcome.code == 1
+    assert run("query", "my cat", "-i", killed).code == 0
+
+
+def test_row_87_lost_vectors_are_listed_and_encoded_again(run: Run, index_dir: Path) -> None:
+    before = contents(index_dir)
+    with raw(index_dir) as connection:
+        connection.execute("DELETE FROM vector_blocks")
+    assert "rows 0 to 2 are lost" in query(run, index_dir)
+    assert run("repair", index_dir).code == 0
+    assert contents(index_dir) == before
+
+
+def test_row_88_files_that_nobody_listed_are_ignored_and_told_of(run: Run, index_dir: Path) -> None:
+    (index_dir / "meta.db.tmp").write_bytes(b"half")
+    (index_dir / "segment").mkdir()
+    assert run("query", "my cat", "-i", index_dir).code == 0
+    outcome = run("check", index_dir)
+    assert outcome.code == 0
+    assert [line.split(":")[:2] for line in outcome.out.splitlines()] == [
+        ["note", " unlisted"],
+        ["note", " unlisted"],
+    ]
+
+
+def test_row_89_an_index_deleted_under_a_handle_is_a_clean_error(tmp_path, hash_encoder):
+    with SearchIndex.create(tmp_path / "i", encoder=hash_encoder) as index:
+        index.add([Document("a", "text")])
+        shutil.rmtree(tmp_path / "i")
+        with pytest.raises(SystemFailure, match="was deleted since it was opened"):
+            index.search("text")
+        with pytest.raises(SystemFailure):
+            index.add([Document("b", "text")])
+        assert not (tmp_path / "i").exists()
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "CREATE TRIGGER t AFTER DELETE ON passages BEGIN DELETE FROM documents; END",
+        "CREATE VIEW v AS SELECT load_extension('x')",
+        "UPDATE vector_blocks SET rows = 1 << 40",
+        "UPDATE meta SET value = '99999999999999999' WHERE key = 'next_row'",
+        "UPDATE meta SET value = '-1' WHERE key = 'next_row'",
+        "UPDATE meta SET value = '9999999' WHERE key = 'dim'",
+        "INSERT INTO tombstones SELECT row, 1 FROM passages",
+        "UPDATE vector_blocks SET data = zeroblob(100000000)",
+    ],
+)
+def test_row_90_a_hostile_database_is_refused(run: Run, index_dir: Path, statement: str) -> None:
+    with raw(index_dir) as connection:
+        connection.execute(statement)
+    query(run, index_dir)
+    assert run("check", index_dir).code == 4
+
+
+@pytest.mark.parametrize("name", ["meta.db", "encoder/encoder.json"])
+def test_row_90_a_link_leads_nowhere(run: Run, index_dir: Path, tmp_path: Path, name: str) -> None:
+    (index_dir / name).rename(tmp_path / "elsewhere")
+    (index_dir / name).symlink_to(tmp_path / "elsewhere")
+    query(run, index_dir)

@@ -1,0 +1,149 @@
+"""Does every state that a loss of power may leave open, and hold what was acknowledged?
+
+    python tests/crash/power_loss.py [STATES] [SEED]
+    python tests/crash/power_loss.py --mutate [STATES] [SEED]
+
+Follows a writer (worker.py) with strace, and replays its system calls up to random places on a
+model of a disk (disk.py). With --mutate, each kind of sync is left out in turn: the replay must
+then fail, or it would not notice that the sync is missing from the code.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+if __name__ == "__main__":
+    sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from conftest import HashEncoder
+from disk import CALLS, Disk, Token, parse
+
+from simsearch.errors import NotFound, SimsearchError
+from simsearch.search_index import SearchIndex, check_index, restore_index
+from simsearch.storage import Severity
+
+Trace = list[tuple[str, list[Token], int]]
+
+
+def record(place: Path) -> Trace:
+    """Return the system calls of the writer in an empty directory."""
+    log = place.with_name("trace")
+    command = ["strace", "-xx", "-s", "100000000", "-e", f"trace={CALLS}", "-o", str(log)]
+    worker = [sys.executable, str(Path(__file__).with_name("worker.py")), str(place)]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    subprocess.run([*command, *worker], check=True, stdout=subprocess.DEVNULL, env=environment)
+    lines = log.read_text().splitlines()
+    return [call for line in lines if (call := parse(line)) is not None]
+
+
+def contents(place: Path) -> dict[str, Any]:
+    """Return the documents of each index that is there; a string says what is wrong with one."""
+    found: dict[str, Any] = {}
+    for name in ("i", "saved"):
+        try:
+            with SearchIndex.open(place / name, encoder=HashEncoder()) as index:
+                found[name] = {each.id: each.text for each in index.iterate()}
+            report = check_index(place / name, encoder=HashEncoder())
+            if report.worst not in (None, Severity.NOTE):
+                found[name] = str(report.findings)
+            if name == "saved":
+                restore_index(place / name, place / "restored")
+        except NotFound as error:
+            if (place / name).exists():
+                found[name] = str(error)
+        except SimsearchError as error:
+            found[name] = str(error)
+    return found
+
+
+def expected_of(trace: Trace) -> list[dict[str, Any]]:
+    """Return what is acknowledged after each step; at first, nothing."""
+    lines = [arguments[1] for name, arguments, _ in trace if name == "write" and arguments[0] == 1]
+    return [{}, *(json.loads(bytes(line)) for line in lines)]  # type: ignore[arg-type]
+
+
+def lose_power(start: Path, trace: Trace, upto: int, *, seed: int, lost: str = "") -> str:
+    """Replay a trace up to a call, lose power, and return what is wrong then; "" if nothing is."""
+    disk = Disk(start)
+    for call in trace[:upto]:
+        disk.run(*call, lost=lost)
+    expected, step = expected_of(trace), len(disk.acknowledged)
+    left = Path(tempfile.mkdtemp(dir=MEMORY))
+    try:
+        disk.lose_power(random.Random(seed), left)
+        found = contents(left)
+        allowed = expected[step : step + 2]
+        return "" if found in allowed else f"expected one of {allowed}, found {found}"
+    finally:
+        shutil.rmtree(left)
+
+
+MEMORY = next((each for each in ("/dev/shm",) if os.access(each, os.W_OK)), None)
+
+
+def first_call(trace: Trace, start: Path) -> int:
+    """Return where the writer begins to change the disk."""
+    disk = Disk(start)
+    for number, call in enumerate(trace):
+        disk.run(*call)
+        if disk.changes:
+            return number
+    raise RuntimeError("the trace changes nothing")
+
+
+def replay(
+    trace: Trace, start: Path, *, states: int, seed: int, lost: str = "", most: int = 1_000_000
+) -> list[str]:
+    """Return what went wrong in so many states, up to `most` of it."""
+    rng, wrong = random.Random(seed), list[str]()
+    first = first_call(trace, start)
+    for _ in range(states):
+        upto, its_seed = rng.randint(first, len(trace)), rng.randrange(1 << 30)
+        problem = lose_power(start, trace, upto, seed=its_seed, lost=lost)
+        if problem:
+            wrong.append(f"call {upto}, seed {its_seed}: {problem}")
+            if len(wrong) == most:
+                break
+    return wrong
+
+
+def kinds_of_sync(trace: Trace, start: Path) -> Counter[str]:
+    """Return how often what is synced."""
+    disk = Disk(start)
+    for call in trace:
+        disk.run(*call)
+    return Counter(disk.syncs)
+
+
+def main(arguments: list[str]) -> None:
+    mutate = "--mutate" in arguments
+    numbers = [int(each) for each in arguments if each.isdecimal()]
+    states, seed = [*numbers, *(5000, 0)[len(numbers) :]]
+    with tempfile.TemporaryDirectory() as folder:
+        place = Path(folder) / "place"
+        place.mkdir()
+        trace = record(place)
+        shutil.rmtree(place)
+        place.mkdir()  # as it was: the model begins with it empty
+        kinds = kinds_of_sync(trace, place)
+        print(f"{len(trace)} calls, {sum(kinds.values())} syncs")
+        if not mutate:
+            wrong = replay(trace, place, states=states, seed=seed)
+            print(*wrong[:5], f"{states} states, {len(wrong)} wrong", sep="\n")
+            return
+        for kind, count in sorted(kinds.items()):
+            wrong = replay(trace, place, states=states, seed=seed, lost=kind, most=1)
+            print(f"{kind:40} {count:4} times: {'noticed' if wrong else 'NOT NOTICED'}", flush=True)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

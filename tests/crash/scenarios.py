@@ -1,0 +1,180 @@
+"""What is done to an index while a fault happens, and what must be found afterwards.
+
+A place is a directory with an index `i`, a damaged one `damaged`, one of an older format `old` and
+a backup `saved`. A scenario changes it; run again after a fault, it comes to the same end.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from conftest import HashEncoder
+from stores import raw
+
+from simsearch.errors import AlreadyExists, IncompatibleIndex, NotFound
+from simsearch.files import replace_text
+from simsearch.records import Document
+from simsearch.search_index import (
+    SearchIndex,
+    backup_index,
+    build_index,
+    compact_index,
+    repair_index,
+    restore_index,
+    upgrade_index,
+    write_corpus,
+)
+from simsearch.storage import DocumentStore
+
+OLD = Path(__file__).parents[1] / "search_index" / "formats" / "v1"
+INDEXES = ("i", "damaged", "old", "saved", "new", "copy")
+
+
+def documents(*names: str) -> list[Document]:
+    return [Document(name, f"text of {name}", metadata={"name": name}) for name in names]
+
+
+FIRST = documents(*(f"d{n}" for n in range(12)))
+
+
+def prepare(place: Path) -> None:
+    """Fill an empty directory."""
+    with SearchIndex.create(place / "i", encoder=HashEncoder()) as index:
+        index.add(FIRST)
+        index.delete(["d0", "d1"])
+    backup_index(place / "i", place / "saved")
+    shutil.copytree(place / "i", place / "damaged")
+    with raw(place / "damaged") as connection:
+        connection.execute("UPDATE vector_blocks SET crc32 = 0")
+    shutil.copytree(OLD, place / "old")
+    (place / "file").write_text("old")
+
+
+@contextlib.contextmanager
+def opened(place: Path):
+    with SearchIndex.open(place / "i", encoder=HashEncoder()) as index:
+        yield index
+
+
+def create(place: Path) -> None:
+    with contextlib.suppress(AlreadyExists):
+        SearchIndex.create(place / "new", encoder=HashEncoder()).close()
+
+
+def build(place: Path) -> None:
+    with (
+        contextlib.suppress(AlreadyExists),
+        build_index(place / "new", encoder=HashEncoder(), replace=False) as index,
+    ):
+        write_corpus(index.upsert, FIRST, total=len(FIRST))
+
+
+def rebuild(place: Path) -> None:
+    with build_index(place / "i", encoder=HashEncoder(), replace=True) as index:
+        write_corpus(index.upsert, FIRST, total=len(FIRST))
+
+
+def add(place: Path) -> None:
+    with opened(place) as index:
+        new = documents("n1", "n2", "n3")
+        index.add([each for each in new if each.id not in index.known_ids(["n1", "n2", "n3"])])
+
+
+def upsert(place: Path) -> None:
+    with opened(place) as index:
+        index.upsert([Document("d5", "changed"), Document("d6", "changed too"), *documents("n1")])
+
+
+def delete(place: Path) -> None:
+    with opened(place) as index:
+        index.delete(["d2", "d3"])
+
+
+def checkpoint(place: Path) -> None:
+    with opened(place) as index:
+        index.upsert(documents("n1"))
+        index.checkpoint()
+
+
+def segment(place: Path) -> None:
+    store = DocumentStore.open(place / "i")
+    try:
+        old, source = store.segments.read(), store.segments.source(0, 12)
+        store.segments.add(b"built", rows=(0, 12), source=source, description="", retires=old)
+    finally:
+        store.close()
+
+
+def compact(place: Path) -> None:
+    compact_index(place / "i")
+
+
+def purge(place: Path) -> None:
+    compact_index(place / "i", purge=True)
+
+
+def repair(place: Path) -> None:
+    repair_index(place / "damaged", encoder=HashEncoder())
+
+
+def backup(place: Path) -> None:
+    with contextlib.suppress(AlreadyExists):
+        backup_index(place / "i", place / "copy")
+
+
+def restore(place: Path) -> None:
+    restore_index(place / "saved", place / "damaged", replace=True)
+
+
+def upgrade(place: Path) -> None:
+    upgrade_index(place / "old")
+
+
+def replace(place: Path) -> None:
+    replace_text(place / "file", "new")
+
+
+SCENARIOS: Mapping[str, Callable[[Path], None]] = {
+    each.__name__: each
+    for each in (
+        create,
+        add,
+        upsert,
+        delete,
+        checkpoint,
+        segment,
+        build,
+        rebuild,
+        compact,
+        purge,
+        repair,
+        backup,
+        restore,
+        upgrade,
+        replace,
+    )
+}
+
+
+def state(place: Path) -> dict[str, Any]:
+    """Return what is in a place, by what its users see."""
+    return {name: _contents(place / name) for name in INDEXES} | {
+        "file": (place / "file").read_text()
+    }
+
+
+def _contents(path: Path) -> Any:
+    encoder = HashEncoder()
+    try:
+        encoder.dim = 16 if path.name == "old" else 256
+        with SearchIndex.open(path, encoder=encoder) as index:
+            documents = [(each.id, each.text) for each in index.iterate()]
+            return documents if index.finished else "unfinished"
+    except NotFound:
+        return None
+    except IncompatibleIndex:
+        return "older format"
