@@ -72,24 +72,48 @@ class VectorIndex:
         selector = faiss.IDSelectorBatch(np.ascontiguousarray(row_ids, dtype=np.int64))
         return int(self._index.remove_ids(selector))
 
-    def search(self, queries: FloatArray, k: int) -> tuple[IntArray, FloatArray]:
+    def search(
+        self, queries: FloatArray, k: int, *, among: IntArray | None = None
+    ) -> tuple[IntArray, FloatArray]:
         """Return row ids and similarities, best first, both (n_queries, min(k, len(self))).
 
-        Equal similarities are ordered by row id.
+        Equal similarities are ordered by row id. `among`: only these rows (m,), which are in the
+        index, are searched; then both are (n_queries, min(k, m)).
+
+        Raises:
+            InvalidInput: a row of `among` is not in the index.
         """
         queries = self._checked(queries)
         if k < 1:
             raise InvalidInput(f"k must be at least 1, got {k}")
-        k = min(k, len(self))
+        k = min(k, len(self) if among is None else len(among))
         if k == 0 or not len(queries):
             shape = (len(queries), k)
             return np.empty(shape, dtype=np.int64), np.empty(shape, dtype=np.float32)
-        similarities, row_ids = self._index.search(queries, k)
+        if among is None:
+            similarities, row_ids = self._index.search(queries, k)
+        else:
+            similarities, row_ids = self._search_among(queries, k, among)
         order = np.lexsort((row_ids, -similarities), axis=1)
         return (
             np.take_along_axis(row_ids, order, axis=1),
             np.take_along_axis(similarities, order, axis=1),
         )
+
+    def _search_among(
+        self, queries: FloatArray, k: int, among: IntArray
+    ) -> tuple[FloatArray, IntArray]:
+        bits = np.zeros(int(among.max()) + 1, dtype=bool)
+        bits[among] = True
+        bitmap = np.packbits(bits, bitorder="little")
+        # The stub has the arguments of C++.
+        selector = faiss.IDSelectorBitmap(bitmap)  # type: ignore[call-arg, arg-type]
+        parameters = faiss.SearchParameters()
+        parameters.sel = selector
+        similarities, row_ids = self._index.search(queries, k, params=parameters)
+        if row_ids.min() < 0:
+            raise InvalidInput("a row that was to be searched is not in the index")
+        return similarities, row_ids
 
     def _checked(self, vectors: FloatArray) -> FloatArray:
         if vectors.ndim != 2 or vectors.shape[1] != self.dim:
