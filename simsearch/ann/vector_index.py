@@ -8,6 +8,7 @@ import faiss
 import numpy as np
 import numpy.typing as npt
 
+from simsearch.ann.checks import check_depth, checked_vectors, refuse_not_finite
 from simsearch.errors import InvalidInput
 
 FloatArray = npt.NDArray[np.float32]
@@ -22,8 +23,7 @@ def set_threads(count: int) -> None:
 class VectorIndex:
     """Exact search by inner product over unit vectors, which is cosine similarity.
 
-    FAISS checks its arguments with asserts, which `python -O` removes; every call below is
-    therefore checked here first.
+    What is given to FAISS is checked first, see checks.py.
     """
 
     def __init__(self, dim: int) -> None:
@@ -36,7 +36,7 @@ class VectorIndex:
 
     def add(self, row_ids: IntArray, vectors: FloatArray) -> None:
         """Add vectors (n, dim) under row ids (n,) that are not in the index."""
-        vectors = self._checked(vectors)
+        vectors = checked_vectors(vectors, self.dim)
         if row_ids.shape != (len(vectors),):
             raise InvalidInput(f"got {row_ids.shape} row ids for {len(vectors)} vectors")
         self.add_from(row_ids, lambda target: np.copyto(target, vectors))
@@ -57,7 +57,7 @@ class VectorIndex:
             memory = faiss.rev_swig_ptr(self._flat.get_xb(), count * self.dim)
             target = memory.reshape(count, self.dim)[before:]
             write(target)
-            _refuse_not_finite(target)
+            refuse_not_finite(target)
         except BaseException:
             self._flat.codes.resize(before * self._flat.code_size)
             raise
@@ -83,9 +83,8 @@ class VectorIndex:
         Raises:
             InvalidInput: a row of `among` is not in the index.
         """
-        queries = self._checked(queries)
-        if k < 1:
-            raise InvalidInput(f"k must be at least 1, got {k}")
+        queries = checked_vectors(queries, self.dim)
+        check_depth(k)
         k = min(k, len(self) if among is None else len(among))
         if k == 0 or not len(queries):
             shape = (len(queries), k)
@@ -114,15 +113,3 @@ class VectorIndex:
         if row_ids.min() < 0:
             raise InvalidInput("a row that was to be searched is not in the index")
         return similarities, row_ids
-
-    def _checked(self, vectors: FloatArray) -> FloatArray:
-        if vectors.ndim != 2 or vectors.shape[1] != self.dim:
-            raise InvalidInput(f"expected vectors of shape (n, {self.dim}), got {vectors.shape}")
-        _refuse_not_finite(vectors)
-        return np.ascontiguousarray(vectors, dtype=np.float32)
-
-
-def _refuse_not_finite(vectors: FloatArray) -> None:
-    # The sum of a million finite unit vectors is finite, and takes no memory to find out.
-    if not np.isfinite(vectors.sum()) and not np.isfinite(vectors).all():
-        raise InvalidInput("vectors must be finite; FAISS would never return a row with NaN")
