@@ -30,24 +30,32 @@ class BuiltIndex:
         self.parameters = parameters
 
     @classmethod
-    def build(cls, candidate: Candidate, vectors: FloatArray, *, seed: int) -> BuiltIndex:
+    def build(
+        cls,
+        candidate: Candidate,
+        vectors: FloatArray,
+        *,
+        seed: int,
+        held_out: IntArray | None = None,
+    ) -> BuiltIndex:
         """Build an index of all rows of `vectors` (n, dim), which may be memory-mapped.
 
-        It is trained on a random part of them where it needs training. Its parameters are those
-        that see most.
+        It is trained on a random part of them where it needs training, without the rows
+        `held_out`, which are ascending. Its parameters are those that see most.
 
         Raises:
             InvalidInput: there are too few rows, or a value is not finite.
         """
         rows, dim = vectors.shape
-        if rows < max(1, candidate.points_to_train):
+        held_out = np.empty(0, dtype=np.int64) if held_out is None else held_out
+        if rows - len(held_out) < max(1, candidate.points_to_train):
             raise InvalidInput(
                 f"{candidate.name} needs {max(1, candidate.points_to_train):,} vectors to be "
-                f"built, got {rows:,} (build it flat)"
+                f"built, got {rows - len(held_out):,} (build it flat)"
             )
         index = faiss.index_factory(dim, candidate.factory, faiss.METRIC_INNER_PRODUCT)
         if not index.is_trained or candidate.points_to_train:
-            index.train(_training_part(candidate, vectors, seed))
+            index.train(_training_part(candidate, vectors, held_out, seed))
         for start in range(0, rows, BLOCK):
             index.add(checked_vectors(vectors[start : start + BLOCK], dim))
         most = Parameters(
@@ -157,10 +165,12 @@ def bitmap_selector(wanted: npt.NDArray[np.bool_]) -> Any:
     return faiss.IDSelectorBitmap(bitmap)  # type: ignore[call-arg, arg-type]
 
 
-def _training_part(candidate: Candidate, vectors: FloatArray, seed: int) -> FloatArray:
+def _training_part(
+    candidate: Candidate, vectors: FloatArray, held_out: IntArray, seed: int
+) -> FloatArray:
     # 256 points a centroid are all that FAISS's k-means takes; 39 are all that it asks for.
     wanted = max(16_384, candidate.points_to_train * 256 // 39)
-    if wanted >= len(vectors):
-        return checked_vectors(vectors[:], vectors.shape[1])
-    chosen = np.sort(np.random.default_rng(seed).choice(len(vectors), wanted, replace=False))
-    return checked_vectors(vectors[chosen], vectors.shape[1])
+    rows = np.setdiff1d(np.arange(len(vectors)), held_out, assume_unique=True)
+    if wanted < len(rows):
+        rows = np.sort(np.random.default_rng(seed).choice(rows, wanted, replace=False))
+    return checked_vectors(vectors[rows], vectors.shape[1])

@@ -28,6 +28,7 @@ from simsearch.ann.tuning import Curve, tune
 from simsearch.errors import InvalidInput
 
 FloatArray = npt.NDArray[np.float32]
+IntArray = npt.NDArray[np.int64]
 
 SAMPLE_ROWS: Final = 50_000
 _TIMED_QUERIES: Final = 50
@@ -46,7 +47,8 @@ def plan_index(
     """Choose and build an index of unit vectors (n, dim), which may be memory-mapped.
 
     `queries` (m, dim) are real ones, 20 or more; without, documents are asked for their
-    neighbours. `compare_all` measures also the kinds that are larger than the choice.
+    neighbours, on which no index is trained. `compare_all` measures also the kinds that are larger
+    than the choice.
 
     Raises:
         InvalidInput: there is no vector, a value is not finite, there are too few queries, or no
@@ -59,7 +61,7 @@ def plan_index(
     search = _Search(vectors, queries, questions, target, seed, clock)
     if len(vectors) > sample_rows:
         search.take_sample(sample_rows)
-    for candidate in _in_order(vectors, target):
+    for candidate in _in_order(vectors, len(search.held_out(questions)), target):
         if compare_all or not search.settled(candidate):
             search.consider(candidate)
     index, chosen = search.choice()
@@ -80,9 +82,9 @@ def plan_index(
     )
 
 
-def _in_order(vectors: FloatArray, target: Target) -> list[Candidate]:
+def _in_order(vectors: FloatArray, held_out: int, target: Target) -> list[Candidate]:
     rows, dim = vectors.shape
-    kinds = [kind for kind in candidates_for(rows, dim) if kind.points_to_train <= rows]
+    kinds = [kind for kind in candidates_for(rows, dim) if kind.points_to_train <= rows - held_out]
     kinds.sort(key=lambda kind: kind.bytes_a_row(dim))
     if rows <= target.exact_below:
         kinds.remove(FLAT)
@@ -115,6 +117,10 @@ class _Search:
         sample = np.ascontiguousarray(self.vectors[chosen])
         self._sample = make_questions(sample, self.queries, self.target.k, seed=self.seed)
 
+    def held_out(self, questions: Questions) -> IntArray:
+        """Return the rows that no index may be trained on, because they are asked."""
+        return questions.skip if self.queries is None else np.empty(0, dtype=np.int64)
+
     def settled(self, candidate: Candidate) -> bool:
         """Whether a kind is larger than what counts as small, now that one meets the target."""
         if not self._fitting:
@@ -146,9 +152,10 @@ class _Search:
         """Return what failed on the sample, None if nothing did."""
         kinds = candidates_for(len(sample.vectors), sample.vectors.shape[1])
         (small,) = [kind for kind in kinds if kind.name == candidate.name]
-        if small.points_to_train > len(sample.vectors):
+        held_out = self.held_out(sample)
+        if small.points_to_train > len(sample.vectors) - len(held_out):
             return None
-        index = BuiltIndex.build(small, sample.vectors, seed=self.seed)
+        index = BuiltIndex.build(small, sample.vectors, seed=self.seed, held_out=held_out)
         curve = Curve(index, sample, self.target.recall, self.clock)
         if curve.passes(index.parameters):
             return None
@@ -165,7 +172,8 @@ class _Search:
     def _measure(self, candidate: Candidate) -> None:
         tuning, judging = self.halves
         before = self.clock()
-        index = BuiltIndex.build(candidate, self.vectors, seed=self.seed)
+        held_out = self.held_out(self.questions)
+        index = BuiltIndex.build(candidate, self.vectors, seed=self.seed, held_out=held_out)
         measured = Measurement(
             candidate.name,
             candidate.factory,

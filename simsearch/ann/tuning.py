@@ -9,14 +9,34 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
 
 from simsearch.ann.built_index import BuiltIndex
 from simsearch.ann.candidates import Candidate, Parameters
 from simsearch.ann.plan import CurvePoint
-from simsearch.ann.questions import Questions
+from simsearch.ann.recall import Recall
+
+IntArray = npt.NDArray[np.int64]
 
 # How much dearer a byte is that is fetched to refine than one that is scanned in a row.
 _SCATTERED = 8
+
+
+class Asked(Protocol):
+    """Queries with known answers, as the planner has them (Questions), or among some rows."""
+
+    def __len__(self) -> int: ...
+
+    def answers(self, index: BuiltIndex) -> IntArray:
+        """Return the rows (n, k) that an index finds, -1 where it finds none."""
+        ...
+
+    def recall(self, answers: IntArray) -> Recall:
+        """Return the recall of answers, and its interval."""
+        ...
 
 
 @dataclass(slots=True)
@@ -28,7 +48,7 @@ class Curve:
     """
 
     index: BuiltIndex
-    questions: Questions
+    questions: Asked
     recall: float
     clock: Callable[[], float] = time.perf_counter
     _points: dict[Parameters, CurvePoint] = field(default_factory=dict)

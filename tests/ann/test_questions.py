@@ -33,7 +33,7 @@ def test_the_halves_share_no_query_and_lose_none(rows, queries):
     assert {row.tobytes() for row in together} == {row.tobytes() for row in queries}
 
 
-def test_of_many_queries_a_thousand_are_asked(rows):
-    assert len(make_questions(rows, None, 3, seed=0)) == 1_000
+def test_of_many_queries_a_thousand_are_asked_and_of_few_documents_a_tenth(rows):
     assert len(make_questions(rows, rows[:1_500], 3, seed=0)) == 1_000
-    assert len(make_questions(rows[:50], None, 3, seed=0)) == 50
+    assert len(make_questions(rows, None, 3, seed=0)) == 301
+    assert len(make_questions(np.vstack([rows] * 4), None, 3, seed=0)) == 1_000
