@@ -211,8 +211,8 @@ def approximate_among(
     What was not found is -1, at the end.
     """
     if way is Way.SELECT:
-        return index.search(queries, k, among=None if among.all() else among)
-    depth = fetch_depth(k, float(among.mean()))
+        return index.search(queries, k, among=among)
+    depth = fetch_depth(k, np.count_nonzero(among) / len(among))
     rows, similarities = index.search(queries, depth)
     dropped = (rows < 0) | ~among[rows]
     order = np.argsort(dropped, axis=1, kind="stable")[:, :k]

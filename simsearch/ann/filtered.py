@@ -25,7 +25,8 @@ IntArray = npt.NDArray[np.int64]
 class FilteredIndex:
     """An index, the vectors (n, dim) that it was built of, and how it is searched among some.
 
-    The vectors may be memory-mapped; of them those are read that are compared exactly.
+    A filter that lets every row through costs nothing: then the index is searched as it is. The
+    vectors may be memory-mapped; of them those are read that are compared exactly.
     """
 
     index: BuiltIndex
@@ -60,14 +61,16 @@ class FilteredIndex:
         k = min(k, len(among))
         if not k or not len(queries):
             return np.empty((len(queries), k), np.int64), np.empty((len(queries), k), np.float32)
-        level = self.plan.level_for(len(among), len(self.vectors))
-        if level is None:
+        if len(among) == len(self.vectors):
+            rows, similarities = self.index.search(queries, k)
+        elif level := self.plan.level_for(len(among), len(self.vectors)):
+            wanted = np.zeros(len(self.vectors), dtype=bool)
+            wanted[among] = True
+            rows, similarities = approximate_among(
+                self.index.with_parameters(level.parameters), wanted, queries, k, level.way
+            )
+        else:
             return neighbours_among(self.vectors, among, queries, k)
-        wanted = np.zeros(len(self.vectors), dtype=bool)
-        wanted[among] = True
-        rows, similarities = approximate_among(
-            self.index.with_parameters(level.parameters), wanted, queries, k, level.way
-        )
         lacking = np.flatnonzero((rows >= 0).sum(axis=1) < k)
         if len(lacking):
             found = neighbours_among(self.vectors, among, queries[lacking], k)

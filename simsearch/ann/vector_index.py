@@ -32,6 +32,7 @@ class VectorIndex:
         self.dim = dim
         self._flat = faiss.IndexFlatIP(dim)
         self._index = faiss.IndexIDMap(self._flat)
+        self._ascending = True  # the row ids, in the order in which they were added
 
     def __len__(self) -> int:
         return int(self._index.ntotal)
@@ -64,7 +65,10 @@ class VectorIndex:
             self._flat.codes.resize(before * self._flat.code_size)
             raise
         self._index.id_map.resize(count)
-        faiss.rev_swig_ptr(self._index.id_map.data(), count)[before:] = row_ids
+        ids = faiss.rev_swig_ptr(self._index.id_map.data(), count)
+        ids[before:] = row_ids
+        added = ids[max(0, before - 1) :]
+        self._ascending = self._ascending and bool((added[1:] > added[:-1]).all())
         self._flat.ntotal = self._index.ntotal = count
 
     def remove(self, row_ids: IntArray) -> int:
@@ -79,11 +83,11 @@ class VectorIndex:
     ) -> tuple[IntArray, FloatArray]:
         """Return row ids and similarities, best first, both (n_queries, min(k, len(self))).
 
-        Equal similarities are ordered by row id. `among`: only these rows (m,), which are in the
-        index, are searched; then both are (n_queries, min(k, m)).
+        Equal similarities are ordered by row id. `among`: only these rows (m,), ascending, are
+        searched; then both are (n_queries, min(k, m)).
 
         Raises:
-            InvalidInput: a row of `among` is not in the index.
+            InvalidInput: `among` is not ascending, or a row of it is not in the index.
         """
         queries = checked_vectors(queries, self.dim)
         check_depth(k)
@@ -104,15 +108,17 @@ class VectorIndex:
     def _search_among(
         self, queries: FloatArray, k: int, among: IntArray
     ) -> tuple[FloatArray, IntArray]:
+        if not len(self) or (among[1:] <= among[:-1]).any():
+            raise InvalidInput("rows that are to be searched must be in the index, and ascending")
         ids = faiss.rev_swig_ptr(self._index.id_map.data(), len(self))
-        ascending = bool((ids[1:] > ids[:-1]).all())
-        order = None if ascending else np.argsort(ids)
-        places = np.searchsorted(ids, among, sorter=order)
-        if len(places) and int(places.max()) < len(ids):
-            places = places if order is None else order[places]
-        if (places >= len(ids)).any() or (ids[places] != among).any():
+        order = None if self._ascending else np.argsort(ids)
+        places = np.minimum(np.searchsorted(ids, among, sorter=order), len(ids) - 1)
+        places = places if order is None else order[places]
+        if (ids[places] != among).any():
             raise InvalidInput("a row that was to be searched is not in the index")
-        if gathering_is_cheaper(len(queries), len(among), len(self)):
+        if len(among) == len(self):
+            similarities, found = self._flat.search(queries, k)
+        elif gathering_is_cheaper(len(queries), len(among), len(self)):
             memory = faiss.rev_swig_ptr(self._flat.get_xb(), len(self) * self.dim)
             found, similarities = neighbours_among(
                 memory.reshape(-1, self.dim), np.sort(places), queries, k

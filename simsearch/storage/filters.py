@@ -32,7 +32,7 @@ from simsearch.errors import InvalidInput
 
 IntArray = npt.NDArray[np.int64]
 
-# A filter that takes longer was made to. Most take 2 to 5 microseconds for a document.
+# A filter that takes longer was made to. Most take 0.5 to 3 microseconds for a document.
 SECONDS: Final = 2.0
 SECONDS_A_DOCUMENT: Final = 20e-6
 _OPERATIONS: Final = 10_000  # of SQLite's machine, between two looks at the clock

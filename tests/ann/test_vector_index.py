@@ -142,3 +142,14 @@ def test_a_row_that_is_not_there_cannot_be_searched(index, vectors):
     index.remove(np.array([3]))
     with pytest.raises(InvalidInput, match="is not in the index"):
         index.search(vectors[:1], 3, among=np.array([2, 3, 4]))
+
+
+@pytest.mark.parametrize("among", [[4, 2], [2, 2]])
+def test_rows_to_search_stand_once_and_ascend(index, vectors, among):
+    with pytest.raises(InvalidInput, match="must be in the index, and ascending"):
+        index.search(vectors[:1], 3, among=np.array(among))
+
+
+def test_an_empty_index_has_no_rows_to_search_among():
+    with pytest.raises(InvalidInput, match="must be in the index"):
+        VectorIndex(4).search(np.ones((1, 4), dtype=np.float32), 1, among=np.array([0]))
