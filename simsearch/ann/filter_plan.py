@@ -21,7 +21,7 @@ from simsearch.ann.built_index import BuiltIndex
 from simsearch.ann.candidates import Parameters
 from simsearch.ann.checks import checked_vectors
 from simsearch.ann.exact import neighbours_among
-from simsearch.ann.plan import CurvePoint, Target
+from simsearch.ann.plan import Target
 from simsearch.ann.questions import documents_to_ask
 from simsearch.ann.recall import Recall, recall_of_each, recall_with_interval
 from simsearch.ann.tuning import Curve, tune
@@ -31,6 +31,7 @@ IntArray = npt.NDArray[np.int64]
 Mask = npt.NDArray[np.bool_]
 
 SELECTIVITIES: Final = (1.0, 0.5, 0.2, 0.05, 0.01)
+_MOSTLY_KEPT: Final = 0.2
 _LEAST_ROWS: Final = 1_000  # below, a part is always searched exactly
 _TIMED_ROWS: Final = 20_000
 _TIMED_QUERIES: Final = 20
@@ -105,17 +106,30 @@ def plan_filters(
         queries = checked_vectors(vectors[asked], vectors.shape[1])
     seconds_a_row = _exact_seconds(vectors, queries, target.k, rng, clock)
     levels: list[FilterLevel] = []
+    least = dict.fromkeys(Way, Parameters())
     for selectivity in () if index.exact else SELECTIVITIES:
         among = rng.random(len(vectors)) < selectivity
         among[asked] = False
         if among.sum() < _LEAST_ROWS:
             break
-        least = levels[-1].parameters if levels else Parameters()
-        level = _level(index, vectors, queries, among, selectivity, least, target, clock)
-        if level is None:
+        found = []
+        for way in _ways(index, selectivity):
+            questions = FilteredQuestions(vectors, queries, among, way, target.k)
+            level = _level(index, questions, selectivity, least[way], target, clock)
+            if level is not None:
+                least[way] = level.parameters
+                found.append(level)
+        if not found:
             break  # what is too hard here is harder in a smaller part
-        levels.append(level)
+        levels.append(min(found, key=lambda level: level.seconds))
     return FilterPlan(tuple(levels), seconds_a_row)
+
+
+def _ways(index: BuiltIndex, selectivity: float) -> tuple[Way, ...]:
+    """Return the ways that may be quick: of what is fetched, most is dropped in a small part."""
+    if not index.selects:
+        return (Way.OVERFETCH,)
+    return (Way.SELECT, Way.OVERFETCH) if selectivity >= _MOSTLY_KEPT else (Way.SELECT,)
 
 
 def _exact_seconds(
@@ -136,17 +150,13 @@ def _exact_seconds(
 
 def _level(
     index: BuiltIndex,
-    vectors: FloatArray,
-    queries: FloatArray,
-    among: Mask,
+    questions: FilteredQuestions,
     selectivity: float,
     least: Parameters,
     target: Target,
     clock: Callable[[], float],
 ) -> FilterLevel | None:
     """Return the level for a part, with parameters of `least` or more; None if none will do."""
-    way = Way.SELECT if index.selects else Way.OVERFETCH
-    questions = FilteredQuestions(vectors, queries, among, way, target.k)
     curve = Curve(index, questions, target.recall, clock)
     parameters = tune(curve)
     if parameters is None:
@@ -154,14 +164,14 @@ def _level(
     parameters = larger_of(parameters, least)
     if not curve.passes(parameters):  # more of everything seldom does worse, but it can
         return None
-    tuned: CurvePoint = curve.point(parameters)
     ready = index.with_parameters(parameters)
     before = clock()
     for position in range(_TIMED_QUERIES):
-        one = queries[position % len(queries)][None]
-        approximate_among(ready, among, one, target.k, way)
+        questions.answer_one(ready, position)
     seconds = (clock() - before) / _TIMED_QUERIES
-    return FilterLevel(selectivity, way, parameters, tuned.recall, seconds)
+    return FilterLevel(
+        selectivity, questions.way, parameters, curve.point(parameters).recall, seconds
+    )
 
 
 def larger_of(first: Parameters, second: Parameters) -> Parameters:
@@ -186,7 +196,7 @@ class FilteredQuestions:
         self._vectors = vectors
         self._queries = queries
         self._among = among
-        self._way = way
+        self.way = way
         self._k = k
         self._exact = neighbours_among(vectors, np.flatnonzero(among), queries, k)[1]
 
@@ -195,7 +205,12 @@ class FilteredQuestions:
 
     def answers(self, index: BuiltIndex) -> IntArray:
         """Return the rows (n, k) that an index finds among them, -1 where it finds none."""
-        return approximate_among(index, self._among, self._queries, self._k, self._way)[0]
+        return approximate_among(index, self._among, self._queries, self._k, self.way)[0]
+
+    def answer_one(self, index: BuiltIndex, position: int) -> None:
+        """Search for one of the queries by itself."""
+        one = self._queries[position % len(self)][None]
+        approximate_among(index, self._among, one, self._k, self.way)
 
     def recall(self, answers: IntArray) -> Recall:
         """Return the recall of answers, and its interval."""
