@@ -2,6 +2,7 @@
 
 SimsearchError
 ├── InvalidInput          2   what the caller asked for: a bad k, an empty query, a flag
+│   ├── InvalidFilter     2   a filter that cannot be read, or names a field that is not there
 │   ├── NotFound          2   no such file, index or model directory
 │   └── AlreadyExists     2   something is there that would have to be replaced
 ├── InvalidData           3   what a file or an array holds: a broken row, a NaN, an empty text
@@ -29,6 +30,18 @@ class InvalidInput(SimsearchError):
     """The caller asked for something that cannot be asked."""
 
     exit_code = 2
+
+
+class InvalidFilter(InvalidInput):
+    """A filter that cannot be read, or names a field that no document has.
+
+    `problem` is one line; `picture` the filter with a caret under the place, two lines.
+    """
+
+    def __init__(self, problem: str, picture: str) -> None:
+        super().__init__(f"{problem}\n{picture}")
+        self.problem = problem
+        self.picture = picture
 
 
 class NotFound(InvalidInput):

@@ -15,11 +15,12 @@ MODULES = sorted(ROOT.rglob("*.py"))
 
 # Bottom to top; what stands in one layer does not import each other.
 LAYERS = (
-    {"errors", "failpoints", "lazy", "records", "version"},
+    {"conditions", "errors", "failpoints", "lazy", "records", "version"},
     {"files"},
     {"cache"},
     {"evaluation"},
     {"formats", "encoder", "storage", "ann"},
+    {"query"},
     {"search_index"},
     {"training"},
     {"demo"},

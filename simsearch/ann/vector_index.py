@@ -8,6 +8,9 @@ import faiss
 import numpy as np
 import numpy.typing as npt
 
+from simsearch.ann.built_index import bitmap_selector
+from simsearch.ann.checks import check_depth, checked_vectors, refuse_not_finite
+from simsearch.ann.exact import neighbours_among
 from simsearch.errors import InvalidInput
 
 FloatArray = npt.NDArray[np.float32]
@@ -22,21 +25,21 @@ def set_threads(count: int) -> None:
 class VectorIndex:
     """Exact search by inner product over unit vectors, which is cosine similarity.
 
-    FAISS checks its arguments with asserts, which `python -O` removes; every call below is
-    therefore checked here first.
+    What is given to FAISS is checked first, see checks.py.
     """
 
     def __init__(self, dim: int) -> None:
         self.dim = dim
         self._flat = faiss.IndexFlatIP(dim)
         self._index = faiss.IndexIDMap(self._flat)
+        self._ascending = True  # the row ids, in the order in which they were added
 
     def __len__(self) -> int:
         return int(self._index.ntotal)
 
     def add(self, row_ids: IntArray, vectors: FloatArray) -> None:
         """Add vectors (n, dim) under row ids (n,) that are not in the index."""
-        vectors = self._checked(vectors)
+        vectors = checked_vectors(vectors, self.dim)
         if row_ids.shape != (len(vectors),):
             raise InvalidInput(f"got {row_ids.shape} row ids for {len(vectors)} vectors")
         self.add_from(row_ids, lambda target: np.copyto(target, vectors))
@@ -57,12 +60,15 @@ class VectorIndex:
             memory = faiss.rev_swig_ptr(self._flat.get_xb(), count * self.dim)
             target = memory.reshape(count, self.dim)[before:]
             write(target)
-            _refuse_not_finite(target)
+            refuse_not_finite(target)
         except BaseException:
             self._flat.codes.resize(before * self._flat.code_size)
             raise
         self._index.id_map.resize(count)
-        faiss.rev_swig_ptr(self._index.id_map.data(), count)[before:] = row_ids
+        ids = faiss.rev_swig_ptr(self._index.id_map.data(), count)
+        ids[before:] = row_ids
+        added = ids[max(0, before - 1) :]
+        self._ascending = self._ascending and bool((added[1:] > added[:-1]).all())
         self._flat.ntotal = self._index.ntotal = count
 
     def remove(self, row_ids: IntArray) -> int:
@@ -72,33 +78,65 @@ class VectorIndex:
         selector = faiss.IDSelectorBatch(np.ascontiguousarray(row_ids, dtype=np.int64))
         return int(self._index.remove_ids(selector))
 
-    def search(self, queries: FloatArray, k: int) -> tuple[IntArray, FloatArray]:
+    def search(
+        self, queries: FloatArray, k: int, *, among: IntArray | None = None
+    ) -> tuple[IntArray, FloatArray]:
         """Return row ids and similarities, best first, both (n_queries, min(k, len(self))).
 
-        Equal similarities are ordered by row id.
+        Equal similarities are ordered by row id. `among`: only these rows (m,), ascending, are
+        searched; then both are (n_queries, min(k, m)).
+
+        Raises:
+            InvalidInput: `among` is not ascending, or a row of it is not in the index.
         """
-        queries = self._checked(queries)
-        if k < 1:
-            raise InvalidInput(f"k must be at least 1, got {k}")
-        k = min(k, len(self))
+        queries = checked_vectors(queries, self.dim)
+        check_depth(k)
+        k = min(k, len(self) if among is None else len(among))
         if k == 0 or not len(queries):
             shape = (len(queries), k)
             return np.empty(shape, dtype=np.int64), np.empty(shape, dtype=np.float32)
-        similarities, row_ids = self._index.search(queries, k)
+        if among is None:
+            similarities, row_ids = self._index.search(queries, k)
+        else:
+            similarities, row_ids = self._search_among(queries, k, among)
         order = np.lexsort((row_ids, -similarities), axis=1)
         return (
             np.take_along_axis(row_ids, order, axis=1),
             np.take_along_axis(similarities, order, axis=1),
         )
 
-    def _checked(self, vectors: FloatArray) -> FloatArray:
-        if vectors.ndim != 2 or vectors.shape[1] != self.dim:
-            raise InvalidInput(f"expected vectors of shape (n, {self.dim}), got {vectors.shape}")
-        _refuse_not_finite(vectors)
-        return np.ascontiguousarray(vectors, dtype=np.float32)
+    def _search_among(
+        self, queries: FloatArray, k: int, among: IntArray
+    ) -> tuple[FloatArray, IntArray]:
+        if not len(self) or (among[1:] <= among[:-1]).any():
+            raise InvalidInput("rows that are to be searched must be in the index, and ascending")
+        ids = faiss.rev_swig_ptr(self._index.id_map.data(), len(self))
+        order = None if self._ascending else np.argsort(ids)
+        places = np.minimum(np.searchsorted(ids, among, sorter=order), len(ids) - 1)
+        places = places if order is None else order[places]
+        if (ids[places] != among).any():
+            raise InvalidInput("a row that was to be searched is not in the index")
+        if len(among) == len(self):
+            similarities, found = self._flat.search(queries, k)
+        elif gathering_is_cheaper(len(queries), len(among), len(self)):
+            memory = faiss.rev_swig_ptr(self._flat.get_xb(), len(self) * self.dim)
+            found, similarities = neighbours_among(
+                memory.reshape(-1, self.dim), np.sort(places), queries, k
+            )
+        else:
+            wanted = np.zeros(len(self), dtype=bool)
+            wanted[places] = True
+            parameters = faiss.SearchParameters()
+            parameters.sel = bitmap_selector(wanted)
+            similarities, found = self._flat.search(queries, k, params=parameters)
+        return similarities, ids[found]
 
 
-def _refuse_not_finite(vectors: FloatArray) -> None:
-    # The sum of a million finite unit vectors is finite, and takes no memory to find out.
-    if not np.isfinite(vectors.sum()) and not np.isfinite(vectors).all():
-        raise InvalidInput("vectors must be finite; FAISS would never return a row with NaN")
+def gathering_is_cheaper(queries: int, among: int, rows: int) -> bool:
+    """Whether to copy rows together and multiply, or let FAISS skip the others.
+
+    Both are exact. The copy costs about as much as three queries over the same rows; FAISS's
+    selection walks over all rows for each query, and from 20 queries on, where a plain search is a
+    matrix product, it is none.
+    """
+    return queries >= 20 or among * (3 + queries) <= queries * rows

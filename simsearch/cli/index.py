@@ -16,6 +16,7 @@ from simsearch.cli.options import (
     IndexDir,
     LongTexts,
     OnError,
+    Where,
     bundled,
 )
 from simsearch.cli.output import Output, clean
@@ -167,14 +168,20 @@ def _open_finished(index_dir: Path) -> "SearchIndex":
 
 @bundled
 def delete(
-    ids: Annotated[list[str], typer.Argument(metavar="ID...", help="Ids of documents.")],
     index_dir: IndexDir,
     output: Output,
+    ids: Annotated[
+        list[str] | None, typer.Argument(metavar="ID...", help="Ids of documents.")
+    ] = None,
+    where: Where = None,
 ) -> None:
-    """Delete documents by id; unknown ids are counted, not an error."""
+    """Delete documents by id, or by a filter; unknown ids are counted, not an error."""
+    ids = ids or []
+    if bool(ids) == (where is not None):
+        raise InvalidInput("give the ids of the documents to delete, or a filter with --where")
     with _open_finished(index_dir) as target:
-        deleted = target.delete(ids)
-        unknown = len(set(ids)) - deleted
+        deleted = target.delete(ids) if where is None else target.delete_where(where)
+        unknown = len(set(ids)) - deleted if where is None else 0
         if output.json_only:
             output.result({"deleted": deleted, "unknown": unknown, "documents": target.count()})
         else:

@@ -13,7 +13,7 @@ import typer
 
 from simsearch.cli import demo, encode, evaluate, finetune, index, maintenance, model, query
 from simsearch.cli.output import clean
-from simsearch.errors import EncoderError, SimsearchError, SystemFailure
+from simsearch.errors import EncoderError, InvalidFilter, SimsearchError, SystemFailure
 from simsearch.version import __version__
 
 _INTERRUPTED = 130
@@ -85,6 +85,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # Without a command typer has printed the help, and its error has no message.
         message = error.format_message()
         return _fail(message, 2, arguments) if message else 2
+    except InvalidFilter as error:
+        code = _fail(error.problem, error.exit_code, arguments)
+        print(error.picture, file=sys.stderr)
+        return code
     except SimsearchError as error:
         return _fail(str(error), error.exit_code, arguments)
     except OSError as error:

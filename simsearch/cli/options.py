@@ -82,6 +82,14 @@ Devices = Annotated[
     ),
 ]
 K = Annotated[int, typer.Option("-k", parser=parse_k, metavar="K", help="Hits per query.")]
+Where = Annotated[
+    str | None,
+    typer.Option(
+        "--where",
+        help="Only documents whose metadata is so: \"lang = 'en' and year >= 2020\".",
+        metavar="EXPR",
+    ),
+]
 Corpus = Annotated[
     list[Path],
     typer.Argument(metavar="CORPUS...", help="JSONL, CSV, TSV (.gz too), a BEIR folder, or -."),

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from simsearch.cli.options import IndexDir, K, bundled
+from simsearch.cli.options import IndexDir, K, Where, bundled
 from simsearch.cli.output import Output, clean, shorten
 from simsearch.errors import InvalidInput
 
@@ -24,6 +24,7 @@ def query(
         Path | None, typer.Option("--queries", help="A file with one query per line, or -.")
     ] = None,
     k: K = 10,
+    where: Where = None,
 ) -> None:
     """Print the documents nearest to each TEXT, best first."""
     from simsearch.search_index import SearchIndex
@@ -34,7 +35,7 @@ def query(
     if not asked:
         raise InvalidInput("give a query, or a file of them with --queries")
     with SearchIndex.open(index_dir) as index:
-        found = index.search_many(asked, k=k)
+        found = index.search_many(asked, k=k, where=where)
         if not index.count():
             output.say("the index is empty")
         if not index.finished:

@@ -18,6 +18,7 @@ from simsearch.encoder import Encoder, EncodingCounts, Precision, as_precision
 from simsearch.errors import CorruptIndex, InvalidInput
 from simsearch.files import directory_bytes, draft_directory
 from simsearch.formats import check_vectors
+from simsearch.query import Filter, parse_filter
 from simsearch.records import Document, Hit, whole_passage
 from simsearch.search_index.binding import (
     TextEncoder,
@@ -45,6 +46,7 @@ from simsearch.search_index.directory import (
     write_format,
 )
 from simsearch.search_index.donor import Donor
+from simsearch.search_index.filtering import FilteredRows, matching_ids
 from simsearch.search_index.nearest import nearest_documents
 from simsearch.search_index.passages import (
     LongTexts,
@@ -86,6 +88,7 @@ class SearchIndex:
         self._commit_number = -1  # of what is in _vectors
         self._next_row = 0
         self._identity = store.identity  # of the database whose row numbers those are
+        self._filtered = FilteredRows(store)
         self._donor = Donor(None)
 
     @classmethod
@@ -281,6 +284,16 @@ class SearchIndex:
         with self._store.transaction():
             return self._store.remove(askable_ids(ids))
 
+    def delete_where(self, where: str) -> int:
+        """Delete the documents that a filter lets through, in one commit; return how many.
+
+        Raises:
+            InvalidFilter: as `search`; nothing was deleted.
+        """
+        wanted = parse_filter(where)
+        with self._store.transaction():
+            return self._store.remove(matching_ids(self._store, wanted))
+
     def get(self, document_id: str) -> Document | None:
         """Return a document, None if there is none of that id."""
         return self._store.fetch_ids(askable_ids([document_id])).get(document_id)
@@ -296,34 +309,49 @@ class SearchIndex:
         """Return those of `ids` that are in the index."""
         return self._store.known_ids(askable_ids(ids))
 
-    def count(self) -> int:
-        """Return the number of documents."""
-        return self._store.count()
+    def count(self, where: str | None = None) -> int:
+        """Return the number of documents, of those alone that a filter lets through.
+
+        Raises:
+            InvalidFilter: as `search`.
+        """
+        if where is None:
+            return self._store.count()
+        wanted = parse_filter(where)
+        with self._store.snapshot():
+            return len(matching_ids(self._store, wanted))
 
     def __len__(self) -> int:
         return self.count()
 
-    def search(self, query: str, k: int = 10) -> list[Hit]:
+    def search(self, query: str, k: int = 10, *, where: str | None = None) -> list[Hit]:
         """Return the `k` documents nearest to `query`, best first; fewer if there are fewer.
+
+        `where` is a filter on metadata (docs/filters.md), such as "lang = 'en' and year >= 2020":
+        the hits are the nearest of the documents that it lets through, `k` if there are so many.
 
         Raises:
             InvalidInput: the query is empty, too long or not printable text; k is not 1..10000.
+            InvalidFilter: `where` is no filter, or names a field that no document has.
         """
-        return self.search_many([query], k=k)[0]
+        return self.search_many([query], k=k, where=where)[0]
 
-    def search_many(self, queries: Sequence[str], k: int = 10) -> list[list[Hit]]:
+    def search_many(
+        self, queries: Sequence[str], k: int = 10, *, where: str | None = None
+    ) -> list[list[Hit]]:
         """Return the hits of each query, in order; errors as `search`."""
         check_k(k)
         if isinstance(queries, str):
             raise InvalidInput("search_many takes several queries, got one string (pass [query])")
         for query in queries:
             check_query(query)
+        wanted = None if where is None else parse_filter(where)
         if not queries:
             return []
         if self._encoder is None and self._commit_number < 0:
             self._warm_up()
         vectors = fitted(self.encoder.encode_queries(queries), self._store.dim)
-        return self._search(vectors, k)
+        return self._search(vectors, k, wanted)
 
     def _warm_up(self) -> None:
         """Load the encoder while the vectors are read: a first query waits for both."""
@@ -337,21 +365,28 @@ class SearchIndex:
             _ = self.encoder
             reading.result()
 
-    def search_vectors(self, vectors: FloatArray, k: int = 10) -> list[list[Hit]]:
+    def search_vectors(
+        self, vectors: FloatArray, k: int = 10, *, where: str | None = None
+    ) -> list[list[Hit]]:
         """Return the hits of each row of `vectors` (n, dim), which need not be normalised.
 
         Raises:
             InvalidData: a row is not finite, zero, or of another dimension.
+            InvalidFilter: as `search`.
         """
         check_k(k)
-        return self._search(check_vectors(vectors, rows=None, dim=self._store.dim), k)
+        wanted = None if where is None else parse_filter(where)
+        return self._search(check_vectors(vectors, rows=None, dim=self._store.dim), k, wanted)
 
-    def _search(self, vectors: FloatArray, k: int) -> list[list[Hit]]:
+    def _search(self, vectors: FloatArray, k: int, wanted: Filter | None) -> list[list[Hit]]:
         # Where documents have several rows, one may be among the nearest more than once.
         depth = k if self.long_texts is LongTexts.TRUNCATE else 2 * k
         with self._mutex, self._store.snapshot():
             self._refresh()
-            return nearest_documents(self._vectors, self._store, vectors, k, depth=depth)
+            among = None if wanted is None else self._filtered.rows(wanted)
+            return nearest_documents(
+                self._vectors, self._store, vectors, k, depth=depth, among=among
+            )
 
     def _refresh(self) -> None:
         """Bring the vectors in memory to the commit of the current snapshot.
@@ -366,6 +401,7 @@ class SearchIndex:
         changes = self._store.changes_since(self._commit_number, next_row=self._next_row)
         if changes is None:
             return
+        self._filtered.forget()
         self._vectors.remove(changes.removed)
         self._vectors.add_from(
             changes.rows, lambda target: self._store.read_vectors(changes.rows, target)

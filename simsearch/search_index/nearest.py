@@ -30,29 +30,36 @@ class Match:
 
 
 def nearest_documents(
-    vectors: VectorIndex, store: DocumentStore, queries: FloatArray, k: int, *, depth: int
+    vectors: VectorIndex,
+    store: DocumentStore,
+    queries: FloatArray,
+    k: int,
+    *,
+    depth: int,
+    among: IntArray | None = None,
 ) -> list[list[Hit]]:
     """Return the `k` nearest documents of each query (n, dim), best first; all if there are fewer.
 
     `depth` is how many rows are looked at first. A query that met fewer than `k` documents in
-    them looks deeper, until it has met `k` or seen every row. Call it inside a snapshot of the
-    store whose vectors these are.
+    them looks deeper, until it has met `k` or seen every row. `among`: only these rows are
+    searched. Call it inside a snapshot of the store whose vectors these are.
 
     Raises:
         CorruptIndex: a row has a vector but no document.
     """
     matches: list[list[Match]] = [[] for _ in queries]
     waiting = np.arange(len(queries))
+    rows_to_see = len(vectors) if among is None else len(among)
     while len(waiting):
         for portion in _portions(waiting, depth):
-            found, similarities = vectors.search(queries[portion], depth)
+            found, similarities = vectors.search(queries[portion], depth, among=among)
             rows = found.tolist()
             passages = store.passages_at(sorted({row for its_rows in rows for row in its_rows}))
             for position, its_rows, its_similarities in zip(
                 portion.tolist(), rows, similarities.tolist(), strict=True
             ):
                 matches[position] = _best_passages(its_rows, its_similarities, passages, k)
-        if depth >= len(vectors):
+        if depth >= rows_to_see:
             break
         waiting = waiting[[len(matches[position]) < k for position in waiting]]
         depth *= _DEEPER

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from simsearch.conditions import Condition
 from simsearch.errors import CorruptIndex, DuplicateId
 from simsearch.failpoints import failpoint
 from simsearch.records import Document
@@ -29,6 +30,13 @@ from simsearch.storage.checksums import (
     sound_passage,
 )
 from simsearch.storage.database import chunks, connect, create_file, marks, translated_errors
+from simsearch.storage.filters import (
+    field_names,
+    field_types,
+    has_field,
+    matching_ids,
+    matching_rows,
+)
 from simsearch.storage.rows import Changes, PassageRows, StoredPassage
 from simsearch.storage.schema import SCHEMA, VARIABLES
 from simsearch.storage.segments import Segments
@@ -333,6 +341,35 @@ class DocumentStore:
             return list(
                 self._select("WHERE first_row > ? ORDER BY first_row LIMIT ?", (number, limit))
             )
+
+    def matching_rows(self, condition: Condition) -> IntArray:
+        """Return the rows (n,) of the documents of which the condition is true, ascending.
+
+        Raises:
+            InvalidInput: it took too long.
+        """
+        with self.snapshot():
+            return matching_rows(self._connection, condition)
+
+    def matching_ids(self, condition: Condition) -> list[str]:
+        """Return the ids of the documents of which the condition is true; errors as above."""
+        with self.snapshot():
+            return matching_ids(self._connection, condition)
+
+    def has_field(self, name: str) -> bool:
+        """Whether a document has a metadata field of this name."""
+        with self.snapshot():
+            return has_field(self._connection, name)
+
+    def field_names(self) -> list[str]:
+        """Return the names of all metadata fields; this reads every document."""
+        with self.snapshot():
+            return field_names(self._connection)
+
+    def field_types(self, name: str) -> set[str]:
+        """Return the JSON types that a metadata field has; this reads every document."""
+        with self.snapshot():
+            return field_types(self._connection, name)
 
     def count(self) -> int:
         """Return the number of documents."""

@@ -119,3 +119,37 @@ def test_a_write_that_fails_adds_nothing(index, vectors, bad):
 def test_to_write_no_rows_is_no_change(index):
     index.add_from(np.empty(0, dtype=np.int64), lambda target: pytest.fail("nothing to write"))
     assert len(index) == 500
+
+
+@pytest.mark.parametrize("n_queries", [1, 25])
+@pytest.mark.parametrize("size", [1, 6, 250, 500])
+def test_a_search_among_some_rows_agrees_with_exact_search_of_them(index, vectors, n_queries, size):
+    among = np.sort(np.random.default_rng(size).choice(500, size, replace=False))
+    queries = vectors[:n_queries] + 0.1
+    products = queries.astype(np.float64) @ vectors[among].T.astype(np.float64)
+    expected = among[np.argsort(-products, axis=1)[:, :7]]
+    rows, similarities = index.search(queries, 7, among=among)
+    np.testing.assert_array_equal(rows, expected)
+    np.testing.assert_allclose(similarities, -np.sort(-products, axis=1)[:, :7], atol=1e-5)
+
+
+def test_a_search_among_no_rows_finds_none(index, vectors):
+    rows, similarities = index.search(vectors[:2], 5, among=np.empty(0, dtype=np.int64))
+    assert rows.shape == similarities.shape == (2, 0)
+
+
+def test_a_row_that_is_not_there_cannot_be_searched(index, vectors):
+    index.remove(np.array([3]))
+    with pytest.raises(InvalidInput, match="is not in the index"):
+        index.search(vectors[:1], 3, among=np.array([2, 3, 4]))
+
+
+@pytest.mark.parametrize("among", [[4, 2], [2, 2]])
+def test_rows_to_search_stand_once_and_ascend(index, vectors, among):
+    with pytest.raises(InvalidInput, match="must be in the index, and ascending"):
+        index.search(vectors[:1], 3, among=np.array(among))
+
+
+def test_an_empty_index_has_no_rows_to_search_among():
+    with pytest.raises(InvalidInput, match="must be in the index"):
+        VectorIndex(4).search(np.ones((1, 4), dtype=np.float32), 1, among=np.array([0]))

@@ -1,0 +1,131 @@
+"""The kinds of index that the planner chooses among, and what can be turned at each."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+# FAISS wants this many training vectors for each centroid, and says so on stderr otherwise.
+_POINTS_A_CENTROID: Final = 39
+_K_FACTORS: Final = (1, 2, 3, 4, 6, 8, 10, 12, 16, 24, 32, 48, 64)
+_EF_SEARCHES: Final = (16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024)
+
+
+@dataclass(frozen=True, slots=True)
+class Parameters:
+    """What is set at search time; None where an index has no such thing.
+
+    `nprobe`: lists that are scanned. `k_factor`: how many times k codes are compared again with
+    finer ones. `ef_search`: width of the search in a graph.
+    """
+
+    nprobe: int | None = None
+    k_factor: int | None = None
+    ef_search: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A kind of index: its name, FAISS's factory string, and the values of its parameters.
+
+    The values ascend, and recall with them (but for chance).
+    """
+
+    name: str
+    factory: str
+    nprobes: tuple[int, ...] = ()
+    k_factors: tuple[int, ...] = ()
+    ef_searches: tuple[int, ...] = ()
+    points_to_train: int = 0
+
+    def bytes_a_row(self, dim: int) -> float:
+        """Return about how many bytes a vector takes, from which the order of trying follows."""
+        size = 0.0
+        for part in self.factory.replace("Refine(", "").replace(")", "").split(","):
+            size += _part_bytes(part, dim)
+        return size
+
+
+FLAT: Final = Candidate("flat", "Flat")
+
+
+def _part_bytes(part: str, dim: int) -> float:
+    """Return the bytes a vector takes in one part of a factory string."""
+    if part.startswith("IVF"):
+        return 8  # its number; lists and centroids are few
+    if part.startswith("HNSW"):
+        links, _, store = part.removeprefix("HNSW").partition("_")
+        # Twice the links in the lowest layer; one row in `links` has more in those above.
+        graph = 4 * (2 * int(links) + 1) + 12
+        return graph + _part_bytes(store or "Flat", dim)
+    if part.startswith("PQ"):
+        return int(part.removeprefix("PQ").removesuffix("x4fs")) / 2
+    return {"Flat": 4.0 * dim, "SQfp16": 2.0 * dim, "SQ8": dim, "RaBitQ": dim / 8 + 8}[part]
+
+
+def candidates_for(rows: int, dim: int) -> list[Candidate]:
+    """Return the kinds of index that can be built of so many vectors; flat is the first."""
+    lists = lists_for(rows)
+    probes = _probes(lists)
+    codes = _sub_quantizers(dim)
+    kinds = [
+        FLAT,
+        Candidate("sq8", "SQ8"),
+        Candidate("sqfp16", "SQfp16"),
+        *(
+            Candidate(
+                f"pq4fs+{name}",
+                f"PQ{codes}x4fs,Refine({store})",
+                k_factors=_K_FACTORS,
+                points_to_train=16 * _POINTS_A_CENTROID,
+            )
+            for name, store in _STORES
+        ),
+        *(
+            Candidate(
+                f"ivf-pq4fs+{name}",
+                f"IVF{lists},PQ{codes}x4fs,Refine({store})",
+                probes,
+                _K_FACTORS,
+                points_to_train=max(16, lists) * _POINTS_A_CENTROID,
+            )
+            for name, store in _STORES
+        ),
+        Candidate("hnsw-sq8", "HNSW16_SQ8", ef_searches=_EF_SEARCHES),
+        Candidate("hnsw", "HNSW16", ef_searches=_EF_SEARCHES),
+        Candidate("rabitq+sq8", "RaBitQ,Refine(SQ8)", k_factors=_K_FACTORS),
+        Candidate(
+            "ivf-rabitq+sq8",
+            f"IVF{lists},RaBitQ,Refine(SQ8)",
+            probes,
+            _K_FACTORS,
+            points_to_train=lists * _POINTS_A_CENTROID,
+        ),
+    ]
+    return [kind for kind in kinds if codes or "PQ" not in kind.factory]
+
+
+_STORES: Final = (("sq8", "SQ8"), ("sqfp16", "SQfp16"))
+
+
+def lists_for(rows: int) -> int:
+    """Return the number of inverted lists for so many vectors: about their square root, even."""
+    power = 4
+    while 2 ** (power + 1) <= 1.5 * rows**0.5:
+        power += 1
+    return int(2**power)
+
+
+def _probes(lists: int) -> tuple[int, ...]:
+    """Return 1 to `lists`, each about 1.4 times the one before."""
+    values = {max(1, round(lists / 2 ** (step / 2))) for step in range(2 * lists.bit_length())}
+    return tuple(sorted(values))
+
+
+def _sub_quantizers(dim: int) -> int:
+    """Return how many parts of two components or more a vector is cut into; 0 if it cannot be."""
+    fitting: Sequence[int] = [
+        parts for parts in range(dim // 2, 0, -1) if dim % parts == 0 and parts % 2 == 0
+    ]
+    return fitting[0] if fitting else 0

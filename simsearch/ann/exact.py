@@ -1,0 +1,87 @@
+"""The exact neighbours, by which every other index is measured."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import faiss
+import numpy as np
+import numpy.typing as npt
+
+from simsearch.ann.checks import check_depth, checked_vectors
+
+FloatArray = npt.NDArray[np.float32]
+IntArray = npt.NDArray[np.int64]
+
+BLOCK: Final = 65_536  # rows that are looked at, or added to an index, at a time
+_GATHERED: Final = 16_384  # rows that are copied together at a time: 25 MB in dim 384
+
+
+def exact_neighbours(
+    vectors: FloatArray, queries: FloatArray, k: int, *, skip: IntArray | None = None
+) -> tuple[IntArray, FloatArray]:
+    """Return positions and similarities of the nearest rows of `vectors` (n, dim), best first.
+
+    Both are (n_queries, min(k, n)), by inner product; equal similarities are in the order of the
+    rows. `vectors` may be memory-mapped: they are read a block at a time. `skip` (n_queries,):
+    this row is left out for each query, which then has min(k, n - 1) neighbours; -1 for none.
+
+    Raises:
+        InvalidInput: dimensions differ, a value is not finite, or `k` is below 1.
+    """
+    check_depth(k)
+    queries = checked_vectors(queries, vectors.shape[1])
+    depth = k if skip is None else k + 1
+    kept_rows = np.empty((len(queries), 0), dtype=np.int64)
+    kept = np.empty((len(queries), 0), dtype=np.float32)
+    if len(queries):
+        for start in range(0, len(vectors), BLOCK):
+            block = checked_vectors(vectors[start : start + BLOCK], queries.shape[1])
+            found, rows = faiss.knn(
+                queries, block, min(depth, len(block)), metric=faiss.METRIC_INNER_PRODUCT
+            )
+            kept_rows, kept = best(
+                np.hstack([kept_rows, rows + start]), np.hstack([kept, found]), depth
+            )
+    return (kept_rows, kept) if skip is None else without(kept_rows, kept, skip, k)
+
+
+def neighbours_among(
+    vectors: FloatArray, rows: IntArray, queries: FloatArray, k: int
+) -> tuple[IntArray, FloatArray]:
+    """Return rows and similarities of the nearest of `rows` (m,), both (n_queries, min(k, m)).
+
+    As `exact_neighbours`, but for vectors (n, dim) and queries that were checked before. The rows
+    are copied together first: that is a pass over them, after which one matrix product answers
+    every query.
+    """
+    kept_rows = np.empty((len(queries), 0), dtype=np.int64)
+    kept = np.empty((len(queries), 0), dtype=np.float32)
+    for start in range(0, len(rows), _GATHERED):
+        chosen = rows[start : start + _GATHERED]
+        found, places = faiss.knn(
+            queries, vectors[chosen], min(k, len(chosen)), metric=faiss.METRIC_INNER_PRODUCT
+        )
+        kept_rows, kept = best(np.hstack([kept_rows, chosen[places]]), np.hstack([kept, found]), k)
+    return kept_rows, kept
+
+
+def best(rows: IntArray, similarities: FloatArray, k: int) -> tuple[IntArray, FloatArray]:
+    """Return the `k` columns with the highest similarity of each line, best first.
+
+    Equal similarities are ordered by row; a row of -1, which is none, comes last.
+    """
+    order = np.lexsort((rows, np.where(rows < 0, np.inf, -similarities)), axis=1)[:, :k]
+    return np.take_along_axis(rows, order, axis=1), np.take_along_axis(similarities, order, axis=1)
+
+
+def without(
+    rows: IntArray, similarities: FloatArray, skip: IntArray, k: int
+) -> tuple[IntArray, FloatArray]:
+    """Return the first `k` columns of each line once the row `skip` of that line is left out."""
+    unwanted = (rows == skip[:, None]) & (skip[:, None] >= 0)
+    order = np.argsort(unwanted, axis=1, kind="stable")
+    if len(skip) and (skip >= 0).all():
+        order = order[:, : max(0, rows.shape[1] - 1)]
+    order = order[:, :k]
+    return np.take_along_axis(rows, order, axis=1), np.take_along_axis(similarities, order, axis=1)

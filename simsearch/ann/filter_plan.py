@@ -1,0 +1,244 @@
+"""How an approximate index is searched among some of its rows, found by measuring.
+
+An index that was tuned for all rows promises nothing among a tenth of them: their nearest lie
+farther away, beyond the lists that are scanned. So its parameters are tuned again on random parts
+of several sizes, and what an exact search of a part costs is measured beside.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from simsearch.ann.built_index import BuiltIndex
+from simsearch.ann.candidates import Parameters
+from simsearch.ann.checks import checked_vectors
+from simsearch.ann.exact import neighbours_among
+from simsearch.ann.plan import Target
+from simsearch.ann.questions import documents_to_ask
+from simsearch.ann.recall import Recall, recall_of_each, recall_with_interval
+from simsearch.ann.tuning import Curve, tune
+
+FloatArray = npt.NDArray[np.float32]
+IntArray = npt.NDArray[np.int64]
+Mask = npt.NDArray[np.bool_]
+
+SELECTIVITIES: Final = (1.0, 0.5, 0.2, 0.05, 0.01)
+_MOSTLY_KEPT: Final = 0.2
+_LEAST_ROWS: Final = 1_000  # below, a part is always searched exactly
+_TIMED_ROWS: Final = 20_000
+_TIMED_QUERIES: Final = 20
+
+
+class Way(StrEnum):
+    """How the nearest of some rows are found."""
+
+    EXACT = "exact"  # compare all of them
+    SELECT = "select"  # let FAISS skip the others
+    OVERFETCH = "overfetch"  # ask for more than k, and drop the others
+
+
+@dataclass(frozen=True, slots=True)
+class FilterLevel:
+    """What serves parts of `selectivity` of the rows and more: recall, and seconds a query."""
+
+    selectivity: float
+    way: Way
+    parameters: Parameters
+    recall: Recall
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class FilterPlan:
+    """The levels, from the largest selectivity to the smallest, and the cost of an exact search.
+
+    `seconds_a_row` is that of one query by itself. Parts of fewer than `least_rows` are searched
+    exactly whatever the times say.
+    """
+
+    levels: tuple[FilterLevel, ...]
+    seconds_a_row: float
+    least_rows: int = _LEAST_ROWS
+
+    def level_for(self, among: int, rows: int) -> FilterLevel | None:
+        """Return what to search `among` of `rows` with, None for exactly.
+
+        The level is the one that was measured on the next smaller part, with parameters no less
+        than those for the next larger one: a smaller part needs more lists, a larger one, in which
+        more rows are as near, more refinement.
+        """
+        if among < self.least_rows:
+            return None
+        fitting = [level for level in self.levels if level.selectivity <= among / rows]
+        level = max(fitting, key=lambda each: each.selectivity, default=None)
+        if level is None or among * self.seconds_a_row <= level.seconds:
+            return None
+        return level
+
+
+def plan_filters(
+    index: BuiltIndex,
+    vectors: FloatArray,
+    *,
+    target: Target,
+    queries: FloatArray | None = None,
+    seed: int = 0,
+    clock: Callable[[], float] = time.perf_counter,
+) -> FilterPlan:
+    """Find how `index`, built of `vectors` (n, dim), is best searched among parts of them.
+
+    `queries` and `seed` as for `plan_index`: without queries the same documents are asked, on which
+    the index was not trained. A flat index has no levels: it is
+    exact in any case.
+    """
+    rng = np.random.default_rng(seed)
+    asked = np.empty(0, dtype=np.int64)  # rows that must not be found by themselves
+    if queries is None:
+        asked = documents_to_ask(len(vectors), seed=seed)
+        queries = checked_vectors(vectors[asked], vectors.shape[1])
+    seconds_a_row = _exact_seconds(vectors, queries, target.k, rng, clock)
+    levels: list[FilterLevel] = []
+    least = dict.fromkeys(Way, Parameters())
+    for selectivity in () if index.exact else SELECTIVITIES:
+        among = rng.random(len(vectors)) < selectivity
+        among[asked] = False
+        if among.sum() < _LEAST_ROWS:
+            break
+        found = []
+        for way in _ways(index, selectivity):
+            questions = FilteredQuestions(vectors, queries, among, way, target.k)
+            level = _level(index, questions, selectivity, least[way], target, clock)
+            if level is not None:
+                least[way] = level.parameters
+                found.append(level)
+        if not found:
+            break  # what is too hard here is harder in a smaller part
+        levels.append(min(found, key=lambda level: level.seconds))
+    return FilterPlan(tuple(levels), seconds_a_row)
+
+
+def _ways(index: BuiltIndex, selectivity: float) -> tuple[Way, ...]:
+    """Return the ways that may be quick: of what is fetched, most is dropped in a small part."""
+    if not index.selects:
+        return (Way.OVERFETCH,)
+    return (Way.SELECT, Way.OVERFETCH) if selectivity >= _MOSTLY_KEPT else (Way.SELECT,)
+
+
+def _exact_seconds(
+    vectors: FloatArray,
+    queries: FloatArray,
+    k: int,
+    rng: np.random.Generator,
+    clock: Callable[[], float],
+) -> float:
+    chosen = np.sort(rng.choice(len(vectors), min(_TIMED_ROWS, len(vectors)), replace=False))
+    neighbours_among(vectors, chosen, queries[:1], k)  # the first touches memory for all
+    before = clock()
+    for position in range(_TIMED_QUERIES):
+        one = queries[position % len(queries)][None]
+        neighbours_among(vectors, chosen, one, k)
+    return (clock() - before) / (_TIMED_QUERIES * len(chosen))
+
+
+def _level(
+    index: BuiltIndex,
+    questions: FilteredQuestions,
+    selectivity: float,
+    least: Parameters,
+    target: Target,
+    clock: Callable[[], float],
+) -> FilterLevel | None:
+    """Return the level for a part, with parameters of `least` or more; None if none will do."""
+    curve = Curve(index, questions, target.recall, clock)
+    parameters = tune(curve)
+    if parameters is None:
+        return None
+    parameters = larger_of(parameters, least)
+    if not curve.passes(parameters):  # more of everything seldom does worse, but it can
+        return None
+    ready = index.with_parameters(parameters)
+    before = clock()
+    for position in range(_TIMED_QUERIES):
+        questions.answer_one(ready, position)
+    seconds = (clock() - before) / _TIMED_QUERIES
+    return FilterLevel(
+        selectivity, questions.way, parameters, curve.point(parameters).recall, seconds
+    )
+
+
+def larger_of(first: Parameters, second: Parameters) -> Parameters:
+    """Return the larger value of each parameter."""
+
+    def larger(a: int | None, b: int | None) -> int | None:
+        return max((each for each in (a, b) if each is not None), default=None)
+
+    return Parameters(
+        larger(first.nprobe, second.nprobe),
+        larger(first.k_factor, second.k_factor),
+        larger(first.ef_search, second.ef_search),
+    )
+
+
+class FilteredQuestions:
+    """Queries whose exact neighbours among some rows are known."""
+
+    def __init__(
+        self, vectors: FloatArray, queries: FloatArray, among: Mask, way: Way, k: int
+    ) -> None:
+        self._vectors = vectors
+        self._queries = queries
+        self._among = among
+        self.way = way
+        self._k = k
+        self._exact = neighbours_among(vectors, np.flatnonzero(among), queries, k)[1]
+
+    def __len__(self) -> int:
+        return len(self._queries)
+
+    def answers(self, index: BuiltIndex) -> IntArray:
+        """Return the rows (n, k) that an index finds among them, -1 where it finds none."""
+        return approximate_among(index, self._among, self._queries, self._k, self.way)[0]
+
+    def answer_one(self, index: BuiltIndex, position: int) -> None:
+        """Search for one of the queries by itself."""
+        one = self._queries[position % len(self)][None]
+        approximate_among(index, self._among, one, self._k, self.way)
+
+    def recall(self, answers: IntArray) -> Recall:
+        """Return the recall of answers, and its interval."""
+        of_each = recall_of_each(self._vectors, self._queries, answers, self._exact)
+        return recall_with_interval(of_each, self._exact.shape[1])
+
+
+def approximate_among(
+    index: BuiltIndex, among: Mask, queries: FloatArray, k: int, way: Way
+) -> tuple[IntArray, FloatArray]:
+    """Return rows and similarities (n_queries, k or less), only rows where `among` (n,) is true.
+
+    What was not found is -1, at the end.
+    """
+    if way is Way.SELECT:
+        return index.search(queries, k, among=among)
+    depth = fetch_depth(k, np.count_nonzero(among) / len(among))
+    rows, similarities = index.search(queries, depth)
+    dropped = (rows < 0) | ~among[rows]
+    order = np.argsort(dropped, axis=1, kind="stable")[:, :k]
+    rows = np.where(dropped, -1, rows)
+    return np.take_along_axis(rows, order, axis=1), np.take_along_axis(similarities, order, axis=1)
+
+
+def fetch_depth(k: int, selectivity: float) -> int:
+    """Return how many to ask for so that `k` of them pass, but for one time in a thousand.
+
+    If each passes by chance with the same probability: then d of them let d s pass, with a standard
+    deviation of at most its square root, and d s - 3 sqrt(d s) = k is solved for d.
+    """
+    return math.ceil(((3 + math.sqrt(9 + 4 * k)) / 2) ** 2 / selectivity)

@@ -1,0 +1,72 @@
+"""Which rows of a store a filter lets through, and what it asks for in vain."""
+
+from __future__ import annotations
+
+import logging
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from simsearch.conditions import leaves
+from simsearch.query import Filter, mismatch, unknown_field
+from simsearch.storage import DocumentStore
+
+IntArray = npt.NDArray[np.int64]
+
+_LOG = logging.getLogger(__name__)
+_KEPT: Final = 16
+
+
+class FilteredRows:
+    """The rows of the last few filters, until the store changes."""
+
+    def __init__(self, store: DocumentStore) -> None:
+        self._store = store
+        self._rows: dict[str, IntArray] = {}  # by the filter's text, least recently used first
+
+    def forget(self) -> None:
+        """Forget all rows: the store is not what it was."""
+        self._rows.clear()
+
+    def rows(self, wanted: Filter) -> IntArray:
+        """Return the rows that a filter lets through, ascending. Call it inside a snapshot.
+
+        Raises:
+            InvalidFilter: a field in it is one that no document has.
+        """
+        found = self._rows.pop(wanted.text, None)
+        if found is None:
+            refuse_unknown_fields(self._store, wanted)
+            found = self._store.matching_rows(wanted.condition)
+            if not len(found):
+                _tell_why(self._store, wanted)
+        self._rows[wanted.text] = found
+        if len(self._rows) > _KEPT:
+            del self._rows[next(iter(self._rows))]
+        return found
+
+
+def matching_ids(store: DocumentStore, wanted: Filter) -> list[str]:
+    """Return the ids of the documents that a filter lets through; errors as above."""
+    refuse_unknown_fields(store, wanted)
+    return store.matching_ids(wanted.condition)
+
+
+def refuse_unknown_fields(store: DocumentStore, wanted: Filter) -> None:
+    """Refuse a filter that names a field which no document has; without documents none does.
+
+    Raises:
+        InvalidFilter: naming the fields that are near it.
+    """
+    unknown = [name for name in wanted.places if not store.has_field(name)]
+    if unknown and store.count():
+        raise unknown_field(wanted, unknown[0], store.field_names())
+
+
+def _tell_why(store: DocumentStore, wanted: Filter) -> None:
+    """Say of a filter that found nothing where it compares what cannot be equal."""
+    for leaf in leaves(wanted.condition):
+        types = store.field_types(leaf.field)
+        if types and (why := mismatch(leaf, types)):
+            _LOG.warning("the filter lets no document through: %s", why)
