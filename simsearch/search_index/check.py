@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from simsearch.cache import file_sha256, hash_file
 from simsearch.encoder import ModelMoved
-from simsearch.errors import CorruptIndex, EncoderError, SimsearchError
+from simsearch.errors import CorruptIndex, SimsearchError
 from simsearch.records import Document, whole_passage
 from simsearch.search_index.binding import TextEncoder, fitted
 from simsearch.search_index.directory import check_format, marker_line
@@ -166,13 +166,17 @@ def _use(
     path: Path, samples: Sequence[tuple[Salvaged, FloatArray]], encoder: TextEncoder | None
 ) -> list[Finding]:
     """Search and encode, and find what comes out wrong."""
+    copy = str(path / "encoder")
     try:
         with SearchIndex.open(path, encoder=encoder) as index:
-            return _search(index, samples) + _encode(index, samples)
-    except ModelMoved as error:
-        return [Finding(Severity.WARNING, "encoder", str(path / "encoder"), str(error))]
-    except EncoderError as error:
-        return [Finding(Severity.DAMAGE, "encoder", str(path / "encoder"), str(error))]
+            findings = _search(index, samples)
+            try:
+                return findings + _encode(index, samples)
+            except ModelMoved as error:
+                return [*findings, Finding(Severity.WARNING, "encoder", copy, str(error))]
+            except SimsearchError as error:
+                remedy = f"run `simsearch repair {path} --encoder MODEL`"
+                return [*findings, Finding(Severity.DAMAGE, "encoder", copy, str(error), remedy)]
     except SimsearchError as error:
         remedy = f"run `simsearch repair {path}`"
         return [Finding(Severity.DAMAGE, "use", str(path), str(error), remedy)]
@@ -195,12 +199,13 @@ def _search(index: SearchIndex, samples: Sequence[tuple[Salvaged, FloatArray]]) 
 
 
 def _encode(index: SearchIndex, samples: Sequence[tuple[Salvaged, FloatArray]]) -> list[Finding]:
+    own = index.encoder  # loaded in any case: it may be damaged
     chosen = [each for each in samples if not each[0].supplied]
     chosen = chosen[:: max(1, len(chosen) // _ENCODED)][:_ENCODED]
     if not chosen:
         return []
     texts = _first_contents(index, [found.document for found, _ in chosen])
-    again = fitted(index.encoder.encode_documents(texts), index.dim)
+    again = fitted(own.encode_documents(texts), index.dim)
     cosines = (again * np.stack([vector for _, vector in chosen])).sum(axis=1)
     other = [found.document.id for (found, _), c in zip(chosen, cosines, strict=True) if c < _SAME]
     if not other:

@@ -135,7 +135,7 @@ def test_the_old_index_is_kept_beside_byte_for_byte(old, tmp_path):
 
 
 def test_the_backup_is_a_copy_where_there_are_no_hard_links(old, tmp_path, encoder, monkeypatch):
-    def refuse(*_):
+    def refuse(*_, **__):
         raise PermissionError(1, "Operation not permitted")
 
     monkeypatch.setattr("os.link", refuse)
