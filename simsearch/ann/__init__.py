@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from simsearch.ann.candidates import Parameters
     from simsearch.ann.filter_plan import FilterLevel, FilterPlan, Way, plan_filters
     from simsearch.ann.filtered import FilteredIndex
+    from simsearch.ann.index_file import IndexRecord, index_bytes, read_index_file
     from simsearch.ann.plan import CurvePoint, Measurement, Plan, Target
     from simsearch.ann.planner import plan_index
     from simsearch.ann.recall import Recall
@@ -21,6 +22,7 @@ _HOMES = {
     "candidates": ("Parameters",),
     "filter_plan": ("FilterLevel", "FilterPlan", "Way", "plan_filters"),
     "filtered": ("FilteredIndex",),
+    "index_file": ("IndexRecord", "index_bytes", "read_index_file"),
     "plan": ("CurvePoint", "Measurement", "Plan", "Target"),
     "planner": ("plan_index",),
     "recall": ("Recall",),
@@ -35,6 +37,7 @@ __all__ = [
     "FilterLevel",
     "FilterPlan",
     "FilteredIndex",
+    "IndexRecord",
     "Measurement",
     "Parameters",
     "Plan",
@@ -42,7 +45,9 @@ __all__ = [
     "Target",
     "VectorIndex",
     "Way",
+    "index_bytes",
     "plan_filters",
     "plan_index",
+    "read_index_file",
     "set_threads",
 ]

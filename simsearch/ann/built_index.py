@@ -79,6 +79,11 @@ class BuiltIndex:
         """Whether every search finds the exact neighbours."""
         return isinstance(self._index, faiss.IndexFlat)
 
+    @property
+    def faiss_index(self) -> Any:
+        """What FAISS built; for index_file.py."""
+        return self._index
+
     def with_parameters(self, parameters: Parameters) -> BuiltIndex:
         """Return the same index, searched with other parameters."""
         return BuiltIndex(self._index, self.candidate, parameters)

@@ -22,7 +22,7 @@ from simsearch.ann.candidates import Parameters
 from simsearch.ann.checks import checked_vectors
 from simsearch.ann.exact import neighbours_among
 from simsearch.ann.plan import Target
-from simsearch.ann.questions import documents_to_ask
+from simsearch.ann.questions import check_enough, documents_to_ask
 from simsearch.ann.recall import Recall, recall_of_each, recall_with_interval
 from simsearch.ann.tuning import Curve, tune
 
@@ -47,7 +47,10 @@ class Way(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class FilterLevel:
-    """What serves parts of `selectivity` of the rows and more: recall, and seconds a query."""
+    """What serves parts of `selectivity` of the rows and more.
+
+    `recall` is that of queries that did not tune it, `seconds` those of a query by itself.
+    """
 
     selectivity: float
     way: Way
@@ -96,14 +99,21 @@ def plan_filters(
     """Find how `index`, built of `vectors` (n, dim), is best searched among parts of them.
 
     `queries` and `seed` as for `plan_index`: without queries the same documents are asked, on which
-    the index was not trained. A flat index has no levels: it is
+    the index was not trained. Half of them tune and half judge. A flat index has no levels: it is
     exact in any case.
+
+    Raises:
+        InvalidInput: there are fewer than 20 queries.
     """
     rng = np.random.default_rng(seed)
     asked = np.empty(0, dtype=np.int64)  # rows that must not be found by themselves
     if queries is None:
         asked = documents_to_ask(len(vectors), seed=seed)
-        queries = checked_vectors(vectors[asked], vectors.shape[1])
+        queries = vectors[asked]
+    queries = checked_vectors(queries, vectors.shape[1])
+    if not index.exact:
+        check_enough(queries)
+    halves = np.array_split(queries[rng.permutation(len(queries))], 2)
     seconds_a_row = _exact_seconds(vectors, queries, target.k, rng, clock)
     levels: list[FilterLevel] = []
     least = dict.fromkeys(Way, Parameters())
@@ -114,8 +124,10 @@ def plan_filters(
             break
         found = []
         for way in _ways(index, selectivity):
-            questions = FilteredQuestions(vectors, queries, among, way, target.k)
-            level = _level(index, questions, selectivity, least[way], target, clock)
+            tuning, judging = (
+                FilteredQuestions(vectors, half, among, way, target.k) for half in halves
+            )
+            level = _level(index, tuning, judging, selectivity, least[way], target, clock)
             if level is not None:
                 least[way] = level.parameters
                 found.append(level)
@@ -150,14 +162,15 @@ def _exact_seconds(
 
 def _level(
     index: BuiltIndex,
-    questions: FilteredQuestions,
+    tuning: FilteredQuestions,
+    judging: FilteredQuestions,
     selectivity: float,
     least: Parameters,
     target: Target,
     clock: Callable[[], float],
 ) -> FilterLevel | None:
     """Return the level for a part, with parameters of `least` or more; None if none will do."""
-    curve = Curve(index, questions, target.recall, clock)
+    curve = Curve(index, tuning, target.recall, clock)
     parameters = tune(curve)
     if parameters is None:
         return None
@@ -165,13 +178,14 @@ def _level(
     if not curve.passes(parameters):  # more of everything seldom does worse, but it can
         return None
     ready = index.with_parameters(parameters)
+    recall = judging.recall(judging.answers(ready))
+    if recall.value < target.recall:
+        return None
     before = clock()
     for position in range(_TIMED_QUERIES):
-        questions.answer_one(ready, position)
+        judging.answer_one(ready, position)
     seconds = (clock() - before) / _TIMED_QUERIES
-    return FilterLevel(
-        selectivity, questions.way, parameters, curve.point(parameters).recall, seconds
-    )
+    return FilterLevel(selectivity, judging.way, parameters, recall, seconds)
 
 
 def larger_of(first: Parameters, second: Parameters) -> Parameters:

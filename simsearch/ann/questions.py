@@ -87,11 +87,7 @@ def make_questions(
     """
     if queries is None:
         return Questions.of_documents(vectors, documents_to_ask(len(vectors), seed=seed), k)
-    if len(queries) < LEAST_QUERIES:
-        raise InvalidInput(
-            f"{len(queries)} queries cannot tune an index and judge it too, {LEAST_QUERIES} are "
-            "the least (give more, or none: then documents are asked)"
-        )
+    check_enough(queries)
     if len(queries) > MOST_QUERIES:
         rng = np.random.default_rng(seed)
         queries = queries[np.sort(rng.choice(len(queries), MOST_QUERIES, replace=False))]
@@ -107,3 +103,12 @@ def documents_to_ask(rows: int, *, seed: int) -> IntArray:
     wanted = min(MOST_QUERIES, rows // 10 + 1)
     chosen = np.random.default_rng(seed).choice(rows, wanted, replace=False)
     return np.sort(chosen).astype(np.int64)
+
+
+def check_enough(queries: FloatArray) -> None:
+    """Refuse fewer queries than can be divided into those that tune and those that judge."""
+    if len(queries) < LEAST_QUERIES:
+        raise InvalidInput(
+            f"{len(queries)} queries cannot tune an index and judge it too, {LEAST_QUERIES} are "
+            "the least (give more, or none: then documents are asked)"
+        )

@@ -96,7 +96,7 @@ def test_a_plan_reaches_the_recall_in_parts_it_was_not_tuned_on(rows, name):
     ticks = itertools.count()
     plan = plan_filters(index, rows, target=Target(recall=0.9), clock=lambda: float(next(ticks)))
     assert [level.selectivity for level in plan.levels] == [1.0, 0.5]  # 1,000 rows at least
-    assert all(level.recall.low >= 0.9 for level in plan.levels)
+    assert all(level.recall.value >= 0.9 for level in plan.levels)
     searched = FilteredIndex(index, rows, replace(plan, seconds_a_row=1.0))
     fresh = clustered(300, 32, seed=8)
     for seed, size in enumerate([1_500, 2_500, 3_000]):
@@ -110,6 +110,12 @@ def test_a_flat_index_needs_no_levels(rows):
     plan = plan_filters(BuiltIndex.build(KINDS["flat"], rows, seed=0), rows, target=Target())
     assert plan.levels == ()
     assert plan.seconds_a_row > 0
+
+
+def test_too_few_queries_cannot_tune_and_judge(rows, queries):
+    index = BuiltIndex.build(KINDS["sq8"], rows, seed=0)
+    with pytest.raises(InvalidInput, match="19 queries cannot tune an index and judge it too"):
+        plan_filters(index, rows, target=Target(), queries=queries[:19])
 
 
 LEVELS = tuple(

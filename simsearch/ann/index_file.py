@@ -1,0 +1,99 @@
+"""A built index as bytes, and back. Derived data: what is damaged is built again.
+
+FAISS believes what a file says about its own sizes. So a file is read only by somebody who knows
+that it is ours (its SHA-256 stands in the database), and even then nothing larger than the file
+itself is allocated.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import faiss
+
+from simsearch.ann.built_index import BuiltIndex
+from simsearch.ann.candidates import Candidate, Parameters, candidates_for
+from simsearch.errors import CorruptIndex, SystemFailure
+
+_LIMIT = threading.Lock()  # FAISS has one limit for the process
+
+
+@dataclass(frozen=True, slots=True)
+class IndexRecord:
+    """What has to be known of an index to read it: plain data, kept beside the file's hash."""
+
+    name: str
+    factory: str
+    parameters: Parameters
+    rows: int
+    dim: int
+
+    @classmethod
+    def of(cls, index: BuiltIndex) -> IndexRecord:
+        """Return the record of a built index."""
+        kind = index.candidate
+        return cls(kind.name, kind.factory, index.parameters, len(index), index.dim)
+
+    def candidate(self) -> Candidate:
+        """Return the kind of the index; one that is not built any more cannot be tuned again."""
+        kinds = candidates_for(self.rows, self.dim)
+        known = {kind.factory: kind for kind in kinds if kind.name == self.name}
+        return known.get(self.factory, Candidate(self.name, self.factory))
+
+
+def index_bytes(index: BuiltIndex) -> bytes:
+    """Return the file of an index; to write it so that it is whole or not there is the caller's."""
+    return bytes(faiss.serialize_index(index.faiss_index).tobytes())
+
+
+def read_index_file(path: Path, record: IndexRecord, *, mapped: bool = True) -> BuiltIndex:
+    """Read an index that `index_bytes` made, or map it into memory, which takes no time.
+
+    A mapped file must never be written to again: replace it under another name.
+
+    Raises:
+        CorruptIndex: it is damaged, or another index than the record says.
+        SystemFailure: it cannot be read.
+    """
+    try:
+        size = path.stat().st_size
+    except OSError as error:
+        raise SystemFailure(f"{path}: {error.strerror}") from error
+    flags = faiss.IO_FLAG_MMAP_IFC if mapped else 0
+    with _nothing_larger_than(size):
+        try:
+            index = faiss.read_index(os.fspath(path), flags)
+        except (RuntimeError, MemoryError) as error:
+            what = str(error).split("Error: ")[-1].strip()[:200]
+            raise CorruptIndex(f"{path} is damaged: {what} (build it again)") from error
+    expected = faiss.index_factory(record.dim, record.factory, faiss.METRIC_INNER_PRODUCT)
+    found = (_kinds(index), index.ntotal, index.d, index.metric_type)
+    wanted = (_kinds(expected), record.rows, record.dim, faiss.METRIC_INNER_PRODUCT)
+    if found != wanted:
+        raise CorruptIndex(f"{path} is another index: expected {wanted}, got {found}")
+    return BuiltIndex(index, record.candidate(), record.parameters)
+
+
+def _kinds(index: Any) -> tuple[str, ...]:
+    """Return the class of an index, and that of the one it stands on."""
+    if isinstance(index, faiss.IndexRefine):
+        return (type(index).__name__, type(faiss.downcast_index(index.base_index)).__name__)
+    # A factory makes a plain IndexFlat, reading gives an IndexFlatIP.
+    return ("IndexFlat" if isinstance(index, faiss.IndexFlat) else type(index).__name__,)
+
+
+@contextmanager
+def _nothing_larger_than(size: int) -> Iterator[None]:
+    with _LIMIT:
+        before = faiss.get_deserialization_vector_byte_limit()
+        faiss.set_deserialization_vector_byte_limit(size)
+        try:
+            yield
+        finally:
+            faiss.set_deserialization_vector_byte_limit(before)
