@@ -31,8 +31,28 @@ if TYPE_CHECKING:
         SimsearchError,
         SystemFailure,
     )
-    from simsearch.formats import ReadOptions, read_beir, read_corpus, read_examples
-    from simsearch.records import Document, Hit, LabelledPair, Pair, ScoredPair, Triplet
+    from simsearch.formats import (
+        ReadOptions,
+        read_beir,
+        read_corpus,
+        read_examples,
+        read_labelled_texts,
+    )
+    from simsearch.heads import (
+        Classification,
+        Classifier,
+        ClassifierConfig,
+        train_classifier,
+    )
+    from simsearch.records import (
+        ClassifiedText,
+        Document,
+        Hit,
+        LabelledPair,
+        Pair,
+        ScoredPair,
+        Triplet,
+    )
     from simsearch.search_index import SearchIndex, WriteReport, evaluate_retrieval, evaluate_sts
     from simsearch.training import FinetuneResult, TrainingConfig, TrainingData, Verdict, finetune
 
@@ -53,8 +73,28 @@ _HOMES = {
         "SimsearchError",
         "SystemFailure",
     ),
-    "formats": ("ReadOptions", "read_beir", "read_corpus", "read_examples"),
-    "records": ("Document", "Hit", "LabelledPair", "Pair", "ScoredPair", "Triplet"),
+    "formats": (
+        "ReadOptions",
+        "read_beir",
+        "read_corpus",
+        "read_examples",
+        "read_labelled_texts",
+    ),
+    "heads": (
+        "Classification",
+        "Classifier",
+        "ClassifierConfig",
+        "train_classifier",
+    ),
+    "records": (
+        "ClassifiedText",
+        "Document",
+        "Hit",
+        "LabelledPair",
+        "Pair",
+        "ScoredPair",
+        "Triplet",
+    ),
     "search_index": ("SearchIndex", "WriteReport", "evaluate_retrieval", "evaluate_sts"),
     "training": ("FinetuneResult", "TrainingConfig", "TrainingData", "Verdict", "finetune"),
 }
@@ -63,6 +103,10 @@ if not TYPE_CHECKING:  # a type checker would take every name for one of the pac
 
 __all__ = [
     "AlreadyExists",
+    "Classification",
+    "ClassifiedText",
+    "Classifier",
+    "ClassifierConfig",
     "CorruptIndex",
     "Document",
     "DuplicateId",
@@ -96,6 +140,8 @@ __all__ = [
     "read_beir",
     "read_corpus",
     "read_examples",
+    "read_labelled_texts",
+    "train_classifier",
 ]
 
 

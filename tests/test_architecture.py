@@ -20,6 +20,7 @@ LAYERS = (
     {"cache"},
     {"evaluation"},
     {"formats", "encoder", "storage", "ann"},
+    {"heads"},
     {"search_index"},
     {"training"},
     {"demo"},
@@ -51,7 +52,7 @@ CONFINED = {
     "sentence_transformers": ("training/",),
     "datasets": ("training/",),
     "peft": ("training/",),
-    "matplotlib": ("training/",),
+    "matplotlib": ("heads/plots.py", "training/"),
 }
 HEAVY = ("torch", "transformers", "sentence_transformers", "sklearn", "pandas", "datasets")
 BANNED_MODULES = {"pickle", "joblib", "marshal", "shelve", "dill"}

@@ -36,6 +36,13 @@ class LongTexts(StrEnum):
     PASSAGES = "passages"
 
 
+class ClassWeight(StrEnum):
+    """How much a text of each class counts in training."""
+
+    EQUAL = "equal"
+    BALANCED = "balanced"
+
+
 def parse_k(text: str) -> int:
     """Return a number of hits, 1 to 10,000."""
     try:

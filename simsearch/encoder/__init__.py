@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     )
     from simsearch.encoder.locate import (
         DEFAULT_ENCODER,
+        locate_encoder,
     )
     from simsearch.encoder.matryoshka import (
         truncate_embeddings,
@@ -65,7 +66,10 @@ _HOMES = {
         "UnencodableText",
     ),
     "hub": ("pull_encoder",),
-    "locate": ("DEFAULT_ENCODER",),
+    "locate": (
+        "DEFAULT_ENCODER",
+        "locate_encoder",
+    ),
     "matryoshka": ("truncate_embeddings",),
     "model_file": (
         "MODEL_FILE",
@@ -103,6 +107,7 @@ __all__ = [
     "as_precision",
     "bulk_precision",
     "load_pair_scorer",
+    "locate_encoder",
     "pair_features",
     "pull_encoder",
     "read_model_file",

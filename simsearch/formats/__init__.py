@@ -25,6 +25,10 @@ if TYPE_CHECKING:
         read_corpus,
         read_documents,
     )
+    from simsearch.formats.labelled_texts import (
+        LabelledTexts,
+        read_labelled_texts,
+    )
     from simsearch.formats.lines import (
         Source,
         StdinCopy,
@@ -70,6 +74,10 @@ _HOMES = {
         "read_corpus",
         "read_documents",
     ),
+    "labelled_texts": (
+        "LabelledTexts",
+        "read_labelled_texts",
+    ),
     "lines": (
         "Source",
         "StdinCopy",
@@ -103,6 +111,7 @@ __all__ = [
     "DocumentCounts",
     "Duplicates",
     "Example",
+    "LabelledTexts",
     "OnReject",
     "ReadOptions",
     "Row",
@@ -119,6 +128,7 @@ __all__ = [
     "read_corpus",
     "read_documents",
     "read_examples",
+    "read_labelled_texts",
     "read_lines",
     "read_rows",
     "read_vectors",
