@@ -37,12 +37,18 @@ if TYPE_CHECKING:
         read_corpus,
         read_examples,
         read_labelled_texts,
+        read_tagged_texts,
     )
     from simsearch.heads import (
         Classification,
         Classifier,
         ClassifierConfig,
+        TaggedSpan,
+        Tagger,
+        TaggerConfig,
+        tag_texts,
         train_classifier,
+        train_tagger,
     )
     from simsearch.records import (
         ClassifiedText,
@@ -51,6 +57,8 @@ if TYPE_CHECKING:
         LabelledPair,
         Pair,
         ScoredPair,
+        Span,
+        TaggedText,
         Triplet,
     )
     from simsearch.search_index import SearchIndex, WriteReport, evaluate_retrieval, evaluate_sts
@@ -79,12 +87,18 @@ _HOMES = {
         "read_corpus",
         "read_examples",
         "read_labelled_texts",
+        "read_tagged_texts",
     ),
     "heads": (
         "Classification",
         "Classifier",
         "ClassifierConfig",
+        "TaggedSpan",
+        "Tagger",
+        "TaggerConfig",
+        "tag_texts",
         "train_classifier",
+        "train_tagger",
     ),
     "records": (
         "ClassifiedText",
@@ -93,6 +107,8 @@ _HOMES = {
         "LabelledPair",
         "Pair",
         "ScoredPair",
+        "Span",
+        "TaggedText",
         "Triplet",
     ),
     "search_index": ("SearchIndex", "WriteReport", "evaluate_retrieval", "evaluate_sts"),
@@ -127,7 +143,12 @@ __all__ = [
     "ScoredPair",
     "SearchIndex",
     "SimsearchError",
+    "Span",
     "SystemFailure",
+    "TaggedSpan",
+    "TaggedText",
+    "Tagger",
+    "TaggerConfig",
     "TrainingConfig",
     "TrainingData",
     "Triplet",
@@ -141,7 +162,10 @@ __all__ = [
     "read_corpus",
     "read_examples",
     "read_labelled_texts",
+    "read_tagged_texts",
+    "tag_texts",
     "train_classifier",
+    "train_tagger",
 ]
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from simsearch.heads import Classifier, ClassifierConfig, ClassifierTraining, train_classifier
-from simsearch.records import ClassifiedText
+from simsearch.records import ClassifiedText, Span, TaggedText
 
 TOPICS = {
     "animal": ["cat", "dog", "bird", "sat", "sings"],
@@ -42,3 +42,25 @@ def same_classifier(first: Classifier, second: Classifier) -> bool:
         and np.array_equal(first.weight, second.weight)
         and np.array_equal(first.bias, second.bias)
     )
+
+
+ENTITIES = {"ANIMAL": ["cat", "dog", "bird"], "PLACE": ["bank", "machine"]}
+
+
+def tagged_texts(count: int, *, seed: int = 0) -> list[TaggedText]:
+    """Return texts in which an article and an animal or a place are a span, and others are not."""
+    rng = np.random.default_rng(seed)
+    others = ["my", "sat", "late", "money", "was", "lost", "red", "phone", "the"]
+    texts = []
+    for _ in range(count):
+        words, spans, length = [], [], 0
+        for _ in range(int(rng.integers(2, 5))):
+            label = str(rng.choice(["ANIMAL", "PLACE", ""]))
+            part = str(rng.choice(others))
+            if label:
+                part = f"the {rng.choice(ENTITIES[label])}"
+                spans.append(Span(length, length + len(part), label))
+            words.append(part)
+            length += len(part) + 1
+        texts.append(TaggedText(" ".join(words), tuple(spans)))
+    return texts

@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from simsearch.cli import classifier, demo, encode, evaluate, finetune, index, model, query
+from simsearch.cli import classifier, demo, encode, evaluate, finetune, index, model, ner, query
 from simsearch.cli.output import clean
 from simsearch.errors import EncoderError, SimsearchError, SystemFailure
 from simsearch.version import __version__
@@ -39,6 +39,7 @@ app.command("similarity")(encode.similarity)
 app.command("encode")(encode.encode)
 app.add_typer(evaluate.app, name="evaluate")
 app.add_typer(classifier.app, name="classifier")
+app.add_typer(ner.app, name="ner")
 app.add_typer(model.app, name="model")
 
 

@@ -43,6 +43,13 @@ class ClassWeight(StrEnum):
     BALANCED = "balanced"
 
 
+class HeadLayers(StrEnum):
+    """How the layers of the encoder come together in a tagger."""
+
+    CONCATENATED = "concatenated"
+    MIXED = "mixed"
+
+
 def parse_k(text: str) -> int:
     """Return a number of hits, 1 to 10,000."""
     try:

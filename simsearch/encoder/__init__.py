@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     )
     from simsearch.encoder.forward_pass import (
         EncodingCounts,
+        LayerReading,
         UnencodableText,
     )
     from simsearch.encoder.hub import (
@@ -63,6 +64,7 @@ _HOMES = {
     "export_files": ("ModelMoved",),
     "forward_pass": (
         "EncodingCounts",
+        "LayerReading",
         "UnencodableText",
     ),
     "hub": ("pull_encoder",),
@@ -100,6 +102,7 @@ __all__ = [
     "Encoder",
     "EncoderPool",
     "EncodingCounts",
+    "LayerReading",
     "ModelMoved",
     "PairScorer",
     "Precision",

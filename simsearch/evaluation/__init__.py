@@ -4,6 +4,7 @@ retrieval        qrels and a run -> ndcg@k, mrr@k, recall@k, hit_rate@k, map, on
 correlation      two series -> Spearman, Pearson
 labels           classes and the right ones -> accuracy, macro F1, per class, calibration error
 classification   pairs labelled 0 or 1 and their scores -> average precision, best F1
+spans            labelled ranges and the right ones -> strict precision, recall, F1
 significance     scores of two systems on the same units -> difference, interval, p
 """
 
@@ -16,7 +17,7 @@ from simsearch.evaluation.classification import (
 )
 from simsearch.evaluation.correlation import pearson, spearman
 from simsearch.evaluation.labels import (
-    ClassScore,
+    LabelScore,
     accuracy,
     class_scores,
     confusion_matrix,
@@ -44,14 +45,16 @@ from simsearch.evaluation.significance import (
     bootstrap_statistic,
     paired_bootstrap,
 )
+from simsearch.evaluation.spans import SpanScores, compare_spans, score_spans
 
 __all__ = [
     "DEFAULT_METRICS",
-    "ClassScore",
     "Difference",
+    "LabelScore",
     "Qrels",
     "RetrievalScores",
     "Run",
+    "SpanScores",
     "SwapScale",
     "ThresholdScore",
     "accuracy",
@@ -60,6 +63,7 @@ __all__ = [
     "best_f1",
     "bootstrap_statistic",
     "class_scores",
+    "compare_spans",
     "confusion_matrix",
     "expected_calibration_error",
     "hit_rate",
@@ -73,5 +77,6 @@ __all__ = [
     "recall",
     "reciprocal_rank",
     "score_run",
+    "score_spans",
     "spearman",
 ]

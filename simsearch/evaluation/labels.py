@@ -19,7 +19,7 @@ BoolArray = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True, slots=True)
-class ClassScore:
+class LabelScore:
     """How well one class is told from the others; `support` is how often it is right."""
 
     precision: float
@@ -34,24 +34,24 @@ def accuracy(gold: IntArray, predicted: IntArray) -> float:
     return float((gold == predicted).mean())
 
 
-def class_scores(gold: IntArray, predicted: IntArray, *, classes: int) -> list[ClassScore]:
+def class_scores(gold: IntArray, predicted: IntArray, *, classes: int) -> list[LabelScore]:
     """Return precision, recall and F1 of each class; what would be 0/0 is 0. Both are (n,)."""
     _check(gold, predicted)
     return label_scores(_indicators(gold, classes), _indicators(predicted, classes))
 
 
-def label_scores(gold: BoolArray, predicted: BoolArray) -> list[ClassScore]:
+def label_scores(gold: BoolArray, predicted: BoolArray) -> list[LabelScore]:
     """Return precision, recall and F1 of each label where several may hold. Both (n, labels)."""
     _check(gold, predicted)
     hits = (gold & predicted).sum(axis=0)
     given, right = predicted.sum(axis=0), gold.sum(axis=0)
     return [
-        ClassScore(_ratio(hit, out), _ratio(hit, true), _ratio(2 * hit, out + true), int(true))
+        LabelScore(_ratio(hit, out), _ratio(hit, true), _ratio(2 * hit, out + true), int(true))
         for hit, out, true in zip(hits.tolist(), given.tolist(), right.tolist(), strict=True)
     ]
 
 
-def macro_f1(scores: list[ClassScore]) -> float:
+def macro_f1(scores: list[LabelScore]) -> float:
     """Return the mean F1 of the classes; one that is in no text and is never predicted is 0.
 
     The mean of the classes' F1, not the F1 of their mean precision and recall (Opitz & Burst

@@ -50,6 +50,9 @@ if TYPE_CHECKING:
     from simsearch.formats.rows import (
         read_rows,
     )
+    from simsearch.formats.tagged_texts import (
+        read_tagged_texts,
+    )
     from simsearch.formats.vectors import (
         check_vectors,
         read_vectors,
@@ -97,6 +100,7 @@ _HOMES = {
         "Row",
     ),
     "rows": ("read_rows",),
+    "tagged_texts": ("read_tagged_texts",),
     "vectors": (
         "check_vectors",
         "read_vectors",
@@ -131,6 +135,7 @@ __all__ = [
     "read_labelled_texts",
     "read_lines",
     "read_rows",
+    "read_tagged_texts",
     "read_vectors",
     "source_name",
 ]

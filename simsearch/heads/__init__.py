@@ -32,6 +32,20 @@ if TYPE_CHECKING:
     from simsearch.heads.plots import (
         draw_confusion_matrix,
     )
+    from simsearch.heads.tagger import (
+        TaggedSpan,
+        Tagger,
+        tag_texts,
+    )
+    from simsearch.heads.tagger_training import (
+        TaggerConfig,
+        TaggerTraining,
+        train_tagger,
+    )
+    from simsearch.heads.word_vectors import (
+        TextReading,
+        read_texts,
+    )
 
 _HOMES = {
     "classifier": ("Classification", "Classifier"),
@@ -50,6 +64,13 @@ _HOMES = {
     ),
     "head_file": ("EncoderReference", "HeadKind", "check_head_place"),
     "plots": ("draw_confusion_matrix",),
+    "tagger": ("TaggedSpan", "Tagger", "tag_texts"),
+    "tagger_training": (
+        "TaggerConfig",
+        "TaggerTraining",
+        "train_tagger",
+    ),
+    "word_vectors": ("TextReading", "read_texts"),
 }
 if not TYPE_CHECKING:  # a type checker would take every name for one of the package
     __getattr__ = lazy_names(__name__, _HOMES)
@@ -63,11 +84,19 @@ __all__ = [
     "ClassifierTraining",
     "EncoderReference",
     "HeadKind",
+    "TaggedSpan",
+    "Tagger",
+    "TaggerConfig",
+    "TaggerTraining",
+    "TextReading",
     "check_head_place",
     "compare_classifiers",
     "difference_as_json",
     "draw_confusion_matrix",
+    "read_texts",
     "score_classifier",
     "scores_as_json",
+    "tag_texts",
     "train_classifier",
+    "train_tagger",
 ]

@@ -10,8 +10,8 @@ import numpy.typing as npt
 
 from simsearch.errors import InvalidData, InvalidInput
 from simsearch.evaluation import (
-    ClassScore,
     Difference,
+    LabelScore,
     accuracy,
     bootstrap_statistic,
     class_scores,
@@ -36,7 +36,7 @@ class ClassifierScores:
     """
 
     metrics: dict[str, float]
-    classes: dict[str, ClassScore]
+    classes: dict[str, LabelScore]
     confusion: IntArray | None
     texts: int
 
