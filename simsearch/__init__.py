@@ -31,8 +31,36 @@ if TYPE_CHECKING:
         SimsearchError,
         SystemFailure,
     )
-    from simsearch.formats import ReadOptions, read_beir, read_corpus, read_examples
-    from simsearch.records import Document, Hit, LabelledPair, Pair, ScoredPair, Triplet
+    from simsearch.formats import (
+        ReadOptions,
+        read_beir,
+        read_corpus,
+        read_examples,
+        read_labelled_texts,
+        read_tagged_texts,
+    )
+    from simsearch.heads import (
+        Classification,
+        Classifier,
+        ClassifierConfig,
+        TaggedSpan,
+        Tagger,
+        TaggerConfig,
+        tag_texts,
+        train_classifier,
+        train_tagger,
+    )
+    from simsearch.records import (
+        ClassifiedText,
+        Document,
+        Hit,
+        LabelledPair,
+        Pair,
+        ScoredPair,
+        Span,
+        TaggedText,
+        Triplet,
+    )
     from simsearch.search_index import SearchIndex, WriteReport, evaluate_retrieval, evaluate_sts
     from simsearch.training import FinetuneResult, TrainingConfig, TrainingData, Verdict, finetune
 
@@ -53,8 +81,36 @@ _HOMES = {
         "SimsearchError",
         "SystemFailure",
     ),
-    "formats": ("ReadOptions", "read_beir", "read_corpus", "read_examples"),
-    "records": ("Document", "Hit", "LabelledPair", "Pair", "ScoredPair", "Triplet"),
+    "formats": (
+        "ReadOptions",
+        "read_beir",
+        "read_corpus",
+        "read_examples",
+        "read_labelled_texts",
+        "read_tagged_texts",
+    ),
+    "heads": (
+        "Classification",
+        "Classifier",
+        "ClassifierConfig",
+        "TaggedSpan",
+        "Tagger",
+        "TaggerConfig",
+        "tag_texts",
+        "train_classifier",
+        "train_tagger",
+    ),
+    "records": (
+        "ClassifiedText",
+        "Document",
+        "Hit",
+        "LabelledPair",
+        "Pair",
+        "ScoredPair",
+        "Span",
+        "TaggedText",
+        "Triplet",
+    ),
     "search_index": ("SearchIndex", "WriteReport", "evaluate_retrieval", "evaluate_sts"),
     "training": ("FinetuneResult", "TrainingConfig", "TrainingData", "Verdict", "finetune"),
 }
@@ -63,6 +119,10 @@ if not TYPE_CHECKING:  # a type checker would take every name for one of the pac
 
 __all__ = [
     "AlreadyExists",
+    "Classification",
+    "ClassifiedText",
+    "Classifier",
+    "ClassifierConfig",
     "CorruptIndex",
     "Document",
     "DuplicateId",
@@ -83,7 +143,12 @@ __all__ = [
     "ScoredPair",
     "SearchIndex",
     "SimsearchError",
+    "Span",
     "SystemFailure",
+    "TaggedSpan",
+    "TaggedText",
+    "Tagger",
+    "TaggerConfig",
     "TrainingConfig",
     "TrainingData",
     "Triplet",
@@ -96,6 +161,11 @@ __all__ = [
     "read_beir",
     "read_corpus",
     "read_examples",
+    "read_labelled_texts",
+    "read_tagged_texts",
+    "tag_texts",
+    "train_classifier",
+    "train_tagger",
 ]
 
 

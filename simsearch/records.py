@@ -116,3 +116,28 @@ class UnlabelledText:
     """A text of the domain, of which nothing more is known."""
 
     text: str
+
+
+@dataclass(frozen=True, slots=True)
+class ClassifiedText:
+    """A text and the names of its classes: one, or any number where several may hold at once."""
+
+    text: str
+    labels: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Span:
+    """A labelled half-open range of characters of a text."""
+
+    start: int
+    end: int
+    label: str
+
+
+@dataclass(frozen=True, slots=True)
+class TaggedText:
+    """A text and its spans, in order, none of which overlaps another."""
+
+    text: str
+    spans: tuple[Span, ...]

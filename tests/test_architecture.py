@@ -20,7 +20,7 @@ LAYERS = (
     {"cache"},
     {"evaluation"},
     {"formats", "encoder", "storage", "ann"},
-    {"query"},
+    {"heads", "query"},
     {"search_index"},
     {"training"},
     {"demo"},
@@ -41,6 +41,8 @@ CONFINED = {
         "encoder/adaptation.py",
         "encoder/torch_runtime.py",
         "encoder/export.py",
+        "heads/tagger_module.py",
+        "heads/tagger_training.py",
         "training/",
     ),
     "transformers": (
@@ -52,7 +54,7 @@ CONFINED = {
     "sentence_transformers": ("training/",),
     "datasets": ("training/",),
     "peft": ("training/",),
-    "matplotlib": ("training/",),
+    "matplotlib": ("heads/plots.py", "training/"),
 }
 HEAVY = ("torch", "transformers", "sentence_transformers", "sklearn", "pandas", "datasets")
 BANNED_MODULES = {"pickle", "joblib", "marshal", "shelve", "dill"}

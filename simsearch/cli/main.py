@@ -11,7 +11,18 @@ from typing import Annotated
 
 import typer
 
-from simsearch.cli import demo, encode, evaluate, finetune, index, maintenance, model, query
+from simsearch.cli import (
+    classifier,
+    demo,
+    encode,
+    evaluate,
+    finetune,
+    index,
+    maintenance,
+    model,
+    ner,
+    query,
+)
 from simsearch.cli.output import clean
 from simsearch.errors import EncoderError, InvalidFilter, SimsearchError, SystemFailure
 from simsearch.version import __version__
@@ -43,6 +54,8 @@ app.command("query")(query.query)
 app.command("similarity")(encode.similarity)
 app.command("encode")(encode.encode)
 app.add_typer(evaluate.app, name="evaluate")
+app.add_typer(classifier.app, name="classifier")
+app.add_typer(ner.app, name="ner")
 app.add_typer(model.app, name="model")
 
 

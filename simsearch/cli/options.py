@@ -36,6 +36,20 @@ class LongTexts(StrEnum):
     PASSAGES = "passages"
 
 
+class ClassWeight(StrEnum):
+    """How much a text of each class counts in training."""
+
+    EQUAL = "equal"
+    BALANCED = "balanced"
+
+
+class HeadLayers(StrEnum):
+    """How the layers of the encoder come together in a tagger."""
+
+    CONCATENATED = "concatenated"
+    MIXED = "mixed"
+
+
 def parse_k(text: str) -> int:
     """Return a number of hits, 1 to 10,000."""
     try:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     )
     from simsearch.encoder.forward_pass import (
         EncodingCounts,
+        LayerReading,
         UnencodableText,
     )
     from simsearch.encoder.hub import (
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     )
     from simsearch.encoder.locate import (
         DEFAULT_ENCODER,
+        locate_encoder,
     )
     from simsearch.encoder.matryoshka import (
         truncate_embeddings,
@@ -62,10 +64,14 @@ _HOMES = {
     "export_files": ("ModelMoved",),
     "forward_pass": (
         "EncodingCounts",
+        "LayerReading",
         "UnencodableText",
     ),
     "hub": ("pull_encoder",),
-    "locate": ("DEFAULT_ENCODER",),
+    "locate": (
+        "DEFAULT_ENCODER",
+        "locate_encoder",
+    ),
     "matryoshka": ("truncate_embeddings",),
     "model_file": (
         "MODEL_FILE",
@@ -96,6 +102,7 @@ __all__ = [
     "Encoder",
     "EncoderPool",
     "EncodingCounts",
+    "LayerReading",
     "ModelMoved",
     "PairScorer",
     "Precision",
@@ -103,6 +110,7 @@ __all__ = [
     "as_precision",
     "bulk_precision",
     "load_pair_scorer",
+    "locate_encoder",
     "pair_features",
     "pull_encoder",
     "read_model_file",

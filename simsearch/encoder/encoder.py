@@ -24,6 +24,7 @@ from simsearch.encoder.export_files import (
 from simsearch.encoder.forward_pass import (
     EncodingCounts,
     ForwardPass,
+    LayerReading,
     Progress,
     UnencodableText,
     refuse_no_text,
@@ -371,6 +372,17 @@ class Encoder:
         """Return every layer's token vectors of each text, (layers + 1, t, hidden), in order."""
         _refuse_one_string(texts)
         return [vectors for _, vectors in self._exact.run_ragged(texts, HIDDEN_STATES)]
+
+    def read_layers(
+        self, texts: Sequence[str], *, counts: EncodingCounts | None = None
+    ) -> Iterator[tuple[int, LayerReading]]:
+        """Yield position, and embedding and token vectors of one pass, of each text, in any order.
+
+        The texts are documents, computed in float32, each as often as it stands there; errors as
+        `encode_documents`.
+        """
+        _refuse_one_string(texts)
+        return self._exact.read_layers(texts, self._spec.document_prompt, counts=counts)
 
     def split_documents(self, documents: Sequence[Document]) -> list[list[Passage]]:
         """Return the passages of each document, each of which fits the window.

@@ -11,6 +11,7 @@ import numpy as np
 
 from simsearch.encoder.batching import pad, text_chunks, token_budget_batches
 from simsearch.encoder.runtime import (
+    HIDDEN_STATES,
     SENTENCE_EMBEDDING,
     FloatArray,
     IntArray,
@@ -73,6 +74,22 @@ class UnencodableText(EncoderError):
     def __reduce__(self) -> tuple[type[UnencodableText], tuple[int]]:
         """Let it cross from one process to another."""
         return type(self), (self.position,)
+
+
+@dataclass(frozen=True, slots=True)
+class LayerReading:
+    """All that one pass gives of one text.
+
+    `embedding` (dim,) is the text's, as `encode_documents` gives it; `layers` (layers + 1, t,
+    hidden) are the token vectors of every layer, the embedding layer first, and `offsets` (t, 2)
+    the tokens' character ranges in the text, (0, 0) of special ones and those of a prompt.
+    `truncated`: the text goes on beyond the last token.
+    """
+
+    embedding: FloatArray
+    layers: FloatArray
+    offsets: IntArray
+    truncated: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,6 +231,64 @@ class ForwardPass:
             for position, row in zip(positions, vectors, strict=True):
                 results[position] = row[..., : lengths[position], :].copy()
         return list(zip(ranges, results, strict=True))
+
+    def read_layers(
+        self,
+        texts: Sequence[str],
+        prompt: str,
+        *,
+        counts: EncodingCounts | None = None,
+    ) -> Iterator[tuple[int, LayerReading]]:
+        """Yield the position and the reading of each text, longest first.
+
+        A reading of 256 tokens is some megabytes: only those of a batch are held.
+        """
+        refuse_no_text(texts, first=0)
+        skip = self.tokenizer.left_out(prompt)
+        for start in range(0, len(texts), CHUNK):
+            part = texts[start : start + CHUNK]
+            rows = self._tokenize([prompt + text for text in part], offsets=True)
+            lengths = [len(row.ids) for row in rows]
+            for positions in token_budget_batches(lengths, self.runtime.token_budget):
+                batch = self._batch([rows[position].ids for position in positions], skip)
+                embeddings, layers = _run_both(self.runtime, batch)
+                for row, position in enumerate(positions.tolist()):
+                    if not np.isfinite(embeddings[row]).all() or not embeddings[row].any():
+                        raise UnencodableText(start + position)
+                    found = rows[position]
+                    yield (
+                        start + position,
+                        LayerReading(
+                            embedding=embeddings[row],
+                            layers=layers[row, :, : lengths[position]],
+                            offsets=_behind(found.offsets, len(prompt)),
+                            truncated=found.truncated,
+                        ),
+                    )
+            if counts is not None:
+                counts.texts += len(part)
+                self._count(rows, counts)
+
+
+def _behind(offsets: IntArray | None, prompt: int) -> IntArray:
+    """Return character ranges in a text of what stands behind a prompt of so many characters."""
+    if offsets is None:
+        raise EncoderError("the tokenizer gave no character ranges")
+    return np.maximum(offsets - prompt, 0) if prompt else offsets
+
+
+def _run_both(runtime: Runtime, batch: TokenBatch) -> tuple[FloatArray, FloatArray]:
+    """Return sentence embeddings and hidden states; in halves where memory does not suffice."""
+    try:
+        embeddings, layers = runtime.run_many(batch, (SENTENCE_EMBEDDING, HIDDEN_STATES))
+    except (OutOfMemory, MemoryError):
+        rows = len(batch.ids)
+        if rows == 1:
+            raise
+        first = _run_both(runtime, batch.rows(slice(None, rows // 2)))
+        second = _run_both(runtime, batch.rows(slice(rows // 2, None)))
+        return np.concatenate([first[0], second[0]]), np.concatenate([first[1], second[1]])
+    return embeddings, layers
 
 
 def _in_threads(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -47,8 +48,12 @@ class OnnxRuntime:
 
     def run(self, batch: TokenBatch, output: str) -> FloatArray:
         """Return one output of the graph for a padded batch."""
+        return self.run_many(batch, [output])[0]
+
+    def run_many(self, batch: TokenBatch, outputs: Sequence[str]) -> list[FloatArray]:
+        """Return several outputs of the graph, of one pass."""
         try:
-            (result,) = self._session.run([output], batch.feed(self._inputs), self._options)
+            results = self._session.run(list(outputs), batch.feed(self._inputs), self._options)
         except Exception as error:  # as above
             raise run_error(error, batch) from error
-        return np.asarray(result, dtype=np.float32)
+        return [np.asarray(result, dtype=np.float32) for result in results]

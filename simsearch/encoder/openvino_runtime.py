@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib.util
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +59,10 @@ class OpenVinoRuntime:
             return np.array(self._request().infer(batch.feed(self._inputs))[0], dtype=np.float32)
         except Exception as error:  # as above
             raise run_error(error, batch) from error
+
+    def run_many(self, batch: TokenBatch, outputs: Sequence[str]) -> list[FloatArray]:
+        """Return the outputs in order, of which there can only be one."""
+        return [self.run(batch, output) for output in outputs]
 
     def _request(self) -> Any:
         """Return this thread's request: a request serves one batch at a time."""

@@ -69,6 +69,10 @@ class Runtime(Protocol):
         """
         ...
 
+    def run_many(self, batch: TokenBatch, outputs: Sequence[str]) -> list[FloatArray]:
+        """Return several named outputs of one pass, in order; errors as `run`."""
+        ...
+
 
 # None of the runtimes has an exception of its own for these.
 _MEMORY_FULL = ("bad_alloc", "allocate memory", "out of memory", "bad allocation", "alloc_failed")

@@ -258,6 +258,10 @@ class TorchRuntime:
 
     def run(self, batch: TokenBatch, output: str) -> FloatArray:
         """Return one output for a padded batch."""
+        return self.run_many(batch, [output])[0]
+
+    def run_many(self, batch: TokenBatch, outputs: Sequence[str]) -> list[FloatArray]:
+        """Return several outputs of one pass for a padded batch."""
         try:
             ids = torch.from_numpy(batch.ids).to(self._device)
             mask = torch.from_numpy(batch.mask).to(self._device)
@@ -265,18 +269,24 @@ class TorchRuntime:
             if batch.pooled is not None:
                 pooled = torch.from_numpy(batch.pooled).to(self._device)
             with torch.inference_mode():
-                result: FloatArray = self._output(ids, mask, pooled, output).float().cpu().numpy()
+                results = self._outputs(ids, mask, pooled, outputs)
+                arrays = [result.float().cpu().numpy() for result in results]
         except (RuntimeError, IndexError) as error:
             raise run_error(error, batch) from error
-        return np.ascontiguousarray(result)
+        return [np.ascontiguousarray(array) for array in arrays]
 
-    def _output(self, ids: Tensor, mask: Tensor, pooled: Tensor, output: str) -> Tensor:
-        if output == HIDDEN_STATES:
-            layers: Tensor = self.module(ids, mask)[OUTPUTS.index(output)]
-            return layers
-        outputs = self.module.transform(ids, mask, hidden_states=self.module.needs_layers)
-        tokens = self.module.adapt(outputs, mask)  # (b, t, hidden)
-        return tokens if output == TOKEN_EMBEDDINGS else self.module.embed(tokens, pooled)
+    def _outputs(
+        self, ids: Tensor, mask: Tensor, pooled: Tensor, outputs: Sequence[str]
+    ) -> list[Tensor]:
+        if HIDDEN_STATES in outputs:
+            every = self.module(ids, mask, pooled)
+            return [every[OUTPUTS.index(output)] for output in outputs]
+        results = self.module.transform(ids, mask, hidden_states=self.module.needs_layers)
+        tokens = self.module.adapt(results, mask)  # (b, t, hidden)
+        return [
+            tokens if output == TOKEN_EMBEDDINGS else self.module.embed(tokens, pooled)
+            for output in outputs
+        ]
 
 
 @contextlib.contextmanager

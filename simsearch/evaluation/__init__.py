@@ -2,7 +2,9 @@
 
 retrieval        qrels and a run -> ndcg@k, mrr@k, recall@k, hit_rate@k, map, one score per query
 correlation      two series -> Spearman, Pearson
+labels           classes and the right ones -> accuracy, macro F1, per class, calibration error
 classification   pairs labelled 0 or 1 and their scores -> average precision, best F1
+spans            labelled ranges and the right ones -> strict precision, recall, F1
 significance     scores of two systems on the same units -> difference, interval, p
 """
 
@@ -14,6 +16,16 @@ from simsearch.evaluation.classification import (
     best_f1,
 )
 from simsearch.evaluation.correlation import pearson, spearman
+from simsearch.evaluation.labels import (
+    LabelScore,
+    accuracy,
+    class_scores,
+    confusion_matrix,
+    expected_calibration_error,
+    label_scores,
+    macro_f1,
+    micro_f1,
+)
 from simsearch.evaluation.retrieval import (
     DEFAULT_METRICS,
     Qrels,
@@ -33,20 +45,31 @@ from simsearch.evaluation.significance import (
     bootstrap_statistic,
     paired_bootstrap,
 )
+from simsearch.evaluation.spans import SpanScores, compare_spans, score_spans
 
 __all__ = [
     "DEFAULT_METRICS",
     "Difference",
+    "LabelScore",
     "Qrels",
     "RetrievalScores",
     "Run",
+    "SpanScores",
     "SwapScale",
     "ThresholdScore",
+    "accuracy",
     "average_precision",
     "average_precision_score",
     "best_f1",
     "bootstrap_statistic",
+    "class_scores",
+    "compare_spans",
+    "confusion_matrix",
+    "expected_calibration_error",
     "hit_rate",
+    "label_scores",
+    "macro_f1",
+    "micro_f1",
     "ndcg",
     "paired_bootstrap",
     "pearson",
@@ -54,5 +77,6 @@ __all__ = [
     "recall",
     "reciprocal_rank",
     "score_run",
+    "score_spans",
     "spearman",
 ]

@@ -68,12 +68,12 @@ def paired_bootstrap(
     old, new = series(before, "before"), series(after, "after")
     same_length(before=old, after=new)
     change = new - old
-    resampling, flipping = _generators(seed)
+    resampling, flipping = generators(seed)
     means = _resampled_means(change, samples, resampling)
     totals = _flipped_totals(change, samples, flipping)
-    low, high = _interval(means, confidence)
+    low, high = interval(means, confidence)
     slack = _ROUNDING * float(np.abs(change).sum())
-    p = _p_value(totals, float(change.sum()), slack=slack)
+    p = p_value(totals, float(change.sum()), slack=slack)
     return Difference(value=float(change.mean()), low=low, high=high, p=p)
 
 
@@ -118,12 +118,12 @@ def bootstrap_statistic(
     old, new, truth = series(before, "before"), series(after, "after"), series(target, "target")
     same_length(before=old, after=new, target=truth)
     value = _compare(statistic, old, new, truth)
-    resampling, swapping = _generators(seed)
+    resampling, swapping = generators(seed)
     resampled = _resampled_differences(statistic, (old, new, truth), samples, resampling)
-    low, high = _interval(resampled, confidence)
+    low, high = interval(resampled, confidence)
     old, new = (_rescale(statistic, scores, truth, scale) for scores in (old, new))
     swapped = _swapped_differences(statistic, (old, new, truth), samples, swapping)
-    p = _p_value(swapped, _compare(statistic, old, new, truth), slack=_ROUNDING)
+    p = p_value(swapped, _compare(statistic, old, new, truth), slack=_ROUNDING)
     return Difference(value=value, low=low, high=high, p=p)
 
 
@@ -143,7 +143,8 @@ def _swap_scale(name: str) -> SwapScale:
         raise InvalidInput(f"swap must be one of {', '.join(SwapScale)}, got {name!r}") from error
 
 
-def _generators(seed: int) -> tuple[np.random.Generator, np.random.Generator]:
+def generators(seed: int) -> tuple[np.random.Generator, np.random.Generator]:
+    """Return two independent generators: one for the interval, one for p."""
     first, second = np.random.SeedSequence(seed).spawn(2)
     return np.random.default_rng(first), np.random.default_rng(second)
 
@@ -171,13 +172,18 @@ def _flipped_totals(change: FloatArray, samples: int, rng: np.random.Generator) 
     )
 
 
-def _interval(values: FloatArray, confidence: float) -> tuple[float, float]:
+def interval(values: FloatArray, confidence: float) -> tuple[float, float]:
+    """Return the percentile interval of resampled differences (samples,)."""
     tail = (1 - confidence) / 2
     low, high = np.quantile(values, [tail, 1 - tail])
     return float(low), float(high)
 
 
-def _p_value(permuted: FloatArray, observed: float, *, slack: float) -> float:
+def p_value(permuted: FloatArray, observed: float, *, slack: float) -> float:
+    """Return the share of permuted differences that are as extreme, with itself counted in.
+
+    Differences within `slack` are the same number, summed in another order.
+    """
     extreme = int((np.abs(permuted) >= abs(observed) - slack).sum())
     return (extreme + 1) / (len(permuted) + 1)
 

@@ -25,6 +25,10 @@ if TYPE_CHECKING:
         read_corpus,
         read_documents,
     )
+    from simsearch.formats.labelled_texts import (
+        LabelledTexts,
+        read_labelled_texts,
+    )
     from simsearch.formats.lines import (
         Source,
         StdinCopy,
@@ -45,6 +49,9 @@ if TYPE_CHECKING:
     )
     from simsearch.formats.rows import (
         read_rows,
+    )
+    from simsearch.formats.tagged_texts import (
+        read_tagged_texts,
     )
     from simsearch.formats.vectors import (
         check_vectors,
@@ -70,6 +77,10 @@ _HOMES = {
         "read_corpus",
         "read_documents",
     ),
+    "labelled_texts": (
+        "LabelledTexts",
+        "read_labelled_texts",
+    ),
     "lines": (
         "Source",
         "StdinCopy",
@@ -89,6 +100,7 @@ _HOMES = {
         "Row",
     ),
     "rows": ("read_rows",),
+    "tagged_texts": ("read_tagged_texts",),
     "vectors": (
         "check_vectors",
         "read_vectors",
@@ -103,6 +115,7 @@ __all__ = [
     "DocumentCounts",
     "Duplicates",
     "Example",
+    "LabelledTexts",
     "OnReject",
     "ReadOptions",
     "Row",
@@ -119,8 +132,10 @@ __all__ = [
     "read_corpus",
     "read_documents",
     "read_examples",
+    "read_labelled_texts",
     "read_lines",
     "read_rows",
+    "read_tagged_texts",
     "read_vectors",
     "source_name",
 ]

@@ -1,0 +1,251 @@
+"""classifier: heads that say what class a text is of."""
+
+from pathlib import Path
+from time import perf_counter
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from simsearch.cli.heads import (
+    Against,
+    Data,
+    HeadDir,
+    HeadEncoder,
+    NewHead,
+    Replace,
+    Seed,
+    TextFile,
+    Texts,
+    asked_texts,
+    print_differences,
+)
+from simsearch.cli.input import report_counts, spooled
+from simsearch.cli.options import ClassWeight, EncoderName, bundled
+from simsearch.cli.output import Output, clean, shorten
+from simsearch.errors import InvalidData, InvalidInput
+from simsearch.files import check_target
+
+if TYPE_CHECKING:
+    from simsearch.formats import ReadOptions
+    from simsearch.heads import Classification, ClassifierScores
+
+app = typer.Typer(no_args_is_help=True, help="Classes of texts: train a head, ask it, score it.")
+MinInScope = Annotated[
+    float | None,
+    typer.Option(
+        "--min-in-scope",
+        min=0.0,
+        max=1.0,
+        help="Give no label to a text that is less probably of any known class.",
+    ),
+]
+
+
+@app.command("train")
+@bundled
+def train(
+    data: Data,
+    head: NewHead,
+    output: Output,
+    file_options: "ReadOptions",
+    encoder: EncoderName = None,
+    class_weight: Annotated[
+        ClassWeight, typer.Option(help="Count every text the same, or every class.")
+    ] = ClassWeight.EQUAL,
+    shots: Annotated[
+        int | None, typer.Option(min=1, help="Use so many texts of each class, drawn by --seed.")
+    ] = None,
+    strength: Annotated[
+        float, typer.Option(help="Inverse of the regularisation (C of logistic regression).")
+    ] = 10.0,
+    scope: Annotated[
+        bool, typer.Option("--scope/--no-scope", help="Learn to tell texts of no known class.")
+    ] = True,
+    out_of_scope: Annotated[
+        Path | None,
+        typer.Option("--out-of-scope", help="A file with `text`: texts of no known class."),
+    ] = None,
+    field: Annotated[str, typer.Option(help="Metadata field of the labels.")] = "label",
+    seed: Seed = 0,
+    replace: Replace = False,
+) -> None:
+    """Train a classifier on DATA: `text` with `label`, or with `labels` where several may hold.
+
+    The encoder stays as it is. The scores that are printed are of cross-validation.
+    """
+    from simsearch.encoder import Encoder, EncodingCounts
+    from simsearch.formats import read_labelled_texts
+    from simsearch.heads import ClassifierConfig, check_head_place, train_classifier
+    from simsearch.heads import ClassWeight as Weight
+
+    began = perf_counter()
+    check_head_place(head, replace=replace)
+    config = ClassifierConfig(
+        strength=strength,
+        class_weight=Weight(class_weight),
+        shots=shots,
+        scope=scope,
+        seed=seed,
+        field=field,
+    )
+    with spooled([data], beside=None) as (file,):
+        read = read_labelled_texts(file, file_options)
+    outside = [] if out_of_scope is None else _texts_of(out_of_scope, file_options)
+    counts = EncodingCounts()
+    trained = train_classifier(
+        read.texts,
+        Encoder.load(encoder),
+        several_labels=read.several_labels,
+        config=config,
+        out_of_scope=outside,
+        counts=counts,
+    )
+    report_counts(output, counts)
+    trained.head.save(head, replace=replace)
+    facts: dict[str, Any] = {
+        "head": str(head),
+        "labels": len(trained.head.labels),
+        "texts": trained.texts,
+        "scope": trained.head.scope is not None,
+        "metrics": trained.metrics,
+        "seconds": round(perf_counter() - began, 2),
+    }
+    if output.json_only:
+        output.result(facts)
+        return
+    output.table(
+        ("cross-validated", "value"),
+        [(name, f"{value:.4f}") for name, value in trained.metrics.items()],
+    )
+    output.text(f"{head}: {facts['labels']:,} classes of {trained.texts:,} texts")
+
+
+def _texts_of(path: Path, options: "ReadOptions") -> list[str]:
+    from simsearch.formats import read_examples
+    from simsearch.records import LabelledText, UnlabelledText
+
+    texts = [
+        each.text
+        for each in read_examples(path, options)
+        if isinstance(each, LabelledText | UnlabelledText)
+    ]
+    if not texts:
+        raise InvalidData(f"{path}: expected texts (a column `text`)")
+    return texts
+
+
+@app.command("predict")
+@bundled
+def predict(
+    head: HeadDir,
+    output: Output,
+    texts: Texts = None,
+    file: TextFile = None,
+    min_in_scope: MinInScope = None,
+    encoder: HeadEncoder = None,
+) -> None:
+    """Print the class of each TEXT, and its probability."""
+    asked = asked_texts(texts, file)
+    predicted = _classify(head, asked, encoder, min_in_scope)
+    for text, each in zip(asked, predicted, strict=True):
+        if output.json_only:
+            output.result(classification_fields(text, each))
+            continue
+        labels = ", ".join(clean(label) for label in each.labels) or "(none)"
+        output.text(f"{each.probability:.4f}  {labels}  {shorten(text, 80)}")
+
+
+def classification_fields(text: str, found: "Classification") -> dict[str, Any]:
+    """Return a classification as the JSON object of the command-line contract.
+
+    `labels` has all that hold, and `label` the first of them, null if there is none.
+    """
+    return {
+        "text": text,
+        "label": found.label,
+        "probability": found.probability,
+        "probabilities": dict(found.probabilities),
+        "labels": list(found.labels),
+        "in_scope": found.in_scope,
+    }
+
+
+def _classify(
+    head: Path, texts: list[str], encoder: str | None, min_in_scope: float | None
+) -> "list[Classification]":
+    from simsearch.heads import Classifier
+
+    classifier = Classifier.load(head)
+    embeddings = classifier.encoder.load(encoder).encode_documents(texts)
+    return classifier.classify(embeddings, min_in_scope=min_in_scope)
+
+
+@app.command("evaluate")
+@bundled
+def evaluate(
+    data: Data,
+    head: HeadDir,
+    output: Output,
+    file_options: "ReadOptions",
+    against: Against = None,
+    min_in_scope: MinInScope = None,
+    plot: Annotated[
+        Path | None, typer.Option(help="Draw the confusion matrix to this file (.png, .svg).")
+    ] = None,
+    encoder: HeadEncoder = None,
+) -> None:
+    """Score a classifier on DATA, whose classes are known."""
+    from simsearch.formats import read_labelled_texts
+    from simsearch.heads import (
+        Classifier,
+        compare_classifiers,
+        draw_confusion_matrix,
+        score_classifier,
+        scores_as_json,
+    )
+
+    if plot is not None:
+        check_target(plot)
+        if plot.suffix not in (".png", ".svg"):
+            raise InvalidInput(f"--plot must end in .png or .svg, got {plot.name!r}")
+    classifier = Classifier.load(head)
+    with spooled([data], beside=None) as (file,):
+        gold = read_labelled_texts(file, file_options)
+    if gold.several_labels != classifier.several_labels:
+        has, needs = ("labels", "label") if gold.several_labels else ("label", "labels")
+        raise InvalidData(f"{data}: has {has!r}, but this head was trained on {needs!r}")
+    texts = [each.text for each in gold.texts]
+    predicted = _classify(head, texts, encoder, min_in_scope)
+    scores = score_classifier(classifier, gold.texts, predicted)
+    differences = {}
+    if against is not None:
+        other = _classify(against, texts, None, None)
+        differences = compare_classifiers(gold.texts, other, predicted)
+    if plot is not None:
+        if scores.confusion is None:
+            raise InvalidInput("--plot is for one label a text")
+        draw_confusion_matrix(plot, classifier.labels, scores.confusion)
+    if output.json_only:
+        output.result(scores_as_json(scores, differences))
+        return
+    _print(output, scores)
+    if differences:
+        print_differences(output, differences)
+
+
+def _print(output: Output, scores: "ClassifierScores") -> None:
+    rows = [
+        (
+            shorten(name, 40),
+            f"{each.precision:.4f}",
+            f"{each.recall:.4f}",
+            f"{each.f1:.4f}",
+            f"{each.support:,}",
+        )
+        for name, each in scores.classes.items()
+    ]
+    output.table(("class", "precision", "recall", "f1", "texts"), rows)
+    output.text("")
+    metrics = [(name, f"{value:.4f}") for name, value in scores.metrics.items()]
+    output.table(("metric", "value"), metrics)
+    output.say(f"n = {scores.texts:,}")

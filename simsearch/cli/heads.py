@@ -1,0 +1,62 @@
+"""What the commands of all heads share: their options, the texts they are asked about, scores."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from simsearch.cli.input import read_texts
+from simsearch.cli.output import Output
+from simsearch.errors import InvalidInput
+
+if TYPE_CHECKING:
+    from simsearch.evaluation import Difference
+
+HeadDir = Annotated[Path, typer.Option("--head", help="The head's directory.")]
+NewHead = Annotated[Path, typer.Option("-o", "--output", help="The head's directory, to be made.")]
+Data = Annotated[Path, typer.Argument(metavar="DATA", help="The labelled texts, or -.")]
+Replace = Annotated[
+    bool, typer.Option("--replace", help="Replace a head that is there, once this one is trained.")
+]
+Texts = Annotated[list[str] | None, typer.Argument(metavar="TEXT...", help="The texts.")]
+TextFile = Annotated[
+    Path | None, typer.Option("--texts", help="A file with one text per line, or -.")
+]
+HeadEncoder = Annotated[
+    str | None,
+    typer.Option("--encoder", help="Where the head's encoder is; default: where it was."),
+]
+Against = Annotated[
+    Path | None, typer.Option("--against", help="Another head, to be compared with on this data.")
+]
+Seed = Annotated[int, typer.Option("--seed", min=0, help="Of what is drawn.")]
+
+
+def asked_texts(texts: list[str] | None, file: Path | None) -> list[str]:
+    """Return the texts of a command line, or of a file.
+
+    Raises:
+        InvalidInput: neither or both are given, or one of them is no text.
+    """
+    from simsearch.search_index import check_query
+
+    if bool(texts) == (file is not None):
+        raise InvalidInput("give texts, or a file of them with --texts")
+    asked = list(texts or []) if file is None else list(read_texts(file))
+    for text in asked:
+        check_query(text, name="text")
+    if not asked:
+        raise InvalidInput(f"{file} is empty")
+    return asked
+
+
+def print_differences(output: Output, differences: Mapping[str, Difference]) -> None:
+    """Print by how much a head is better than another."""
+    rows = [
+        (name, f"{each.value:+.4f}", f"{each.low:+.4f} .. {each.high:+.4f}", f"{each.p:.4f}")
+        for name, each in differences.items()
+    ]
+    output.table(("against the other", "difference", "95% interval", "p"), rows)

@@ -1,0 +1,210 @@
+"""ner: heads that mark what a text mentions."""
+
+from pathlib import Path
+from time import perf_counter
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from simsearch.cli.heads import (
+    Against,
+    Data,
+    HeadDir,
+    HeadEncoder,
+    NewHead,
+    Replace,
+    Seed,
+    TextFile,
+    Texts,
+    asked_texts,
+    print_differences,
+)
+from simsearch.cli.input import report_counts, spooled
+from simsearch.cli.options import EncoderName, HeadLayers, bundled
+from simsearch.cli.output import Output, clean, shorten
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from simsearch.evaluation import SpanScores
+    from simsearch.formats import ReadOptions
+    from simsearch.heads import TaggedSpan
+
+app = typer.Typer(no_args_is_help=True, help="Entities in texts: train a head, ask it, score it.")
+
+
+@app.command("train")
+@bundled
+def train(
+    data: Data,
+    head: NewHead,
+    output: Output,
+    file_options: "ReadOptions",
+    encoder: EncoderName = None,
+    layers: Annotated[
+        HeadLayers,
+        typer.Option(help="A map of its own for each layer of the encoder, or one of their mean."),
+    ] = HeadLayers.CONCATENATED,
+    epochs: Annotated[
+        int | None, typer.Option(min=1, help="Default: 8, or as many as make 250 steps.")
+    ] = None,
+    batch_size: Annotated[int, typer.Option(min=1, help="Texts of a step.")] = 16,
+    learning_rate: Annotated[float, typer.Option(help="The highest one of the training.")] = 1e-3,
+    field: Annotated[str, typer.Option(help="Metadata field of the entities.")] = "entities",
+    seed: Seed = 0,
+    replace: Replace = False,
+) -> None:
+    """Train a tagger on DATA: CoNLL (two or four columns), or JSONL with `text` and `spans`.
+
+    The encoder stays as it is: it reads every text once.
+    """
+    from simsearch.encoder import Encoder, EncodingCounts
+    from simsearch.formats import read_tagged_texts
+    from simsearch.heads import TaggerConfig, check_head_place, train_tagger
+
+    began = perf_counter()
+    check_head_place(head, replace=replace)
+    config = TaggerConfig(
+        layers=layers,
+        epochs=epochs,
+        batch_size=batch_size,
+        learning_rate=learning_rate,
+        seed=seed,
+        field=field,
+    )
+    with spooled([data], beside=None) as (file,):
+        texts = read_tagged_texts(file, file_options)
+    counts = EncodingCounts()
+    with output.progress() as begin:
+        trained = train_tagger(
+            texts,
+            Encoder.load(encoder),
+            config=config,
+            counts=counts,
+            reading=begin("reading"),
+            training=begin("training"),
+        )
+    report_counts(output, counts)
+    trained.head.save(head, replace=replace)
+    facts: dict[str, Any] = {
+        "head": str(head),
+        "labels": list(trained.head.labels),
+        "texts": trained.texts,
+        "words": trained.words,
+        "spans": trained.spans,
+        "cut_spans": trained.cut_spans,
+        "steps": len(trained.losses),
+        "loss": sum(trained.losses[-20:]) / len(trained.losses[-20:]),
+        "seconds": round(perf_counter() - began, 2),
+    }
+    if output.json_only:
+        output.result(facts)
+        return
+    output.text(
+        f"{head}: {len(trained.head.labels)} labels, {trained.spans:,} spans in {trained.texts:,} "
+        f"texts; loss {facts['loss']:.4f} a word after {facts['steps']:,} steps"
+    )
+
+
+@app.command("predict")
+@bundled
+def predict(
+    head: HeadDir,
+    output: Output,
+    texts: Texts = None,
+    file: TextFile = None,
+    encoder: HeadEncoder = None,
+) -> None:
+    """Print the entities in each TEXT: half-open ranges of its characters."""
+    asked = asked_texts(texts, file)
+    for text, spans in zip(asked, _tag(head, asked, encoder), strict=True):
+        if output.json_only:
+            output.result({"text": text, "spans": span_fields(text, spans)})
+            continue
+        if len(asked) > 1:
+            output.text(f"# {shorten(text, 80)}")
+        for span in spans:
+            part = shorten(text[span.start : span.end], 80)
+            output.text(
+                f"{span.probability:.4f}  {clean(span.label)}  {span.start}..{span.end}  {part}"
+            )
+
+
+def span_fields(text: str, spans: "Sequence[TaggedSpan]") -> list[dict[str, Any]]:
+    """Return the spans of a text as in the JSON object of the command-line contract."""
+    return [
+        {
+            "start": span.start,
+            "end": span.end,
+            "label": span.label,
+            "text": text[span.start : span.end],
+            "probability": span.probability,
+        }
+        for span in spans
+    ]
+
+
+def _tag(head: Path, texts: "Sequence[str]", encoder: str | None) -> "list[list[TaggedSpan]]":
+    from simsearch.heads import Tagger, tag_texts
+
+    tagger = Tagger.load(head)
+    return tag_texts(tagger, tagger.encoder.load(encoder), texts)
+
+
+@app.command("evaluate")
+@bundled
+def evaluate(
+    data: Data,
+    head: HeadDir,
+    output: Output,
+    file_options: "ReadOptions",
+    against: Against = None,
+    encoder: HeadEncoder = None,
+) -> None:
+    """Score a tagger on DATA: a span counts if both ends and its label are right."""
+    from dataclasses import asdict
+
+    from simsearch.evaluation import compare_spans, score_spans
+    from simsearch.formats import read_tagged_texts
+    from simsearch.heads import difference_as_json
+
+    with spooled([data], beside=None) as (file,):
+        gold = read_tagged_texts(file, file_options)
+    texts = [each.text for each in gold]
+
+    def scored(path: Path, name: str | None) -> "SpanScores":
+        found = [[span.span for span in spans] for spans in _tag(path, texts, name)]
+        return score_spans([each.spans for each in gold], found)
+
+    scores = scored(head, encoder)
+    differences = {}
+    if against is not None:
+        differences = {"span_f1": compare_spans(scored(against, None), scores)}
+    metrics = {"span_f1": scores.f1, "precision": scores.precision, "recall": scores.recall}
+    if output.json_only:
+        facts: dict[str, Any] = {"task": "ner", "metrics": metrics, "n": len(texts)}
+        facts["labels"] = {name: asdict(each) for name, each in scores.labels.items()}
+        if differences:
+            facts["difference"] = difference_as_json(differences)
+        output.result(facts)
+        return
+    _print(output, scores, metrics, len(texts))
+    if differences:
+        print_differences(output, differences)
+
+
+def _print(output: Output, scores: "SpanScores", metrics: dict[str, float], texts: int) -> None:
+    rows = [
+        (
+            shorten(name, 40),
+            f"{each.precision:.4f}",
+            f"{each.recall:.4f}",
+            f"{each.f1:.4f}",
+            f"{each.support:,}",
+        )
+        for name, each in scores.labels.items()
+    ]
+    output.table(("label", "precision", "recall", "f1", "spans"), rows)
+    output.text("")
+    output.table(("metric", "value"), [(name, f"{value:.4f}") for name, value in metrics.items()])
+    output.say(f"n = {texts:,} texts")

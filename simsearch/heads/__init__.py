@@ -1,0 +1,102 @@
+"""What a text is, read off the encoder's outputs: heads are trained here, and predict in numpy."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from simsearch.lazy import lazy_names
+
+if TYPE_CHECKING:
+    from simsearch.heads.classifier import (
+        Classification,
+        Classifier,
+    )
+    from simsearch.heads.classifier_scores import (
+        ClassifierScores,
+        compare_classifiers,
+        difference_as_json,
+        score_classifier,
+        scores_as_json,
+    )
+    from simsearch.heads.classifier_training import (
+        ClassifierConfig,
+        ClassifierTraining,
+        ClassWeight,
+        train_classifier,
+    )
+    from simsearch.heads.head_file import (
+        EncoderReference,
+        HeadKind,
+        check_head_place,
+    )
+    from simsearch.heads.plots import (
+        draw_confusion_matrix,
+    )
+    from simsearch.heads.tagger import (
+        TaggedSpan,
+        Tagger,
+        tag_texts,
+    )
+    from simsearch.heads.tagger_training import (
+        TaggerConfig,
+        TaggerTraining,
+        train_tagger,
+    )
+    from simsearch.heads.word_vectors import (
+        TextReading,
+        read_texts,
+    )
+
+_HOMES = {
+    "classifier": ("Classification", "Classifier"),
+    "classifier_scores": (
+        "ClassifierScores",
+        "compare_classifiers",
+        "difference_as_json",
+        "score_classifier",
+        "scores_as_json",
+    ),
+    "classifier_training": (
+        "ClassWeight",
+        "ClassifierConfig",
+        "ClassifierTraining",
+        "train_classifier",
+    ),
+    "head_file": ("EncoderReference", "HeadKind", "check_head_place"),
+    "plots": ("draw_confusion_matrix",),
+    "tagger": ("TaggedSpan", "Tagger", "tag_texts"),
+    "tagger_training": (
+        "TaggerConfig",
+        "TaggerTraining",
+        "train_tagger",
+    ),
+    "word_vectors": ("TextReading", "read_texts"),
+}
+if not TYPE_CHECKING:  # a type checker would take every name for one of the package
+    __getattr__ = lazy_names(__name__, _HOMES)
+
+__all__ = [
+    "ClassWeight",
+    "Classification",
+    "Classifier",
+    "ClassifierConfig",
+    "ClassifierScores",
+    "ClassifierTraining",
+    "EncoderReference",
+    "HeadKind",
+    "TaggedSpan",
+    "Tagger",
+    "TaggerConfig",
+    "TaggerTraining",
+    "TextReading",
+    "check_head_place",
+    "compare_classifiers",
+    "difference_as_json",
+    "draw_confusion_matrix",
+    "read_texts",
+    "score_classifier",
+    "scores_as_json",
+    "tag_texts",
+    "train_classifier",
+    "train_tagger",
+]

@@ -1,0 +1,127 @@
+"""The best sequence of tags, and how probable its spans are: a linear chain, in numpy.
+
+A conditional random field (Lafferty, McCallum & Pereira 2001): the score of a sequence is the sum
+of what each word says of its tag and of what each pair of neighbours says. Transitions that are
+no IOB2 have the score FORBIDDEN, which no sum makes good.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from simsearch.encoder.runtime import FloatArray, IntArray
+from simsearch.heads.words import legal_transitions, tag_runs
+
+FORBIDDEN = -1e4
+
+Wide = npt.NDArray[np.float64]  # sums over whole texts
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Chain:
+    """`begin` (tags,) and `follow` (tags, tags), from tag to tag: scores of what is legal."""
+
+    begin: FloatArray
+    follow: FloatArray
+
+    @classmethod
+    def of(cls, begin: FloatArray, follow: FloatArray) -> Chain:
+        """Return the chain of these scores, with all that is no IOB2 forbidden."""
+        may_begin, may_follow = legal_transitions((len(begin) - 1) // 2)
+        forbidden = np.float32(FORBIDDEN)
+        return cls(
+            np.where(may_begin, begin, forbidden).astype(np.float32),
+            np.where(may_follow, follow, forbidden).astype(np.float32),
+        )
+
+    def best(self, emissions: Sequence[FloatArray]) -> list[IntArray]:
+        """Return the best tags of each text, (w_i, tags) each -> (w_i,) each (Viterbi 1967)."""
+        if not emissions:
+            return []
+        padded, lengths = _padded(emissions)
+        rows, steps, _ = padded.shape
+        score = self.begin + padded[:, 0]
+        came_from = np.zeros(padded.shape, dtype=np.int64)
+        last = np.zeros((rows, steps), dtype=np.int64)  # the best tag, if the text ended here
+        last[:, 0] = score.argmax(axis=1)
+        for step in range(1, steps):
+            ways = score[:, :, None] + self.follow  # (rows, from, to)
+            came_from[:, step] = ways.argmax(axis=1)
+            score = ways.max(axis=1) + padded[:, step]
+            last[:, step] = score.argmax(axis=1)
+        results = []
+        for row, length in enumerate(lengths):
+            tags = np.zeros(length, dtype=np.int64)
+            if length:
+                tags[-1] = last[row, length - 1]
+            for step in range(length - 1, 0, -1):
+                tags[step - 1] = came_from[row, step, tags[step]]
+            results.append(tags)
+        return results
+
+    def span_probabilities(
+        self, emissions: Sequence[FloatArray], tags: Sequence[IntArray]
+    ) -> list[list[float]]:
+        """Return of each text the probability of each span in its tags, in order.
+
+        It is that of all sequences with exactly this span: these tags, and no going on with it.
+        """
+        if not emissions:
+            return []
+        padded, lengths = _padded(emissions)
+        forward = self._forward(padded)
+        backward = self._backward(padded, lengths)
+        results = []
+        for row, (length, own) in enumerate(zip(lengths, tags, strict=True)):
+            values = []
+            for first, behind in tag_runs(own):
+                path = forward[row, first, own[first]]
+                for word in range(first + 1, behind):
+                    path += self.follow[own[word - 1], own[word]] + padded[row, word, own[word]]
+                if behind < length:
+                    inside = 2 * ((own[first] + 1) // 2)
+                    after = self.follow[own[behind - 1]] + padded[row, behind]
+                    after = np.delete(after + backward[row, behind], inside)
+                    path += _log_sum(after, axis=0)
+                total = _log_sum(forward[row, length - 1], axis=0)
+                values.append(min(1.0, float(np.exp(path - total))))
+            results.append(values)
+        return results
+
+    def _forward(self, padded: FloatArray) -> Wide:
+        """Return the log of the summed scores of all that leads to a tag, its word included."""
+        forward = np.empty(padded.shape, dtype=np.float64)
+        forward[:, 0] = self.begin + padded[:, 0]
+        for step in range(1, padded.shape[1]):
+            ways = forward[:, step - 1, :, None] + self.follow
+            forward[:, step] = _log_sum(ways, axis=1) + padded[:, step]
+        return forward
+
+    def _backward(self, padded: FloatArray, lengths: Sequence[int]) -> Wide:
+        """Return the log of the summed scores of all that follows a tag, its word left out."""
+        backward = np.zeros(padded.shape, dtype=np.float64)
+        ends = np.asarray(lengths)
+        for step in range(padded.shape[1] - 2, -1, -1):
+            ways = self.follow + (padded[:, step + 1] + backward[:, step + 1])[:, None, :]
+            goes_on = (step + 1 < ends)[:, None]
+            backward[:, step] = np.where(goes_on, _log_sum(ways, axis=2), 0.0)
+        return backward
+
+
+def _padded(emissions: Sequence[FloatArray]) -> tuple[FloatArray, list[int]]:
+    lengths = [len(each) for each in emissions]
+    padded = np.zeros((len(emissions), max(1, *lengths), emissions[0].shape[1]), dtype=np.float32)
+    for row, each in enumerate(emissions):
+        padded[row, : len(each)] = each
+    return padded, lengths
+
+
+def _log_sum(values: Wide, *, axis: int) -> Wide:
+    highest = values.max(axis=axis, keepdims=True)
+    total = np.log(np.exp(values - highest).sum(axis=axis)) + highest.squeeze(axis)
+    result: Wide = total
+    return result

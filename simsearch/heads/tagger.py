@@ -1,0 +1,273 @@
+"""Tagger: word vectors of all layers in, spans out. Numpy alone.
+
+A map of all layers side by side and of the words' shapes, blocks of depthwise-separable
+convolution over neighbouring words, one more map to the tags, and a chain over these. The texts
+of a batch lie one behind another with a gap between, so no padding is computed.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from simsearch.encoder import Encoder
+from simsearch.encoder.runtime import FloatArray
+from simsearch.errors import EncoderError, InvalidInput
+from simsearch.heads.chain import Chain
+from simsearch.heads.head_file import EncoderReference, HeadContent, HeadKind, read_head, write_head
+from simsearch.heads.word_vectors import TextReading, read_texts
+from simsearch.heads.words import SHAPES, spans_of_tags, word_shapes
+from simsearch.records import Span
+
+_NORM_EPSILON = 1e-5  # torch's
+_WORDS_AT_ONCE = 4096
+_MOST_BLOCKS = 16
+_TEXTS_AT_ONCE = 256
+
+
+@dataclass(frozen=True, slots=True)
+class TaggedSpan:
+    """A span that a tagger found, and the probability of exactly this span."""
+
+    start: int
+    end: int
+    label: str
+    probability: float
+
+    @property
+    def span(self) -> Span:
+        """The span alone."""
+        return Span(self.start, self.end, self.label)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ConvolutionBlock:
+    """x + mix(relu(depthwise(norm(x)))): each channel over the words, then the channels."""
+
+    norm_weight: FloatArray  # (d,)
+    norm_bias: FloatArray  # (d,)
+    depthwise: FloatArray  # (d, k), k odd
+    depthwise_bias: FloatArray  # (d,)
+    mix: FloatArray  # (d, d)
+    mix_bias: FloatArray  # (d,)
+
+    def apply(self, rows: FloatArray, real: FloatArray) -> FloatArray:
+        """Shape: (n, d), and (n, 1) with 0 in gaps -> (n, d). Gaps are as wide as k // 2."""
+        normed = layer_norm(rows, self.norm_weight, self.norm_bias) * real
+        width = self.depthwise.shape[1]
+        reach = width // 2
+        padded = np.pad(normed, ((reach, reach), (0, 0)))
+        mixed = np.broadcast_to(self.depthwise_bias, rows.shape).copy()
+        for place in range(width):
+            mixed += padded[place : place + len(rows)] * self.depthwise[:, place]
+        np.maximum(mixed, 0, out=mixed)
+        result: FloatArray = rows + mixed @ self.mix.T + self.mix_bias
+        return result
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Tagger:
+    """A tagging head.
+
+    `project` (d, layers x hidden) and `shape` (d, SHAPES) make the rows, `output` (tags, d) the
+    scores of tags. `field` is the metadata field that its spans go to when documents are indexed.
+    """
+
+    encoder: EncoderReference
+    labels: tuple[str, ...]
+    project: FloatArray
+    project_bias: FloatArray
+    shape: FloatArray
+    blocks: tuple[ConvolutionBlock, ...]
+    norm_weight: FloatArray
+    norm_bias: FloatArray
+    output: FloatArray
+    output_bias: FloatArray
+    chain: Chain
+    field: str = "entities"
+
+    def tag(self, texts: Sequence[str], readings: Sequence[TextReading]) -> list[list[TaggedSpan]]:
+        """Return the spans of each text, in order; they are ranges of its characters.
+
+        `readings` are those of `read_texts`, by the encoder of this head.
+        """
+        results: list[list[TaggedSpan]] = [[] for _ in texts]
+        filled = [row for row, reading in enumerate(readings) if len(reading.words)]
+        # Texts of like length together: the chain goes over the longest of a batch.
+        filled.sort(key=lambda row: len(readings[row].words))
+        for part in _parts(filled, readings):
+            shapes = [word_shapes(texts[row], readings[row].words) for row in part]
+            emissions = self.emissions([readings[row].vectors for row in part], shapes)
+            best = self.chain.best(emissions)
+            chances = self.chain.span_probabilities(emissions, best)
+            for row, tags, values in zip(part, best, chances, strict=True):
+                spans = spans_of_tags(tags, readings[row].words, self.labels)
+                results[row] = [
+                    TaggedSpan(span.start, span.end, span.label, value)
+                    for span, value in zip(spans, values, strict=True)
+                ]
+        return results
+
+    def emissions(
+        self, vectors: Sequence[FloatArray], shapes: Sequence[FloatArray]
+    ) -> list[FloatArray]:
+        """Return the scores of the tags of each word, before the chain.
+
+        Shape: (w_i, layers x hidden) and (w_i, SHAPES) -> (w_i, tags), for each text.
+        """
+        places, total = flat_places([len(each) for each in vectors], gap=self._gap)
+        taken = np.concatenate([np.arange(start, stop) for start, stop in places])
+        joined = np.concatenate([np.asarray(each, dtype=np.float32) for each in vectors])
+        rows = joined @ self.project.T + self.project_bias
+        rows += np.concatenate(list(shapes)) @ self.shape.T
+        np.maximum(rows, 0, out=rows)
+        spread = np.zeros((total, rows.shape[1]), dtype=np.float32)
+        spread[taken] = rows
+        real = np.zeros((total, 1), dtype=np.float32)
+        real[taken] = 1
+        for block in self.blocks:
+            spread = block.apply(spread, real)
+        normed = layer_norm(spread, self.norm_weight, self.norm_bias)
+        scores = normed @ self.output.T + self.output_bias
+        return [scores[start:stop] for start, stop in places]
+
+    @property
+    def _gap(self) -> int:
+        return max((block.depthwise.shape[1] // 2 for block in self.blocks), default=0)
+
+    def save(self, path: str | os.PathLike[str], *, replace: bool = False) -> None:
+        """Write the tagger to a directory, whole or not at all; errors as `Classifier.save`."""
+        tensors = {
+            "project": self.project,
+            "project_bias": self.project_bias,
+            "shape": self.shape,
+            "norm_weight": self.norm_weight,
+            "norm_bias": self.norm_bias,
+            "output": self.output,
+            "output_bias": self.output_bias,
+            "begin": self.chain.begin,
+            "follow": self.chain.follow,
+        }
+        for number, block in enumerate(self.blocks):
+            for name in BLOCK_TENSORS:
+                tensors[f"blocks.{number}.{name}"] = getattr(block, name)
+        settings = {
+            "labels": list(self.labels),
+            "inputs": self.project.shape[1],
+            "hidden": self.project.shape[0],
+            "kernels": [block.depthwise.shape[1] for block in self.blocks],
+            "shapes": SHAPES,
+            "field": self.field,
+        }
+        kind = HeadKind.TAGGER
+        write_head(Path(path), kind, self.encoder, settings, tensors, replace=replace)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Tagger:
+        """Read a tagger; errors as `Classifier.load`."""
+        return tagger_of(read_head(Path(path)))
+
+
+def tag_texts(tagger: Tagger, encoder: Encoder, texts: Sequence[str]) -> list[list[TaggedSpan]]:
+    """Return the spans of each text, in order; a few hundred texts are held at a time.
+
+    Raises:
+        EncoderMismatch: the encoder is not the tagger's.
+        InvalidData: a text is empty or blank.
+    """
+    tagger.encoder.check(encoder)
+    results: list[list[TaggedSpan]] = []
+    for start in range(0, len(texts), _TEXTS_AT_ONCE):
+        part = texts[start : start + _TEXTS_AT_ONCE]
+        results += tagger.tag(part, read_texts(encoder, part))
+    return results
+
+
+BLOCK_TENSORS = (
+    "norm_weight",
+    "norm_bias",
+    "depthwise",
+    "depthwise_bias",
+    "mix",
+    "mix_bias",
+)
+
+
+def tagger_of(content: HeadContent) -> Tagger:
+    """Return the tagger that a head's directory holds; errors as `Tagger.load`."""
+    if content.kind is not HeadKind.TAGGER:
+        raise InvalidInput(f"{content.path} is a {content.kind}, expected a tagger")
+    labels = content.names("labels")
+    tags = 1 + 2 * len(labels)
+    inputs, hidden = content.setting("inputs", int), content.setting("hidden", int)
+    kernels = content.setting("kernels", list)
+    if (
+        len(kernels) > _MOST_BLOCKS
+        or not all(type(width) is int and 1 <= width <= 101 and width % 2 for width in kernels)
+        or content.setting("shapes", int) != SHAPES
+    ):
+        raise EncoderError(f"{content.path}: its blocks or shapes are those of another version")
+    tensor = content.tensor
+    sizes = {"mix": lambda width: (hidden, hidden), "depthwise": lambda width: (hidden, width)}
+    blocks = [
+        ConvolutionBlock(
+            **{
+                name: tensor(
+                    f"blocks.{number}.{name}",
+                    *sizes.get(name, lambda width: (hidden,))(width),
+                )
+                for name in BLOCK_TENSORS
+            }
+        )
+        for number, width in enumerate(kernels)
+    ]
+    return Tagger(
+        encoder=content.encoder,
+        labels=labels,
+        project=tensor("project", hidden, inputs),
+        project_bias=tensor("project_bias", hidden),
+        shape=tensor("shape", hidden, SHAPES),
+        blocks=tuple(blocks),
+        norm_weight=tensor("norm_weight", hidden),
+        norm_bias=tensor("norm_bias", hidden),
+        output=tensor("output", tags, hidden),
+        output_bias=tensor("output_bias", tags),
+        # Said once more what is legal: a file is another's word.
+        chain=Chain.of(tensor("begin", tags), tensor("follow", tags, tags)),
+        field=content.setting("field", str),
+    )
+
+
+def layer_norm(rows: FloatArray, weight: FloatArray, bias: FloatArray) -> FloatArray:
+    """Return the rows at mean 0 and variance 1, times `weight`, plus `bias` (Ba et al. 2016)."""
+    centred = rows - rows.mean(axis=1, keepdims=True)
+    variance = np.einsum("nd,nd->n", centred, centred)[:, None] / rows.shape[1]
+    result: FloatArray = centred / np.sqrt(variance + np.float32(_NORM_EPSILON)) * weight + bias
+    return result
+
+
+def flat_places(lengths: Sequence[int], *, gap: int) -> tuple[list[tuple[int, int]], int]:
+    """Return where each text begins and ends, one behind another with gaps, and the length."""
+    places = []
+    start = 0
+    for length in lengths:
+        places.append((start, start + length))
+        start += length + gap
+    return places, max(0, start - gap)
+
+
+def _parts(rows: Sequence[int], readings: Sequence[TextReading]) -> list[list[int]]:
+    """Return the texts in batches of some thousand words."""
+    parts: list[list[int]] = []
+    words = _WORDS_AT_ONCE
+    for row in rows:
+        if words + len(readings[row].words) > _WORDS_AT_ONCE:
+            parts.append([])
+            words = 0
+        parts[-1].append(row)
+        words += len(readings[row].words)
+    return parts

@@ -1,0 +1,176 @@
+"""The tagger as torch trains it; `Tagger` is the same computation in numpy."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from enum import StrEnum
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from simsearch.encoder.runtime import FloatArray
+from simsearch.heads.chain import FORBIDDEN, Chain
+from simsearch.heads.head_file import EncoderReference
+from simsearch.heads.tagger import ConvolutionBlock, Tagger
+from simsearch.heads.words import SHAPES, legal_transitions
+
+
+class Layers(StrEnum):
+    """How the layers of the encoder come together."""
+
+    CONCATENATED = "concatenated"  # each has a map of its own
+    MIXED = "mixed"  # one map of their learned mean (Peters et al. 2018, ELMo)
+
+
+class Block(nn.Module):
+    """A block of depthwise-separable convolution (Chollet 2017) with a way around it."""
+
+    def __init__(self, dim: int, *, kernel: int, dropout: float) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(dim)
+        self.depthwise = nn.Conv1d(dim, dim, kernel, padding=kernel // 2, groups=dim)
+        self.mix = nn.Linear(dim, dim)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, rows: Tensor, real: Tensor) -> Tensor:
+        """Shape: (n, d), and (n, 1) with 0 in gaps -> (n, d)."""
+        normed = self.norm(rows) * real
+        mixed = self.depthwise(normed.T.unsqueeze(0)).squeeze(0).T  # (n, d)
+        changed: Tensor = rows + self.dropout(self.mix(torch.relu(mixed)))
+        return changed
+
+
+class TaggerModule(nn.Module):
+    """Rows of all layers to scores of tags, and a chain over these.
+
+    `mean` and `scale` (layers x hidden,) bring the inputs to one size; they are folded into the
+    map when the module becomes a `Tagger`.
+    """
+
+    mean: Tensor
+    scale: Tensor
+    may_begin: Tensor
+    may_follow: Tensor
+
+    def __init__(
+        self,
+        mean: FloatArray,
+        scale: FloatArray,
+        *,
+        layers: int,
+        labels: int,
+        hidden: int,
+        blocks: int,
+        kernel: int,
+        dropout: float,
+        joined: Layers,
+    ) -> None:
+        super().__init__()
+        tags = 1 + 2 * labels
+        self.layers = layers
+        width = len(mean) // layers
+        self.register_buffer("mean", torch.from_numpy(mean))
+        self.register_buffer("scale", torch.from_numpy(scale))
+        mixed = joined is Layers.MIXED
+        self.mixture = nn.Parameter(torch.zeros(layers)) if mixed else None
+        self.project = nn.Linear(width if mixed else len(mean), hidden)
+        self.shape = nn.Linear(SHAPES, hidden, bias=False)
+        self.blocks = nn.ModuleList(
+            Block(hidden, kernel=kernel, dropout=dropout) for _ in range(blocks)
+        )
+        self.norm = nn.LayerNorm(hidden)
+        self.output = nn.Linear(hidden, tags)
+        self.dropout = nn.Dropout(dropout)
+        self.begin = nn.Parameter(torch.zeros(tags))
+        self.follow = nn.Parameter(torch.zeros(tags, tags))
+        may_begin, may_follow = legal_transitions(labels)
+        self.register_buffer("may_begin", torch.from_numpy(may_begin))
+        self.register_buffer("may_follow", torch.from_numpy(may_follow.copy()))
+
+    def forward(self, inputs: Tensor, shapes: Tensor, taken: Tensor, total: int) -> Tensor:
+        """Return the scores of tags. `taken` says where each word lies among rows with gaps.
+
+        Shape: (w, layers x hidden), (w, SHAPES), (w,) -> (w, tags).
+        """
+        scaled = self.dropout((inputs - self.mean) * self.scale)
+        if self.mixture is not None:
+            shares = self.mixture.softmax(0)  # (layers,)
+            scaled = torch.einsum("wlh,l->wh", scaled.unflatten(1, (self.layers, -1)), shares)
+        rows = torch.relu(self.project(scaled) + self.shape(shapes))
+        spread = rows.new_zeros(total, rows.shape[1]).index_copy(0, taken, rows)
+        real = rows.new_zeros(total, 1).index_fill(0, taken, 1.0)
+        for block in self.blocks:
+            spread = block(spread, real)
+        scores: Tensor = self.output(self.dropout(self.norm(spread[taken])))
+        return scores
+
+    def transitions(self) -> tuple[Tensor, Tensor]:
+        """Return the scores of beginnings (tags,) and of neighbours (tags, tags)."""
+        return (
+            self.begin.masked_fill(~self.may_begin, FORBIDDEN),
+            self.follow.masked_fill(~self.may_follow, FORBIDDEN),
+        )
+
+    def loss(self, scores: Tensor, tags: Tensor, lengths: Sequence[int]) -> Tensor:
+        """Return minus the log likelihood of the tags, a mean over the words.
+
+        Shape: (w, tags) and (w,) of texts one behind another -> ().
+        """
+        begin, follow = self.transitions()
+        sizes = torch.tensor(lengths)
+        words = nn.utils.rnn.pad_sequence(
+            list(torch.split(scores, list(lengths))), batch_first=True
+        )
+        right = nn.utils.rnn.pad_sequence(list(torch.split(tags, list(lengths))), batch_first=True)
+        there = torch.arange(words.shape[1])[None] < sizes[:, None]  # (b, t)
+        own = words.gather(2, right[:, :, None]).squeeze(2) * there
+        steps = follow[right[:, :-1], right[:, 1:]] * there[:, 1:]
+        path = begin[right[:, 0]] + own.sum(1) + steps.sum(1)
+        forward = begin + words[:, 0]
+        for step in range(1, words.shape[1]):
+            ways = (forward[:, :, None] + follow).logsumexp(1) + words[:, step]
+            forward = torch.where(there[:, step, None], ways, forward)
+        return (forward.logsumexp(1) - path).sum() / sizes.sum()
+
+    def tagger(self, encoder: EncoderReference, labels: Sequence[str], *, field: str) -> Tagger:
+        """Return the same computation in numpy."""
+        weight = self.project.weight.detach()
+        if self.mixture is not None:
+            shares = self.mixture.detach().softmax(0)
+            weight = (shares[None, :, None] * weight[:, None, :]).flatten(1)
+        weight = weight * self.scale
+        bias = self.project.bias.detach() - weight @ self.mean
+        begin, follow = self.transitions()
+        return Tagger(
+            encoder=encoder,
+            labels=tuple(labels),
+            project=_array(weight),
+            project_bias=_array(bias),
+            shape=_array(self.shape.weight),
+            blocks=tuple(_block(block) for block in self.blocks),
+            norm_weight=_array(self.norm.weight),
+            norm_bias=_array(self.norm.bias),
+            output=_array(self.output.weight),
+            output_bias=_array(self.output.bias),
+            chain=Chain.of(_array(begin), _array(follow)),
+            field=field,
+        )
+
+
+def _block(block: nn.Module) -> ConvolutionBlock:
+    if not isinstance(block, Block):
+        raise TypeError(f"expected a Block, got {type(block).__name__}")
+    bias = block.depthwise.bias
+    return ConvolutionBlock(
+        norm_weight=_array(block.norm.weight),
+        norm_bias=_array(block.norm.bias),
+        depthwise=_array(block.depthwise.weight.squeeze(1)),
+        depthwise_bias=_array(bias if bias is not None else torch.zeros(len(block.norm.weight))),
+        mix=_array(block.mix.weight),
+        mix_bias=_array(block.mix.bias),
+    )
+
+
+def _array(tensor: Tensor) -> FloatArray:
+    return np.array(tensor.detach().numpy(), dtype=np.float32)

@@ -1,0 +1,305 @@
+"""From texts with spans to a tagger: the encoder reads them once, the head is trained on that.
+
+The encoder stays as it is, so an index built with it stays valid, and a pass over the training
+texts costs only the head.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import IO, TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from simsearch.encoder import Encoder, EncodingCounts
+from simsearch.encoder.runtime import FloatArray, IntArray
+from simsearch.errors import InvalidData, InvalidInput
+from simsearch.heads.head_file import EncoderReference, check_field
+from simsearch.heads.tagger import Tagger, flat_places
+from simsearch.heads.word_vectors import read_texts
+from simsearch.heads.words import tags_of_spans, word_shapes
+from simsearch.records import TaggedText
+
+if TYPE_CHECKING:
+    import torch
+
+    from simsearch.heads.tagger_module import TaggerModule
+
+logger = logging.getLogger("simsearch")
+
+Progress = Callable[[int, int], None]
+HalfArray = npt.NDArray[np.float16]
+
+_READ_AT_ONCE = 256  # texts whose vectors are in memory before they are written away
+_LEAST_EPOCHS = 8
+_LEAST_STEPS = 250  # what a few hundred texts need
+_WARM_UP = 0.1
+_LONGEST_NORM = 1.0
+_SAMPLE = 20_000  # words that tell the size of the inputs
+
+
+@dataclass(frozen=True, slots=True)
+class TaggerConfig:
+    """Settings of a training.
+
+    `layers` is "concatenated" or "mixed". `epochs` None: 8, or as many as make 250 steps.
+
+    Raises:
+        InvalidInput: a setting is out of its range.
+    """
+
+    layers: str = "concatenated"
+    hidden: int = 256
+    blocks: int = 2
+    kernel: int = 5
+    dropout: float = 0.3
+    learning_rate: float = 1e-3
+    weight_decay: float = 0.01
+    batch_size: int = 16
+    epochs: int | None = None
+    seed: int = 0
+    field: str = "entities"
+
+    def __post_init__(self) -> None:
+        if self.layers not in ("concatenated", "mixed"):
+            raise InvalidInput(f"layers must be concatenated or mixed, got {self.layers!r}")
+        for name, least, most in (
+            ("hidden", 1, 4096),
+            ("blocks", 0, 16),
+            ("kernel", 1, 101),
+            ("batch_size", 1, 4096),
+            ("seed", 0, 2**63 - 1),
+        ):
+            value = getattr(self, name)
+            if not least <= value <= most:
+                raise InvalidInput(f"{name} must be {least}..{most}, got {value}")
+        if self.kernel % 2 == 0:
+            raise InvalidInput(f"kernel must be odd, got {self.kernel}")
+        if not 0 <= self.dropout < 1:
+            raise InvalidInput(f"dropout must be 0 to below 1, got {self.dropout}")
+        if not 0 < self.learning_rate < 1 or not 0 <= self.weight_decay < 1:
+            raise InvalidInput("learning_rate must be above 0 and weight_decay at least 0, below 1")
+        if self.epochs is not None and self.epochs < 1:
+            raise InvalidInput(f"epochs must be at least 1, got {self.epochs}")
+        check_field(self.field)
+
+    def steps(self, texts: int) -> int:
+        """Return how many steps a training on so many texts takes."""
+        an_epoch = math.ceil(texts / self.batch_size)
+        epochs = self.epochs or max(_LEAST_EPOCHS, math.ceil(_LEAST_STEPS / an_epoch))
+        return epochs * an_epoch
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TaggerTraining:
+    """A trained tagger, what it was trained on, and the loss of every step, per word.
+
+    `cut_spans` did not begin and end with a word, and were widened.
+    """
+
+    head: Tagger
+    texts: int
+    words: int
+    spans: int
+    cut_spans: int
+    losses: list[float]
+
+
+def train_tagger(
+    texts: Sequence[TaggedText],
+    encoder: Encoder,
+    *,
+    config: TaggerConfig | None = None,
+    counts: EncodingCounts | None = None,
+    reading: Progress | None = None,
+    training: Progress | None = None,
+) -> TaggerTraining:
+    """Train a tagger on a frozen encoder; the labels are in order of their names.
+
+    `reading` is called with texts read, `training` with steps done, each with how many there are.
+
+    Raises:
+        InvalidData: no text has a span, or the loss is not a number.
+    """
+    config = config or TaggerConfig()
+    labels = sorted({span.label for text in texts for span in text.spans})
+    if not labels:
+        raise InvalidData(f"none of the {len(texts):,} texts has a span; a tagger needs one")
+    with tempfile.TemporaryFile(prefix="simsearch-") as file:
+        data = _read(texts, labels, encoder, file, counts, reading)
+        if data.cut:
+            logger.info("%s spans do not begin and end with a word, and were widened", data.cut)
+        module, losses = _train(data, len(labels), config, training)
+    head = module.tagger(EncoderReference.of(encoder), labels, field=config.field)
+    spans = sum(len(text.spans) for text in texts)
+    return TaggerTraining(head, len(texts), len(data.tags), spans, data.cut, losses)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Words:
+    """All words of the training texts, one behind another; `ends` (texts,) of their rows.
+
+    `vectors` (w, layers x hidden) lie in a file, in half precision: a hundred thousand words of a
+    small encoder are half a gigabyte.
+    """
+
+    vectors: HalfArray
+    shapes: FloatArray
+    tags: IntArray
+    ends: IntArray
+    layers: int
+    cut: int
+
+
+def _read(
+    texts: Sequence[TaggedText],
+    labels: Sequence[str],
+    encoder: Encoder,
+    file: IO[bytes],
+    counts: EncodingCounts | None,
+    progress: Progress | None,
+) -> _Words:
+    shapes, tags, ends = [], [], []
+    cut = words = width = 0
+    for start in range(0, len(texts), _READ_AT_ONCE):
+        part = texts[start : start + _READ_AT_ONCE]
+        readings = read_texts(encoder, [text.text for text in part], counts=counts)
+        for text, reading in zip(part, readings, strict=True):
+            own, widened = tags_of_spans(text.spans, reading.words, labels)
+            cut += widened
+            words += len(own)
+            width = reading.vectors.shape[1]
+            shapes.append(word_shapes(text.text, reading.words))
+            tags.append(own)
+            ends.append(words)
+            file.write(_halved(reading.vectors).tobytes())
+        if progress is not None:
+            progress(start + len(part), len(texts))
+    file.flush()
+    if not words:
+        raise InvalidData("the texts hold no word")
+    _, first = next(iter(encoder.read_layers([texts[0].text])))
+    return _Words(
+        vectors=np.memmap(file, dtype=np.float16, mode="r", shape=(words, width)),
+        shapes=np.concatenate(shapes),
+        tags=np.concatenate(tags),
+        ends=np.array(ends),
+        layers=len(first.layers),
+        cut=cut,
+    )
+
+
+def _halved(vectors: FloatArray) -> HalfArray:
+    largest = float(np.finfo(np.float16).max)
+    return np.clip(vectors, -largest, largest).astype(np.float16)
+
+
+def _train(
+    data: _Words, labels: int, config: TaggerConfig, progress: Progress | None
+) -> tuple[TaggerModule, list[float]]:
+    import torch
+
+    from simsearch.heads.tagger_module import Layers, TaggerModule
+
+    rng = np.random.default_rng(config.seed)
+    mean, scale = _sizes(data.vectors, rng)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.seed)
+        module = TaggerModule(
+            mean,
+            scale,
+            layers=data.layers,
+            labels=labels,
+            hidden=config.hidden,
+            blocks=config.blocks,
+            kernel=config.kernel,
+            dropout=config.dropout,
+            joined=Layers(config.layers),
+        )
+        optimizer = torch.optim.AdamW(
+            module.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
+        )
+        steps = config.steps(len(data.ends))
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _rate(step, steps))
+        losses: list[float] = []
+        module.train()
+        for batch in _batches(data, config, rng, steps):
+            scores = module(batch.inputs, batch.shapes, batch.taken, batch.total)
+            loss = module.loss(scores, batch.tags, batch.lengths)
+            losses.append(loss.item())
+            if not math.isfinite(losses[-1]):
+                raise InvalidData(
+                    f"the loss of step {len(losses)} is {losses[-1]} (use a smaller learning rate)"
+                )
+            torch.autograd.backward(loss)
+            torch.nn.utils.clip_grad_norm_(module.parameters(), _LONGEST_NORM)
+            optimizer.step()
+            optimizer.zero_grad()
+            schedule.step()
+            if progress is not None:
+                progress(len(losses), steps)
+    return module.eval(), losses
+
+
+def _rate(step: int, steps: int) -> float:
+    """Return the share of the learning rate: up in a tenth of the steps, then down to 0."""
+    warm_up = max(1, int(steps * _WARM_UP))
+    if step < warm_up:
+        return (step + 1) / warm_up
+    return max(0.0, (steps - step) / max(1, steps - warm_up))
+
+
+def _sizes(vectors: HalfArray, rng: np.random.Generator) -> tuple[FloatArray, FloatArray]:
+    """Return mean and inverse deviation of each input, of a sample."""
+    rows = np.arange(len(vectors))
+    if len(rows) > _SAMPLE:
+        rows = np.sort(rng.choice(len(vectors), _SAMPLE, replace=False))
+    sample = np.asarray(vectors[rows], dtype=np.float32)
+    return sample.mean(axis=0), 1 / (sample.std(axis=0) + np.float32(1e-4))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Batch:
+    """Texts of one step; shapes as `TaggerModule.forward` has them."""
+
+    inputs: torch.Tensor
+    shapes: torch.Tensor
+    taken: torch.Tensor
+    total: int
+    tags: torch.Tensor
+    lengths: list[int]
+
+
+def _batches(
+    data: _Words, config: TaggerConfig, rng: np.random.Generator, steps: int
+) -> Iterator[_Batch]:
+    """Yield the batches of all epochs, each of which has every text with words once."""
+    import torch
+
+    starts = np.concatenate([[0], data.ends[:-1]])
+    filled = np.flatnonzero(data.ends > starts)
+    done = 0
+    while done < steps:
+        order = rng.permutation(filled)
+        for begin in range(0, len(order), config.batch_size):
+            if done == steps:
+                return
+            done += 1
+            part = order[begin : begin + config.batch_size]
+            lengths = (data.ends[part] - starts[part]).tolist()
+            rows = np.concatenate([np.arange(starts[text], data.ends[text]) for text in part])
+            places, total = flat_places(lengths, gap=config.kernel // 2)
+            taken = np.concatenate([np.arange(*place) for place in places])
+            yield _Batch(
+                inputs=torch.from_numpy(data.vectors[rows].astype(np.float32)),
+                shapes=torch.from_numpy(data.shapes[rows]),
+                taken=torch.from_numpy(taken),
+                total=total,
+                tags=torch.from_numpy(data.tags[rows]),
+                lengths=lengths,
+            )

@@ -1,0 +1,155 @@
+"""From an encoder's pieces to words: of every layer the mean of a word's pieces, in one pass.
+
+A text beyond the window is read in windows that overlap by a quarter; a word has its vector from
+the window in which it stands farthest from an edge that cuts something off.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from simsearch.encoder import Encoder, EncodingCounts, LayerReading, UnencodableText
+from simsearch.encoder.runtime import FloatArray, IntArray
+from simsearch.heads.words import split_words
+
+_KEPT = 0.75  # of a window before the next one begins
+
+
+@dataclass(slots=True, eq=False)
+class TextReading:
+    """One text, read: `embedding` (dim,), `words` (w, 2), and `vectors` (w, layers x hidden).
+
+    `vectors` are of all layers side by side, the embedding layer first; a word of which the
+    encoder has no piece has zeros.
+    """
+
+    words: IntArray
+    embedding: FloatArray
+    vectors: FloatArray
+
+
+def read_texts(
+    encoder: Encoder,
+    texts: Sequence[str],
+    *,
+    counts: EncodingCounts | None = None,
+    dtype: type[np.floating] = np.float32,
+    progress: Callable[[int], None] | None = None,
+) -> list[TextReading]:
+    """Return the reading of each text, in order, its vectors kept as `dtype`.
+
+    The embedding is that of `encode_documents`: of a text beyond the window, of its beginning.
+
+    Raises:
+        InvalidData: a text is empty or blank.
+        UnencodableText: the encoder has no finite vector for a text.
+    """
+    pending = [_Pending(text) for text in texts]
+    # Of each window: the text, and the character at which the window begins.
+    windows = [(position, 0) for position in range(len(texts))]
+    done = 0
+    first_round = True
+    while windows:
+        following = []
+        parts = [texts[position][start:] for position, start in windows]
+        try:
+            # Later windows are parts of texts that were counted.
+            readings = encoder.read_layers(parts, counts=counts if first_round else None)
+            for number, reading in readings:
+                position, start = windows[number]
+                following += [
+                    (position, begin) for begin in pending[position].take(reading, start, dtype)
+                ]
+                done += first_round
+                if progress is not None and first_round:
+                    progress(done)
+        except UnencodableText as error:
+            raise UnencodableText(windows[error.position][0]) from error
+        windows = following
+        first_round = False
+    return [each.reading(dtype) for each in pending]
+
+
+class _Pending:
+    """A text of which windows are still to come."""
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+        self._words = split_words(text)
+        self._room = np.full(len(self._words), -1, dtype=np.int64)  # to the nearest cutting edge
+        self._vectors: FloatArray | None = None
+        self._embedding: FloatArray | None = None
+
+    def take(self, window: LayerReading, start: int, dtype: type[np.floating]) -> list[int]:
+        """Take the words of a window; return where the next one begins, if there is one."""
+        if self._embedding is None:
+            self._embedding = window.embedding.copy()
+        offsets = window.offsets + start
+        offsets[window.offsets[:, 1] <= window.offsets[:, 0]] = -1
+        real = offsets[:, 1] > offsets[:, 0]
+        pieces = offsets[real]
+        behind = int(pieces[:, 1].max()) if len(pieces) else start
+        inside = (self._words[:, 0] >= start) & (self._words[:, 1] <= behind)
+        if not window.truncated:
+            inside = self._words[:, 0] >= start
+        numbers = np.flatnonzero(inside)
+        edge = len(numbers)
+        left = np.arange(edge) if start else np.full(edge, len(self._words))
+        right = np.arange(edge)[::-1] if window.truncated else np.full(edge, len(self._words))
+        room = np.minimum(left, right)
+        better = room > self._room[numbers]
+        chosen = numbers[better]
+        vectors = pool_pieces(window.layers[:, real], pieces, self._words[chosen])
+        if self._vectors is None and len(chosen) == len(self._words):
+            self._vectors = vectors.astype(dtype)  # the whole text at once, without a copy
+        else:
+            if self._vectors is None:
+                self._vectors = np.zeros((len(self._words), vectors.shape[1]), dtype=dtype)
+            self._vectors[chosen] = vectors
+        self._room[chosen] = room[better]
+        return self._next_window(pieces, start) if window.truncated else []
+
+    def _next_window(self, pieces: IntArray, start: int) -> list[int]:
+        """Return the beginning of a word a quarter before the end of a window that was cut."""
+        at = int(pieces[int(len(pieces) * _KEPT), 0]) if len(pieces) else start
+        number = int(np.searchsorted(self._words[:, 1], at, side="right"))
+        while number < len(self._words) and self._words[number, 0] <= start:
+            number += 1
+        return [int(self._words[number, 0])] if number < len(self._words) else []
+
+    def reading(self, dtype: type[np.floating]) -> TextReading:
+        """Return the text with the vectors of its words."""
+        if self._embedding is None or self._vectors is None:
+            raise RuntimeError("a text was not read")
+        return TextReading(self._words, self._embedding, self._vectors)
+
+
+def pool_pieces(layers: FloatArray, pieces: IntArray, words: IntArray) -> FloatArray:
+    """Return of each word the mean of its pieces in every layer, zeros where it has none.
+
+    A piece that reaches into several words counts for each of them.
+    Shape: (layers, t, hidden), (t, 2), (w, 2) -> (w, layers x hidden).
+    """
+    count, hidden = layers.shape[0], layers.shape[2]
+    if not len(words) or not len(pieces):
+        return np.zeros((len(words), count * hidden), dtype=np.float32)
+    # Only in odd texts do the ranges of pieces run back.
+    starts = np.maximum.accumulate(pieces[:, 0])
+    ends = np.maximum.accumulate(pieces[:, 1])
+    first = np.searchsorted(ends, words[:, 0], side="right")
+    behind = np.searchsorted(starts, words[:, 1], side="left")
+    sizes = behind - first
+    if sizes.max() <= 1 and sizes.min() == 1:
+        pooled = layers[:, first]
+    else:
+        has = sizes > 0
+        pooled = np.zeros((count, len(words), hidden), dtype=np.float32)
+        # One more row, because the end of a range may be the end of the array.
+        padded = np.concatenate([layers, np.zeros((count, 1, hidden), np.float32)], axis=1)
+        bounds = np.stack([first[has], behind[has]], axis=1).ravel()
+        sums = np.add.reduceat(padded, bounds, axis=1)[:, ::2]
+        pooled[:, has] = sums / sizes[has][:, None].astype(np.float32)
+    return np.ascontiguousarray(pooled.transpose(1, 0, 2)).reshape(len(words), count * hidden)

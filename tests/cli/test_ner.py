@@ -1,0 +1,105 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from command_line import Run, Write
+from conftest import write_tiny_encoder
+from head_training import tagged_texts
+
+
+def rows(count: int, **options) -> str:
+    return "".join(
+        json.dumps(
+            {
+                "text": each.text,
+                "spans": [
+                    {"start": span.start, "end": span.end, "label": span.label}
+                    for span in each.spans
+                ],
+            }
+        )
+        + "\n"
+        for each in tagged_texts(count, **options)
+    )
+
+
+@pytest.fixture(scope="module")
+def head(tiny_encoder_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a tagger of two labels, trained by the command line."""
+    from simsearch.cli import main
+
+    folder = tmp_path_factory.mktemp("tagger")
+    (folder / "train.jsonl").write_text(rows(80), encoding="utf-8")
+    arguments = ["train", str(folder / "train.jsonl"), "-o", str(folder / "head"), "--quiet"]
+    arguments += ["--encoder", str(tiny_encoder_dir), "--epochs", "8", "--learning-rate", "0.004"]
+    assert main(["ner", *arguments]) == 0
+    return folder / "head"
+
+
+def test_prediction_prints_the_object_of_the_contract(run: Run, head: Path):
+    outcome = run("ner", "predict", "my the cat was late", "my money", "--head", head, "--json")
+    first, second = outcome.objects
+    assert outcome.code == 0
+    (span,) = first["spans"]
+    assert list(span) == ["start", "end", "label", "text", "probability"]
+    assert (span["start"], span["end"], span["label"], span["text"]) == (3, 10, "ANIMAL", "the cat")
+    assert second == {"text": "my money", "spans": []}
+    shown = run("ner", "predict", "my the cat was late", "--head", head)
+    assert shown.out.split()[1:] == ["ANIMAL", "3..10", "the", "cat"]
+
+
+def test_training_reads_conll_and_tells_what_it_made(
+    run: Run, write: Write, tiny_encoder_dir, tmp_path
+):
+    data = write("train.conll", "the B-A\ncat I-A\nsat O\n\nmoney O\nbank B-B\n")
+    outcome = run(
+        "ner", "train", data, "-o", tmp_path / "h", "--encoder", tiny_encoder_dir,
+        "--epochs", 1, "--layers", "mixed", "--field", "found", "--json",
+    )  # fmt: skip
+    facts = outcome.object
+    assert (outcome.code, facts["labels"], facts["texts"]) == (0, ["A", "B"], 2)
+    assert (facts["words"], facts["spans"], facts["steps"]) == (5, 2, 1)
+    described = json.loads((tmp_path / "h" / "head.json").read_text(encoding="utf-8"))
+    assert (described["kind"], described["field"]) == ("tagger", "found")
+
+
+def test_evaluation_prints_the_object_of_the_contract(run: Run, write: Write, head: Path):
+    data = write("test.jsonl", rows(40, seed=3))
+    found = run("ner", "evaluate", data, "--head", head, "--against", head, "--json").object
+    assert (found["task"], found["n"]) == ("ner", 40)
+    assert found["metrics"]["span_f1"] > 0.9
+    assert set(found["labels"]) == {"ANIMAL", "PLACE"}
+    assert found["difference"]["span_f1"] == {"value": 0, "low": 0, "high": 0, "p": 1}
+    shown = run("ner", "evaluate", data, "--head", head)
+    assert f"span_f1    {found['metrics']['span_f1']:.4f}" in shown.out
+
+
+def test_wrong_use_and_wrong_data_have_their_exit_codes(run: Run, write: Write, head: Path):
+    other = write_tiny_encoder(head.parent / "other", seed=1)
+    assert "the head was trained on" in run(
+        "ner", "predict", "cat", "--head", head, "--encoder", other
+    ).refusal(8)
+    beyond = write(
+        "beyond.jsonl", '{"text": "cat", "spans": [{"start": 0, "end": 9, "label": "A"}]}\n'
+    )
+    assert "beyond.jsonl:1: span 0..9 ('A') is not within the text" in run(
+        "ner", "train", beyond, "-o", head.parent / "new"
+    ).refusal(3)
+    assert "--replace" in run("ner", "train", beyond, "-o", head).refusal(2)
+    assert "no head" in run("ner", "predict", "a", "--head", head.parent).refusal(2)
+
+
+@pytest.mark.slow
+@pytest.mark.data
+def test_a_hundred_texts_teach_what_a_few_epochs_of_fine_tuning_do_not(
+    run: Run, data_dir: Path, tmp_path
+):
+    folder = data_dir / "crossner_politics"
+    test = tmp_path / "test.conll"
+    texts = (folder / "test.conll").read_text(encoding="utf-8").split("\n\n")
+    test.write_text("\n\n".join(texts[:150]), encoding="utf-8")
+    assert run("ner", "train", folder / "train.conll", "-o", tmp_path / "head").code == 0
+    found = run("ner", "evaluate", test, "--head", tmp_path / "head", "--json").object
+    assert found["metrics"]["span_f1"] > 0.5

@@ -1,0 +1,185 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from head_training import TOPICS, labelled_texts, same_classifier, trained
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import log_loss, roc_auc_score
+
+from simsearch.errors import InvalidData, InvalidInput
+from simsearch.evaluation import expected_calibration_error
+from simsearch.heads import Classifier, ClassifierConfig, ClassWeight, train_classifier
+from simsearch.heads.classifier_training import fit_temperature, stratified_folds
+from simsearch.records import ClassifiedText
+
+TRAIN, TEST = labelled_texts(200), labelled_texts(100, seed=9)
+TEST_TEXTS = [each.text for each in TEST]
+GOLD = [each.labels[0] for each in TEST]
+
+
+def test_the_classes_are_those_of_logistic_regression_on_the_same_embeddings(hash_encoder):
+    head = trained(hash_encoder).head
+    oracle = LogisticRegression(C=10, max_iter=1000).fit(
+        hash_encoder.encode_documents([each.text for each in TRAIN]),
+        [each.labels[0] for each in TRAIN],
+    )
+    embeddings = hash_encoder.encode_documents(TEST_TEXTS)
+    predicted = [each.label for each in head.classify(embeddings)]
+    assert predicted == oracle.predict(embeddings).tolist()
+    # A temperature leaves the order of the classes as it is, and divides all logits by one number.
+    ratio = oracle.decision_function(embeddings) / head.logits(embeddings)
+    np.testing.assert_allclose(ratio, np.broadcast_to(ratio[0, 0], ratio.shape), rtol=1e-2)
+
+
+def test_cross_validation_tells_the_accuracy_on_new_texts_and_probabilities_are_true(hash_encoder):
+    training = trained(hash_encoder)
+    found = training.head.classify(hash_encoder.encode_documents(TEST_TEXTS))
+    right = np.array([each.label == gold for each, gold in zip(found, GOLD, strict=True)])
+    assert training.metrics["accuracy"] == pytest.approx(right.mean(), abs=0.07)
+    confidence = np.array([each.probability for each in found])
+    assert expected_calibration_error(confidence, right) < 0.08
+    assert all(sum(each.probabilities.values()) == pytest.approx(1, abs=1e-5) for each in found)
+
+
+def test_two_classes_have_the_probabilities_of_a_sigmoid(hash_encoder):
+    pair = labelled_texts(60, topics=("animal", "money"))
+    training = train_classifier(pair, hash_encoder)
+    embeddings = hash_encoder.encode_documents(TEST_TEXTS[:2])
+    logits = training.head.logits(embeddings)
+    for found, row in zip(training.head.classify(embeddings), logits, strict=True):
+        expected = 1 / (1 + np.exp(row[0] - row[1]))
+        assert found.probabilities["money"] == pytest.approx(expected, abs=1e-6)
+
+
+def test_left_out_classes_teach_to_tell_a_text_of_no_class(hash_encoder):
+    known = labelled_texts(160, topics=tuple(TOPICS)[:4])
+    head = train_classifier(known, hash_encoder).head
+    found = head.classify(hash_encoder.encode_documents(TEST_TEXTS))
+    inside = [gold != "colour" for gold in GOLD]
+    scope = [each.in_scope for each in found]
+    assert roc_auc_score(inside, scope) > 0.85
+    rejecting = head.classify(hash_encoder.encode_documents(TEST_TEXTS), min_in_scope=0.5)
+    assert [each.label is None for each in rejecting] == [value < 0.5 for value in scope]
+    assert 0 < sum(each.label is None for each in rejecting) < len(TEST)
+
+
+def test_given_texts_out_of_scope_are_used_in_the_place_of_classes(hash_encoder):
+    known = labelled_texts(120, topics=("animal", "money", "order"))
+    outside = [each.text for each in labelled_texts(60, topics=("colour",))]
+    assert train_classifier(known, hash_encoder).head.scope is None  # too few classes
+    head = train_classifier(known, hash_encoder, out_of_scope=outside).head
+    new = labelled_texts(30, seed=5, topics=("colour",))
+    found = head.classify(hash_encoder.encode_documents([each.text for each in new]))
+    assert np.mean([each.in_scope for each in found]) < 0.3
+
+
+def test_balanced_weights_raise_the_recall_of_a_rare_class(hash_encoder):
+    texts = [*labelled_texts(300, topics=("animal",)), *labelled_texts(12, topics=("money",))]
+    new = hash_encoder.encode_documents(
+        [each.text for each in labelled_texts(100, seed=7, topics=("money",))]
+    )
+
+    def found_money(weight: ClassWeight) -> int:
+        config = ClassifierConfig(class_weight=weight, strength=0.1)
+        head = train_classifier(texts, hash_encoder, config=config).head
+        return sum(each.label == "money" for each in head.classify(new))
+
+    assert found_money(ClassWeight.BALANCED) > found_money(ClassWeight.EQUAL) + 20
+
+
+def test_shots_takes_so_many_texts_of_each_class(hash_encoder):
+    training = trained(hash_encoder, shots=8)
+    assert training.texts == 8 * len(TOPICS)
+    found = training.head.classify(hash_encoder.encode_documents(TEST_TEXTS))
+    assert np.mean([each.label == gold for each, gold in zip(found, GOLD, strict=True)]) > 0.7
+
+
+def test_the_same_seed_gives_the_same_head_and_another_one_other_shots(hash_encoder):
+    first, again, other = (trained(hash_encoder, shots=8, seed=seed).head for seed in (0, 0, 1))
+    assert same_classifier(first, again)
+    assert not same_classifier(first, other)
+
+
+def test_several_labels_hold_at_once_and_none_may(hash_encoder):
+    texts = []
+    for one, two in zip(
+        labelled_texts(120, topics=("animal",)),
+        labelled_texts(120, topics=("money",)),
+        strict=True,
+    ):
+        texts.append(ClassifiedText(one.text, ("animal",)))
+        texts.append(ClassifiedText(two.text, ("money",)))
+        texts.append(ClassifiedText(f"{one.text} {two.text}", ("animal", "money")))
+        texts.append(ClassifiedText("red blue green", ()))
+    training = train_classifier(texts, hash_encoder, several_labels=True)
+    asked = ["cat dog bird", "cash bank pay", "cat dog cash bank", "red green blue"]
+    found = training.head.classify(hash_encoder.encode_documents(asked))
+    assert [each.labels for each in found] == [("animal",), ("money",), ("animal", "money"), ()]
+    assert training.metrics["micro_f1"] > 0.9
+
+
+def test_a_label_that_every_text_has_always_holds(hash_encoder):
+    texts = [ClassifiedText(each.text, ("support", each.labels[0])) for each in TRAIN]
+    head = train_classifier(texts, hash_encoder, several_labels=True).head
+    found = head.classify(hash_encoder.encode_documents(TEST_TEXTS))
+    assert all("support" in each.labels for each in found)
+
+
+def test_the_temperature_is_the_one_of_the_least_loss():
+    rng = np.random.default_rng(1)
+    logits = rng.normal(size=(500, 3)) * 2
+    raised = np.exp(logits)
+    chances = raised / raised.sum(axis=1, keepdims=True)
+    gold = np.array([rng.choice(3, p=row) for row in chances])
+    members = np.eye(3, dtype=bool)[gold]
+    found = fit_temperature((logits * 5).astype(np.float32), members, False)
+    assert found == pytest.approx(5, rel=0.15)  # logits five times too large
+
+    def loss(temperature: float) -> float:
+        scaled = np.exp(logits * 5 / temperature)
+        return log_loss(gold, scaled / scaled.sum(axis=1, keepdims=True))
+
+    assert loss(found) <= min(loss(found * 1.02), loss(found / 1.02))
+
+
+def test_folds_spread_every_class_and_leave_a_single_text_in():
+    members = np.eye(3, dtype=bool)[[0] * 10 + [1] * 5 + [2]]
+    folds = stratified_folds(members, folds=5, seed=0)
+    assert np.bincount(folds[:10]).tolist() == [2] * 5
+    assert sorted(folds[10:15].tolist()) == [0, 1, 2, 3, 4]
+    assert folds[15] == -1
+
+
+def test_where_nothing_can_be_left_out_there_are_no_scores(hash_encoder):
+    texts = [ClassifiedText("cat", ("animal",)), ClassifiedText("cash", ("money",))]
+    training = train_classifier(texts, hash_encoder)
+    assert training.metrics == {}
+    assert isinstance(training.head, Classifier)
+    assert training.head.classify(hash_encoder.encode_documents(["cat"]))[0].label == "animal"
+
+
+def test_one_class_only_is_refused(hash_encoder):
+    with pytest.raises(InvalidData, match=r"3 texts have 1 different labels.*two at least"):
+        train_classifier(labelled_texts(3, topics=("money",)), hash_encoder)
+    with pytest.raises(InvalidData, match="one at least"):
+        train_classifier([ClassifiedText("a", ())], hash_encoder, several_labels=True)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"strength": 0.0}, "strength must be above 0, got 0"),
+        ({"shots": 0}, "shots must be at least 1, got 0"),
+        ({"seed": -1}, "seed must not be negative"),
+        ({"field": "a.b"}, "--field must be 1 to 64"),
+        ({"class_weight": "balanced"}, "must be a ClassWeight"),
+    ],
+)
+def test_a_setting_out_of_range_is_refused(settings, message):
+    with pytest.raises(InvalidInput, match=message):
+        ClassifierConfig(**settings)
+
+
+def test_shots_of_several_labels_are_refused(hash_encoder):
+    with pytest.raises(InvalidInput, match="for one label a text"):
+        train_classifier(TRAIN, hash_encoder, several_labels=True, config=ClassifierConfig(shots=2))
