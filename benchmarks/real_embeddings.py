@@ -7,6 +7,7 @@ rows are asked for than there are lines, the rest are the same embeddings with a
 from __future__ import annotations
 
 import gzip
+import math
 import os
 from pathlib import Path
 
@@ -29,7 +30,7 @@ def real_embeddings(rows: int) -> tuple[np.ndarray, np.ndarray]:
         print(f"{len(vectors):,} real embeddings; {rows - len(vectors):,} more are perturbed ones")
         rng = np.random.default_rng(0)
         more = vectors[rng.integers(0, len(vectors), rows - len(vectors))]
-        noise = rng.standard_normal(more.shape, dtype=np.float32) / np.sqrt(more.shape[1])
+        noise = rng.standard_normal(more.shape, dtype=np.float32) / math.sqrt(more.shape[1])
         more = more + _NOISE * noise
         vectors = np.vstack([vectors, more / np.linalg.norm(more, axis=1, keepdims=True)])
     return np.ascontiguousarray(vectors), np.ascontiguousarray(queries)
