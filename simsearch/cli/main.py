@@ -11,7 +11,18 @@ from typing import Annotated
 
 import typer
 
-from simsearch.cli import classifier, demo, encode, evaluate, finetune, index, model, ner, query
+from simsearch.cli import (
+    annotate,
+    classifier,
+    demo,
+    encode,
+    evaluate,
+    finetune,
+    index,
+    model,
+    ner,
+    query,
+)
 from simsearch.cli.output import clean
 from simsearch.errors import EncoderError, SimsearchError, SystemFailure
 from simsearch.version import __version__
@@ -37,6 +48,7 @@ app.command("upgrade")(index.upgrade)
 app.command("query")(query.query)
 app.command("similarity")(encode.similarity)
 app.command("encode")(encode.encode)
+app.command("annotate")(annotate.annotate)
 app.add_typer(evaluate.app, name="evaluate")
 app.add_typer(classifier.app, name="classifier")
 app.add_typer(ner.app, name="ner")

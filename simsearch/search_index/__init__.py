@@ -7,6 +7,9 @@ from typing import TYPE_CHECKING
 from simsearch.lazy import lazy_names
 
 if TYPE_CHECKING:
+    from simsearch.search_index.annotating import (
+        AnnotatingEncoder,
+    )
     from simsearch.search_index.binding import (
         Embedder,
         TextEncoder,
@@ -46,6 +49,7 @@ if TYPE_CHECKING:
     )
 
 _HOMES = {
+    "annotating": ("AnnotatingEncoder",),
     "binding": ("Embedder", "TextEncoder"),
     "bulk": (
         "build_index",
@@ -79,6 +83,7 @@ if not TYPE_CHECKING:  # a type checker would take every name for one of the pac
     __getattr__ = lazy_names(__name__, _HOMES)
 
 __all__ = [
+    "AnnotatingEncoder",
     "Embedder",
     "IndexInfo",
     "LongTexts",
