@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from simsearch.cli.encoding import Encoding
     from simsearch.encoder import Encoder, EncoderPool
     from simsearch.formats import ReadOptions
-    from simsearch.search_index import SearchIndex, WriteReport
+    from simsearch.search_index import AnnotatingEncoder, SearchIndex, WriteReport
 
 Skip = Annotated[
     OnError,
@@ -63,12 +63,20 @@ def index(
     ] = LongTexts.TRUNCATE,
     dim: Dim = None,
     embeddings: Embeddings = None,
+    head: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--head", help="What this head finds becomes metadata; may be given several times."
+        ),
+    ] = None,
     on_error: Skip = OnError.STOP,
 ) -> int:
     """Build an index from CORPUS. A run that was cut short is taken up where it stopped."""
     from simsearch.search_index import build_index, check_build, check_dim, remove_all_but
 
     check_build(index_dir, replace=replace)
+    if head and embeddings is not None:
+        raise InvalidInput("--head reads the texts: not with --embeddings")
     with contextlib.ExitStack() as stack:
         source = stack.enter_context(spooled_corpus(corpus, options, index_dir, on_error, output))
         source.validate()
@@ -78,17 +86,32 @@ def index(
             check_dim(dim, loaded.dim)
             _warn_of_untrained(dim, loaded, output)
         vectors = source.vectors(embeddings, dim=dim or loaded.dim)
+        annotating = None
+        if head:
+            annotating = _annotating(head, loaded)
+            annotating.check(source.documents())
         with build_index(
-            index_dir, encoder=loaded, replace=replace, long_texts=long_texts, dim=dim
+            index_dir, encoder=annotating or loaded, replace=replace, long_texts=long_texts, dim=dim
         ) as target:
             taken_up = target.count()
-            report = source.write(target.upsert, vectors)
+            write = annotating.writing(target.upsert) if annotating else target.upsert
+            report = source.write(write, vectors)
             if taken_up:
                 output.say(f"{taken_up:,} documents were there from a run that was cut short")
                 removed = remove_all_but(target, source.documents())
                 output.say(f"{removed:,} of them are not in this corpus, and were removed")
             documents = target.count()
     return _report(output, "indexed", report, index_dir, documents, source.rejects)
+
+
+def _annotating(heads: list[Path], encoder: "Encoder | EncoderPool") -> "AnnotatingEncoder":
+    from simsearch.encoder import Encoder
+    from simsearch.heads import Annotator, load_head
+    from simsearch.search_index import AnnotatingEncoder
+
+    if not isinstance(encoder, Encoder):
+        raise InvalidInput("--head takes one device (--device)")
+    return AnnotatingEncoder(Annotator([load_head(path) for path in heads], encoder))
 
 
 def _warn_of_untrained(dim: int, encoder: "Encoder | EncoderPool", output: Output) -> None:

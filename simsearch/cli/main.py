@@ -12,6 +12,7 @@ from typing import Annotated
 import typer
 
 from simsearch.cli import (
+    annotate,
     classifier,
     demo,
     encode,
@@ -53,6 +54,7 @@ app.command("restore")(maintenance.restore)
 app.command("query")(query.query)
 app.command("similarity")(encode.similarity)
 app.command("encode")(encode.encode)
+app.command("annotate")(annotate.annotate)
 app.add_typer(evaluate.app, name="evaluate")
 app.add_typer(classifier.app, name="classifier")
 app.add_typer(ner.app, name="ner")

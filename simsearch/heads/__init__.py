@@ -7,6 +7,13 @@ from typing import TYPE_CHECKING
 from simsearch.lazy import lazy_names
 
 if TYPE_CHECKING:
+    from simsearch.heads.annotation import (
+        Annotation,
+        Annotator,
+        Head,
+        annotate,
+        load_head,
+    )
     from simsearch.heads.classifier import (
         Classification,
         Classifier,
@@ -48,6 +55,13 @@ if TYPE_CHECKING:
     )
 
 _HOMES = {
+    "annotation": (
+        "Annotation",
+        "Annotator",
+        "Head",
+        "annotate",
+        "load_head",
+    ),
     "classifier": ("Classification", "Classifier"),
     "classifier_scores": (
         "ClassifierScores",
@@ -76,6 +90,8 @@ if not TYPE_CHECKING:  # a type checker would take every name for one of the pac
     __getattr__ = lazy_names(__name__, _HOMES)
 
 __all__ = [
+    "Annotation",
+    "Annotator",
     "ClassWeight",
     "Classification",
     "Classifier",
@@ -83,16 +99,19 @@ __all__ = [
     "ClassifierScores",
     "ClassifierTraining",
     "EncoderReference",
+    "Head",
     "HeadKind",
     "TaggedSpan",
     "Tagger",
     "TaggerConfig",
     "TaggerTraining",
     "TextReading",
+    "annotate",
     "check_head_place",
     "compare_classifiers",
     "difference_as_json",
     "draw_confusion_matrix",
+    "load_head",
     "read_texts",
     "score_classifier",
     "scores_as_json",

@@ -7,6 +7,9 @@ from typing import TYPE_CHECKING
 from simsearch.lazy import lazy_names
 
 if TYPE_CHECKING:
+    from simsearch.search_index.annotating import (
+        AnnotatingEncoder,
+    )
     from simsearch.search_index.backup import (
         BackupReport,
         backup_index,
@@ -63,6 +66,7 @@ if TYPE_CHECKING:
     )
 
 _HOMES = {
+    "annotating": ("AnnotatingEncoder",),
     "backup": ("BackupReport", "backup_index", "restore_index"),
     "check": ("CheckReport", "check_index"),
     "compaction": ("CompactReport", "compact_index"),
@@ -100,6 +104,7 @@ if not TYPE_CHECKING:  # a type checker would take every name for one of the pac
     __getattr__ = lazy_names(__name__, _HOMES)
 
 __all__ = [
+    "AnnotatingEncoder",
     "BackupReport",
     "CheckReport",
     "CompactReport",

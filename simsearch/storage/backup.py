@@ -39,7 +39,8 @@ def copy_store(source: Path, target: Path) -> int:
         refuse_lost_commits(source, witnessed=witnessed, commit_number=number)
     for name in ("meta.db-wal", "meta.db-shm"):
         (target / name).unlink(missing_ok=True)
-    write_witness(target, number)
+    if number:  # an index that was never written to has no commit
+        write_witness(target, number)
     return number
 
 

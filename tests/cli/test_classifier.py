@@ -10,6 +10,8 @@ from command_line import Run, Write
 from conftest import write_tiny_encoder
 from head_training import labelled_texts
 
+from simsearch.encoder import Encoder
+
 
 def rows(count: int, **options) -> str:
     return "".join(
@@ -83,6 +85,7 @@ def test_evaluation_prints_the_object_of_the_contract_and_draws(
 
 def test_another_encoder_is_refused(run: Run, head: Path, tmp_path):
     other = write_tiny_encoder(tmp_path / "other", seed=1)
+    Encoder.load(other)  # its first use would say that it is exported
     message = run("classifier", "predict", "cat", "--head", head, "--encoder", other).refusal(8)
     assert "the head was trained on encoder" in message
 

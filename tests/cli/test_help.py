@@ -45,6 +45,7 @@ def test_the_commands_are_those_of_the_contract() -> None:
         "evaluate",
         "evaluate retrieval",
         "evaluate sts",
+        "annotate",
         "classifier",
         "classifier train",
         "classifier predict",

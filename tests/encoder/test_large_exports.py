@@ -27,6 +27,8 @@ from simsearch.encoder.openvino_runtime import OpenVinoRuntime, openvino_is_inst
 from simsearch.errors import CorruptIndex, EncoderError
 from simsearch.records import Document
 from simsearch.search_index import SearchIndex
+from simsearch.storage.checksums import settings_crc32
+from simsearch.storage.schema import VARIABLES
 
 FILES = ["encoder.json", "encoder.onnx", "encoder.onnx.data", "tokenizer.json"]
 DOCUMENTS = [
@@ -522,6 +524,10 @@ def test_an_index_that_agrees_with_itself_and_names_another_file_is_refused(inde
     digest = hashlib.sha256((index_dir / "encoder" / "encoder.json").read_bytes()).hexdigest()
     with sqlite3.connect(index_dir / "meta.db") as connection:
         connection.execute("UPDATE meta SET value = ? WHERE key = 'encoder_sha256'", (digest,))
+        settings = dict(connection.execute("SELECT key, value FROM meta"))
+        constants = {key: settings[key] for key in settings.keys() - VARIABLES}
+        checksum = str(settings_crc32(constants))
+        connection.execute("UPDATE meta SET value = ? WHERE key = 'constants_crc32'", (checksum,))
     connection.close()
     with pytest.raises(CorruptIndex, match=r"keeps weights in '\.\./\.\./secret', expected"):
         search(index_dir)

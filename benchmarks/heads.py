@@ -1,0 +1,202 @@
+"""Heads on a frozen encoder, each beside a named peer in the same run.
+
+    python benchmarks/heads.py classes [--train N] [--test N]     banking77, beside scikit-learn on
+                                                                  sentence-transformers' embeddings
+    python benchmarks/heads.py shots [--test N]                   the same with 8 texts a class
+    python benchmarks/heads.py entities NAME [--train N] [--test N]   a CoNLL set, beside
+                                                                  transformers' token classification
+    python benchmarks/heads.py pass [--test N]                    embedding, class and entities in
+                                                                  one pass, beside embedding alone
+
+Data: ../shared/data or $SIMSEARCH_TEST_DATA. N takes the first N texts.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import statistics
+import time
+from pathlib import Path
+
+import numpy as np
+
+import simsearch
+from simsearch.encoder import Encoder
+from simsearch.evaluation import score_spans
+from simsearch.formats import read_labelled_texts, read_tagged_texts
+from simsearch.heads import (
+    Annotator,
+    ClassifierConfig,
+    TaggerConfig,
+    score_classifier,
+    tag_texts,
+    train_classifier,
+    train_tagger,
+)
+from simsearch.heads.words import spans_of_tags, split_words, tags_of_spans
+from simsearch.records import Span, TaggedText
+
+DATA = Path(os.environ.get("SIMSEARCH_TEST_DATA") or Path(__file__).parents[2] / "shared" / "data")
+ROUNDS = 7
+
+
+def classes(train: int | None, test: int | None, shots: int | None) -> None:
+    """Print accuracy and time of ours and of scikit-learn's on the library's embeddings."""
+    from sentence_transformers import SentenceTransformer
+    from sklearn.linear_model import LogisticRegression
+
+    texts = read_labelled_texts(DATA / "banking77" / "train.jsonl").texts[:train]
+    gold = read_labelled_texts(DATA / "banking77" / "test.jsonl").texts
+    gold = gold[:: max(1, len(gold) // test)] if test else gold
+    known = {label for text in texts for label in text.labels}
+    gold = [text for text in gold if text.labels[0] in known]
+    encoder = Encoder.load()
+    began = time.perf_counter()
+    head = train_classifier(texts, encoder, config=ClassifierConfig(shots=shots)).head
+    ours = time.perf_counter() - began
+    predicted = head.classify(encoder.encode([text.text for text in gold]))
+    print("ours", f"{ours:.1f} s", score_classifier(head, gold, predicted).metrics)
+    if shots is not None:
+        return
+    model = SentenceTransformer(str(encoder.directory), device="cpu")
+    began = time.perf_counter()
+    embeddings = model.encode([text.text for text in texts], normalize_embeddings=True)
+    peer = LogisticRegression(C=10, max_iter=1000)
+    peer.fit(embeddings, [text.labels[0] for text in texts])
+    theirs = time.perf_counter() - began
+    found = peer.predict(model.encode([text.text for text in gold], normalize_embeddings=True))
+    right = np.mean([each == text.labels[0] for each, text in zip(found, gold, strict=True)])
+    print("sentence-transformers and scikit-learn", f"{theirs:.1f} s", f"accuracy {right:.4f}")
+
+
+def entities(name: str, train: int | None, test: int | None, layers: str, peer: bool) -> None:
+    """Print span F1 and time of ours, and of fine-tuning for token classification."""
+    texts = read_tagged_texts(DATA / name / "train.conll")[:train]
+    gold = read_tagged_texts(DATA / name / "test.conll")[:test]
+    encoder = Encoder.load()
+    began = time.perf_counter()
+    head = train_tagger(texts, encoder, config=TaggerConfig(layers=layers)).head
+    ours = time.perf_counter() - began
+    found = tag_texts(head, encoder, [text.text for text in gold])
+    spans = [[span.span for span in each] for each in found]
+    print("ours", layers, f"{ours:.1f} s", f"span F1 {_f1(gold, spans):.4f}", flush=True)
+    if peer:
+        began = time.perf_counter()
+        spans = fine_tuned(texts, gold, str(encoder.directory), list(head.labels))
+        theirs = time.perf_counter() - began
+        print("token classification", f"{theirs:.1f} s", f"span F1 {_f1(gold, spans):.4f}")
+
+
+def _f1(gold: list[TaggedText], found: list[list[Span]]) -> float:
+    return score_spans([text.spans for text in gold], found).f1
+
+
+def fine_tuned(
+    texts: list[TaggedText], gold: list[TaggedText], model_dir: str, labels: list[str]
+) -> list[list[Span]]:
+    """Return the spans that transformers' recipe finds: 3 epochs, batch 16, 5e-5, linear decay.
+
+    The first piece of a word has its tag, other pieces none.
+    """
+    import torch
+    from transformers import AutoModelForTokenClassification, AutoTokenizer
+
+    torch.manual_seed(0)
+    tokenizer = AutoTokenizer.from_pretrained(model_dir)
+    tags = 1 + 2 * len(labels)
+    model = AutoModelForTokenClassification.from_pretrained(model_dir, num_labels=tags)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=5e-5)
+    steps = 3 * -(-len(texts) // 16)
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1 - step / steps)
+
+    def encoded(part: list[TaggedText]):
+        words = [split_words(text.text) for text in part]
+        tokens = [
+            [text.text[slice(*word)] for word in own.tolist()]
+            for text, own in zip(part, words, strict=True)
+        ]
+        batch = tokenizer(
+            tokens, is_split_into_words=True, truncation=True, padding=True, max_length=256,
+            return_tensors="pt",
+        )  # fmt: skip
+        return words, batch
+
+    model.train()
+    for _ in range(3):
+        order = torch.randperm(len(texts)).tolist()
+        for start in range(0, len(order), 16):
+            part = [texts[position] for position in order[start : start + 16]]
+            words, batch = encoded(part)
+            target = torch.full(batch["input_ids"].shape, -100)
+            for row, (text, own) in enumerate(zip(part, words, strict=True)):
+                right, _ = tags_of_spans(text.spans, own, labels)
+                for place, word in enumerate(batch.word_ids(row)):
+                    if word is not None and word != batch.word_ids(row)[place - 1]:
+                        target[row, place] = int(right[word])
+            model(**batch, labels=target).loss.backward()
+            torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+            optimizer.step()
+            schedule.step()
+            optimizer.zero_grad()
+    model.eval()
+    results = []
+    for text in gold:
+        words, batch = encoded([text])
+        with torch.inference_mode():
+            best = model(**batch).logits[0].argmax(-1).tolist()
+        found = np.zeros(len(words[0]), dtype=np.int64)
+        for place, word in reversed(list(enumerate(batch.word_ids(0)))):
+            if word is not None:
+                found[word] = best[place]
+        before = 0
+        for position, tag in enumerate(found.tolist()):  # an I that goes on with nothing begins
+            if tag and tag % 2 == 0 and before not in (tag, tag - 1):
+                found[position] = tag - 1
+            before = int(found[position])
+        results.append(spans_of_tags(found, words[0], labels))
+    return results
+
+
+def one_pass(test: int | None) -> None:
+    """Print the time of embedding, class and entities over that of embedding alone."""
+    encoder = Encoder.load()
+    labelled = read_labelled_texts(DATA / "banking77" / "train.jsonl").texts
+    topics = train_classifier(labelled, encoder, config=ClassifierConfig(shots=4, scope=False))
+    tagged = read_tagged_texts(DATA / "crossner_politics" / "train.conll")
+    tagger = train_tagger(tagged, encoder, config=TaggerConfig(epochs=1))
+    texts = [each.text for each in read_tagged_texts(DATA / "crossner_politics" / "test.conll")]
+    texts = texts[:test]
+    annotator = Annotator([topics.head, tagger.head], encoder)
+    ratios = []
+    for _ in range(ROUNDS):  # in turn, so that what else the machine does falls on both
+        began = time.process_time()
+        encoder.encode_documents(texts)
+        middle = time.process_time()
+        list(annotator.annotate(texts))
+        ratios.append((time.process_time() - middle) / (middle - began))
+    shown = ", ".join(f"{ratio:.3f}" for ratio in sorted(ratios))
+    print(f"one pass / embedding alone, CPU time: median {statistics.median(ratios):.3f} ({shown})")
+
+
+def main() -> None:
+    """Run one part."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("part", choices=("classes", "shots", "entities", "pass"))
+    parser.add_argument("name", nargs="?", default="crossner_politics")
+    parser.add_argument("--train", type=int)
+    parser.add_argument("--test", type=int)
+    parser.add_argument("--layers", default="concatenated")
+    parser.add_argument("--no-peer", action="store_true")
+    asked = parser.parse_args()
+    print(f"simsearch {simsearch.__version__}")
+    if asked.part == "entities":
+        entities(asked.name, asked.train, asked.test, asked.layers, not asked.no_peer)
+    elif asked.part == "pass":
+        one_pass(asked.test)
+    else:
+        classes(asked.train, asked.test, 8 if asked.part == "shots" else None)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,144 @@
+"""All that several heads say of texts, from one pass of their encoder."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from simsearch.encoder import Encoder, EncodingCounts
+from simsearch.encoder.runtime import FloatArray
+from simsearch.errors import InvalidInput
+from simsearch.heads.classifier import Classification, Classifier, classifier_of
+from simsearch.heads.head_file import HeadKind, read_head
+from simsearch.heads.tagger import TaggedSpan, Tagger, tagger_of
+from simsearch.heads.word_vectors import read_texts
+
+Head: TypeAlias = Classifier | Tagger
+
+_TEXTS_AT_ONCE = 256
+_DIGITS = 6  # of a probability that is kept with a document
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Annotation:
+    """What is known of a text: `embedding` (dim,), and by the field of each head what it found."""
+
+    text: str
+    embedding: FloatArray
+    classes: Mapping[str, Classification]
+    spans: Mapping[str, Sequence[TaggedSpan]]
+    several: frozenset[str] = frozenset()  # fields in which any number of labels may hold
+
+    def metadata(self) -> dict[str, Any]:
+        """Return the fields that a document gets.
+
+        Of a classifier its label (where several may hold, a list), and under FIELD_probability
+        that of the likeliest; of a tagger, by label, what is mentioned, each spelling once.
+        """
+        fields: dict[str, Any] = {}
+        for field, found in self.classes.items():
+            several = field in self.several
+            fields[field] = list(found.labels) if several else found.label
+            fields[f"{field}_probability"] = round(found.probability, _DIGITS)
+        for field, spans in self.spans.items():
+            mentioned: dict[str, dict[str, None]] = {}
+            for span in spans:
+                mentioned.setdefault(span.label, {})[self.text[span.start : span.end]] = None
+            fields[field] = {label: list(texts) for label, texts in mentioned.items()}
+        return fields
+
+
+class Annotator:
+    """Heads of one encoder, asked together."""
+
+    def __init__(self, heads: Sequence[Head], encoder: Encoder) -> None:
+        """Put heads together.
+
+        Raises:
+            InvalidInput: there is none, or two write to the same field.
+            EncoderMismatch: a head belongs to another encoder.
+        """
+        if not heads:
+            raise InvalidInput("there is no head to ask (--head HEAD_DIR)")
+        for head in heads:
+            head.encoder.check(encoder)
+        fields = [field for head in heads for field in _fields_of(head)]
+        twice = next((field for field in fields if fields.count(field) > 1), None)
+        if twice is not None:
+            raise InvalidInput(
+                f"two heads write to the field {twice!r} (train one with another --field)"
+            )
+        self.encoder = encoder
+        self.fields = frozenset(fields)
+        self._classifiers = [head for head in heads if isinstance(head, Classifier)]
+        self._taggers = [head for head in heads if isinstance(head, Tagger)]
+
+    def annotate(
+        self, texts: Sequence[str], *, counts: EncodingCounts | None = None
+    ) -> Iterator[Annotation]:
+        """Yield what is known of each text, in order; a few hundred are held at a time.
+
+        The token vectors of all layers are computed only where a tagger asks for them.
+        """
+        for start in range(0, len(texts), _TEXTS_AT_ONCE):
+            yield from self._part(texts[start : start + _TEXTS_AT_ONCE], counts)
+
+    def _part(self, texts: Sequence[str], counts: EncodingCounts | None) -> Iterator[Annotation]:
+        if self._taggers:
+            readings = read_texts(self.encoder, texts, counts=counts)
+            embeddings = np.stack([reading.embedding for reading in readings])
+        else:
+            readings = []
+            embeddings = self.encoder.encode_documents(texts, counts=counts)
+        classes = {head.field: head.classify(embeddings) for head in self._classifiers}
+        several = frozenset(head.field for head in self._classifiers if head.several_labels)
+        spans = {head.field: head.tag(texts, readings) for head in self._taggers}
+        for row, text in enumerate(texts):
+            yield Annotation(
+                text=text,
+                embedding=embeddings[row],
+                classes={field: found[row] for field, found in classes.items()},
+                spans={field: found[row] for field, found in spans.items()},
+                several=several,
+            )
+
+
+def load_head(path: str | os.PathLike[str]) -> Head:
+    """Read a head of either kind; errors as `Classifier.load`."""
+    content = read_head(Path(path))
+    return classifier_of(content) if content.kind is HeadKind.CLASSIFIER else tagger_of(content)
+
+
+def annotate(
+    texts: Sequence[str],
+    heads: Sequence[Head | str | os.PathLike[str]],
+    *,
+    encoder: Encoder | None = None,
+) -> list[Annotation]:
+    """Return embedding, classes and spans of each text, in order, by one pass.
+
+    Heads may be given as directories. Without `encoder` that of the first head is loaded.
+
+    Raises:
+        InvalidInput: there is no head, two write to one field, or `texts` is one string.
+        EncoderMismatch: they belong to different encoders.
+    """
+    if isinstance(texts, str):
+        raise InvalidInput("annotate takes several texts, got one string (pass [text])")
+    loaded = [head if isinstance(head, Classifier | Tagger) else load_head(head) for head in heads]
+    if encoder is None and loaded:
+        encoder = loaded[0].encoder.load()
+    if encoder is None:
+        raise InvalidInput("there is no head to ask")
+    return list(Annotator(loaded, encoder).annotate(texts))
+
+
+def _fields_of(head: Head) -> tuple[str, ...]:
+    if isinstance(head, Classifier):
+        return head.field, f"{head.field}_probability"
+    return (head.field,)
