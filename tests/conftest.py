@@ -21,6 +21,8 @@ from simsearch.records import Document, Passage
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["HF_DATASETS_OFFLINE"] = "1"
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
+# Where there is a GPU, too, tests compare with what the CPU computes.
+os.environ["CUDA_VISIBLE_DEVICES"] = ""
 # How long an example takes says something about the machine, and nothing about the code.
 settings.register_profile("simsearch", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("simsearch")
