@@ -256,7 +256,7 @@ def contract(result: "FinetuneResult") -> Mapping[str, object]:
     """Return a result as the JSON object of the command-line contract."""
     names = ("before", "after", "difference", "verdict", "reason", "model", "run", "objective")
     found = asdict(result)
-    return {name: found[name] for name in (*names, "seconds")}
+    return {name: found[name] for name in (*names, "kept", "forgetting", "augmentation", "seconds")}
 
 
 def print_result(output: Output, result: "FinetuneResult") -> None:

@@ -36,7 +36,8 @@ def check(
     else:
         _print_findings(output, report.findings)
         if report.worst is None:
-            output.text(f"{clean(str(index_dir))} is sound")
+            seen = ", as far as --quick looks" if quick else ""
+            output.text(f"{clean(str(index_dir))} is sound{seen}")
     return _EXIT[report.worst]
 
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     )
     from simsearch.encoder.export_files import (
         ModelMoved,
+        read_export,
     )
     from simsearch.encoder.forward_pass import (
         EncodingCounts,
@@ -61,7 +62,10 @@ _HOMES = {
         "EncodedTokens",
         "Encoder",
     ),
-    "export_files": ("ModelMoved",),
+    "export_files": (
+        "ModelMoved",
+        "read_export",
+    ),
     "forward_pass": (
         "EncodingCounts",
         "LayerReading",
@@ -113,6 +117,7 @@ __all__ = [
     "locate_encoder",
     "pair_features",
     "pull_encoder",
+    "read_export",
     "read_model_file",
     "set_threads",
     "text_chunks",

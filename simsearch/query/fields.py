@@ -47,6 +47,8 @@ def mismatch(leaf: Leaf, found: Collection[str]) -> str | None:
         hint = _value_hint(values[0], found)
     if sought & set(found) or "null" in sought:
         return None
+    if set(found) == {"object"}:
+        hint = "no filter looks into an object"
     return (
         f"field {leaf.field} never holds a {' or '.join(sorted(sought))}, "
         f"but {' or '.join(sorted(found))} ({hint})"

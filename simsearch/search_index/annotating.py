@@ -23,7 +23,7 @@ class AnnotatingEncoder:
 
     Documents go through `writing`, which annotates a batch and keeps its embeddings at hand; when
     the index asks for them a moment later, they are there. What it asks for besides, passages of
-    long texts, is encoded then. Everything is computed in float32.
+    long texts, is encoded then. With a tagger everything is computed in float32.
     """
 
     def __init__(self, annotator: Annotator) -> None:

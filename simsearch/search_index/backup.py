@@ -4,14 +4,22 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from simsearch.cache import hash_file
-from simsearch.errors import CorruptIndex, NotFound
+from simsearch.errors import AlreadyExists, CorruptIndex, NotFound
 from simsearch.failpoints import failpoint
-from simsearch.files import copy_tree, draft_directory, install_directory, translated_os_errors
+from simsearch.files import (
+    copy_tree,
+    draft_directory,
+    install_directory,
+    occupied,
+    translated_os_errors,
+)
+from simsearch.search_index.binding import check_own_encoder
 from simsearch.search_index.directory import (
     check_format,
     check_place,
@@ -49,7 +57,8 @@ def backup_index(path: str | os.PathLike[str], destination: str | os.PathLike[st
     """
     path, destination = Path(path).resolve(), Path(destination).resolve()
     check_format(path)
-    check_place(destination, replace=False)
+    if occupied(destination):
+        raise AlreadyExists(f"{destination} exists already (choose another name)")
     with draft_directory(destination) as draft:
         number = copy_store(path, draft)
         documents = _check_rows(draft, of=path)
@@ -57,7 +66,10 @@ def backup_index(path: str | os.PathLike[str], destination: str | os.PathLike[st
         with translated_os_errors(path):
             if (path / "encoder").is_dir() and not (path / "encoder").is_symlink():
                 copy_tree(path / "encoder", draft / "encoder", link=False)
-            write_format(draft, created_by=_created_by(draft))
+            constants = _constants(draft)
+            # Damaged, or of an index that took the place of this one meanwhile.
+            check_own_encoder(draft, constants, of=path)
+            write_format(draft, created_by=constants["created_by"])
             failpoint("backup.manifest")
             files = _describe(draft)
             content = {"format": _FORMAT, "commit_number": number, "documents": documents}
@@ -91,6 +103,7 @@ def restore_index(
         failpoint("restore.verify")
         _verify(draft / "copy", manifest["files"], of=source)
         documents = _check_rows(draft / "copy", of=source)
+        check_own_encoder(draft / "copy", _constants(draft / "copy"), of=source)
         (draft / "copy" / MANIFEST).unlink()
         for name in ("meta.db-wal", "meta.db-shm"):
             (draft / "copy" / name).unlink(missing_ok=True)
@@ -104,10 +117,10 @@ def _report(path: Path, files: Files, documents: int, number: int) -> BackupRepo
     return BackupReport(str(path), len(files), size, documents, number)
 
 
-def _created_by(directory: Path) -> str:
+def _constants(directory: Path) -> Mapping[str, str]:
     store = DocumentStore.open(directory)
     try:
-        return store.constants["created_by"]
+        return store.constants
     finally:
         store.close()
 

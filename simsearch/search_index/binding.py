@@ -16,6 +16,7 @@ from simsearch.encoder import (
     EncodingCounts,
     ModelMoved,
     Precision,
+    read_export,
     truncate_embeddings,
 )
 from simsearch.errors import CorruptIndex, EncoderError, EncoderMismatch
@@ -84,6 +85,30 @@ def refuse_other_encoder(constants: Mapping[str, str], encoder: TextEncoder) -> 
         )
 
 
+def check_own_encoder(directory: Path, constants: Mapping[str, str], *, of: Path) -> None:
+    """Verify, without loading it, the encoder in a copy of the index `of`, if that keeps one.
+
+    Raises:
+        CorruptIndex: it is missing, damaged or another one.
+    """
+    if not constants["encoder_sha256"]:
+        return
+    _refuse_other_description(directory, constants, of=of)
+    try:
+        read_export(directory / "encoder")
+    except EncoderError as error:
+        raise CorruptIndex(f"{of}: the index's copy of its encoder: {error}") from error
+
+
+def _refuse_other_description(directory: Path, constants: Mapping[str, str], *, of: Path) -> None:
+    expected = constants["encoder_sha256"]
+    if not expected or _description_sha256(directory) != expected:
+        raise CorruptIndex(
+            f"{of / 'encoder'} is missing or damaged (open the index with encoder=, or run "
+            f"`simsearch repair {of} --encoder MODEL`)"
+        )
+
+
 def load_own_encoder(
     path: Path, constants: Mapping[str, str], precision: Precision | None = None
 ) -> Encoder:
@@ -95,12 +120,7 @@ def load_own_encoder(
     """
     # The database names the description, which names graph and tokenizer: a file of the copy
     # that was damaged or swapped cannot answer queries wrongly.
-    expected = constants["encoder_sha256"]
-    if not expected or _description_sha256(path) != expected:
-        raise CorruptIndex(
-            f"{path / 'encoder'} is missing or damaged (open the index with encoder=, or run "
-            f"`simsearch repair {path} --encoder MODEL`)"
-        )
+    _refuse_other_description(path, constants, of=path)
     try:
         encoder = Encoder.load(path / "encoder", precision=precision)
     except ModelMoved:

@@ -120,8 +120,9 @@ def _check_files(path: Path) -> list[Finding]:
     holder = lock_holder(path / "LOCK")
     if holder is not None:
         findings.append(Finding(Severity.NOTE, "locked", str(path / "LOCK"), f"held by {holder}"))
-    everybody = path.stat().st_mode & 0o005 and (path / "meta.db").stat().st_mode & 0o004
-    if (path / "meta.db").is_file() and everybody:
+    database = path / "meta.db"
+    everybody = path.stat().st_mode & 0o005
+    if everybody and database.is_file() and database.stat().st_mode & 0o004:
         what, remedy = "may be read by every user of the machine", f"chmod -R go= {path}"
         findings.append(Finding(Severity.WARNING, "permissions", str(path), what, remedy))
     return findings
@@ -189,8 +190,8 @@ def _search(index: SearchIndex, samples: Sequence[tuple[Salvaged, FloatArray]]) 
     lost = [
         found.document.id
         for (found, _), its in zip(samples, hits, strict=True)
-        # Another document of the same vector may come first.
-        if not its or its[0].score < 1 - 1e-4
+        # Another document of the same vector may come first; and a writer may have been here since.
+        if (not its or its[0].score < 1 - 1e-4) and index.get(found.document.id) == found.document
     ]
     if not lost:
         return []

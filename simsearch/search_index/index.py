@@ -60,7 +60,9 @@ from simsearch.version import __version__
 
 FloatArray = npt.NDArray[np.float32]
 
-_PAGE = 1000  # documents read at a time by iterate()
+
+class _Overtaken(Exception):
+    """Another writer changed a document that was found to be as it should be."""
 
 
 class SearchIndex:
@@ -256,22 +258,31 @@ class SearchIndex:
             DuplicateId: an id stands twice in `documents`.
             InvalidData: a document or a vector cannot be indexed; nothing was changed.
         """
-        batch = checked_documents(documents)
-        given = len(batch)
-        if embeddings is None:
-            stored = self._store.fetch_ids([document.id for document in batch])
-            batch = [
-                document
-                for document in batch
-                if document.id not in stored or not same_document(stored[document.id], document)
-            ]
-        if not batch:
-            return WriteReport(unchanged=given)
-        rows, report = self._rows_of(batch, embeddings, counts)
-        with self._store.transaction():
-            replaced = self._store.remove([document.id for document in batch])
-            self._store.insert(batch, rows)
-        return report + WriteReport(len(batch) - replaced, replaced, given - len(batch))
+        given = checked_documents(documents)
+        while True:
+            batch = given if embeddings is not None else self._changed(given)
+            if not batch:
+                return WriteReport(unchanged=len(given))
+            rows, report = self._rows_of(batch, embeddings, counts)
+            try:
+                with self._store.transaction():
+                    # Again, under the lock: somebody may have written while we encoded.
+                    if embeddings is None and self._changed(given) != batch:
+                        raise _Overtaken
+                    replaced = self._store.remove([document.id for document in batch])
+                    self._store.insert(batch, rows)
+            except _Overtaken:
+                continue
+            return report + WriteReport(len(batch) - replaced, replaced, len(given) - len(batch))
+
+    def _changed(self, documents: Sequence[Document]) -> list[Document]:
+        """Return the documents that the index does not hold as they are."""
+        stored = self._store.fetch_ids([document.id for document in documents])
+        return [
+            document
+            for document in documents
+            if document.id not in stored or not same_document(stored[document.id], document)
+        ]
 
     def delete(self, ids: Iterable[str]) -> int:
         """Delete documents in one commit and return how many there were; unknown ids are no error.
@@ -299,11 +310,8 @@ class SearchIndex:
         return self._store.fetch_ids(askable_ids([document_id])).get(document_id)
 
     def iterate(self) -> Iterator[Document]:
-        """Yield every document, in the order in which they were written."""
-        last = -1
-        while page := self._store.documents_after(last, _PAGE):
-            yield from (document for _, document in page)
-            last = page[-1][0]
+        """Yield every document of one commit, in order, whatever is written meanwhile."""
+        return self._store.stream()
 
     def known_ids(self, ids: Sequence[str]) -> set[str]:
         """Return those of `ids` that are in the index."""

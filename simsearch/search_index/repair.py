@@ -57,8 +57,10 @@ class RepairReport:
 
     @property
     def complete(self) -> bool:
-        """Whether nothing is lost."""
-        gone = {"documents", "lost-commits", "orphans"}
+        """Whether nothing is lost, and nothing is left damaged."""
+        gone = {"documents", "lost-commits"}
+        if not self.encoder_renewed:
+            gone.add("encoder")
         return not self.lost and not gone & {each.code for each in self.findings}
 
 
@@ -79,6 +81,7 @@ def repair_index(
         EncoderError: texts are to be encoded and there is no encoder.
     """
     path = Path(path).resolve()
+    _check_marker(path)  # before a lock is left in what is no index
     with writer_lock(path / "LOCK"):
         findings = _check_marker(path)
         with Inspection(path) as inspection:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 import contextlib
 import json
 import sqlite3
@@ -70,6 +71,7 @@ class Inspection:
         self.directory = directory
         self.findings: list[Finding] = []
         self._blocks: list[tuple[int, int]] = []  # sound ones: first row, end
+        self._read: tuple[int, FloatArray] | None = None  # the block that was read last
         self._dead: list[int] = []
         with translated_errors(self.path):
             witnessed = read_witness(directory)
@@ -240,19 +242,24 @@ class Inspection:
         """Return the vectors (rows, dim) of a document, None where one is lost."""
         parts = []
         for first, end in self._blocks_of(first_row, first_row + rows):
-            (data,) = self._connection.execute(
-                "SELECT data FROM vector_blocks WHERE first_row = ?", (first,)
-            ).fetchone()
-            block = np.frombuffer(data, dtype="<f4").reshape(end - first, self.dim)
+            block = self._block(first, end)
             parts.append(block[max(first_row - first, 0) : first_row + rows - first])
         found = np.concatenate([np.empty((0, self.dim), dtype=np.float32), *parts])
         unit = np.abs(np.linalg.norm(found, axis=1) - 1) < _UNIT
         return found if len(found) == rows and unit.all() else None
 
+    def _block(self, first: int, end: int) -> FloatArray:
+        """Return a sound block; the last one is kept, for the next document is mostly in it."""
+        if self._read is None or self._read[0] != first:
+            (data,) = self._connection.execute(
+                "SELECT data FROM vector_blocks WHERE first_row = ?", (first,)
+            ).fetchone()
+            self._read = first, np.frombuffer(data, dtype="<f4").reshape(end - first, self.dim)
+        return self._read[1]
+
     def _blocks_of(self, first_row: int, end: int) -> list[tuple[int, int]]:
-        starts = [first for first, _ in self._blocks]
-        position = int(np.searchsorted(starts, first_row, side="right")) - 1
-        upto = int(np.searchsorted(starts, end))
+        position = bisect.bisect_right(self._blocks, first_row, key=_first) - 1
+        upto = bisect.bisect_left(self._blocks, end, key=_first)
         return [each for each in self._blocks[max(position, 0) : upto] if each[1] > first_row]
 
     def _end(self) -> int:
@@ -283,3 +290,7 @@ class Inspection:
             return
         # A damaged page may hold a key where it does not belong.
         yield from (row for row in rows if start <= row[0] < end)
+
+
+def _first(block: tuple[int, int]) -> int:
+    return block[0]

@@ -29,7 +29,15 @@ from simsearch.storage.checksums import (
     sound_document,
     sound_passage,
 )
-from simsearch.storage.database import chunks, connect, create_file, marks, translated_errors
+from simsearch.storage.database import (
+    chunks,
+    connect,
+    connect_read_only,
+    create_file,
+    marks,
+    refuse_foreign_schema,
+    translated_errors,
+)
 from simsearch.storage.filters import (
     field_names,
     field_types,
@@ -335,12 +343,18 @@ class DocumentStore:
             vectors = self._blocks.read_rows(list(rows.values()))
         return dict(zip(rows, vectors, strict=True))
 
-    def documents_after(self, number: int, limit: int) -> list[tuple[int, Document]]:
-        """Return up to `limit` documents with a number above `number`, in order."""
-        with self.snapshot():
-            return list(
-                self._select("WHERE first_row > ? ORDER BY first_row LIMIT ?", (number, limit))
-            )
+    def stream(self) -> Iterator[Document]:
+        """Yield every document of the last commit, in order, whatever is written meanwhile.
+
+        A connection of its own reads them, by one statement: what a statement sees is one commit,
+        and pages of several would miss what moves between them.
+        """
+        with self.snapshot():  # follows an index that was compacted
+            path = self._session.path
+        with translated_errors(path), contextlib.closing(connect_read_only(path)) as connection:
+            refuse_foreign_schema(connection, path)
+            for _, document in self._select("ORDER BY first_row", (), connection=connection):
+                yield document
 
     def matching_rows(self, condition: Condition) -> IntArray:
         """Return the rows (n,) of the documents of which the condition is true, ascending.
@@ -407,8 +421,15 @@ class DocumentStore:
         """Set a setting; inside a transaction."""
         self._connection.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (key, value))
 
-    def _select(self, condition: str, values: Sequence[Any]) -> Iterator[tuple[int, Document]]:
-        for row in self._connection.execute(f"SELECT * FROM documents {condition}", values):
+    def _select(
+        self,
+        condition: str,
+        values: Sequence[Any],
+        *,
+        connection: sqlite3.Connection | None = None,
+    ) -> Iterator[tuple[int, Document]]:
+        reader = self._connection if connection is None else connection
+        for row in reader.execute(f"SELECT * FROM documents {condition}", values):
             if not sound_document(row):
                 raise self._damage(f"the document of row {row[0]} is damaged")
             number, _, id_, text, title, metadata, *_ = row

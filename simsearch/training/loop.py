@@ -165,8 +165,8 @@ class Training:
         # A run may have been killed after the checkpoint at which it stopped, or after its last
         # step: then the report still wants to know what was mined.
         stopped = self._out_of_patience() if start else None
-        if start == self.steps and self._mine is not None:
-            self._mine(self._order[-1][0], self.encoder)
+        if start and (stopped or start == self.steps) and self._mine is not None:
+            self._mine(self._order[start - 1][0], self.encoder)
         written = time.monotonic()
         self.model.train()
         batches = self._made_ahead(start, start if stopped else self.steps)

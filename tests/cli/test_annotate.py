@@ -76,6 +76,7 @@ def test_heads_do_not_go_with_ready_vectors_or_another_encoder(
     ready = run("index", corpus, "-i", target, *heads, "--embeddings", corpus)
     assert "--head reads the texts" in ready.refusal(2)
     other = write_tiny_encoder(tmp_path / "other", seed=1)
+    Encoder.load(other)  # its first use would say that it is exported
     outcome = run("index", corpus, "-i", target, *heads, "--encoder", other)
     assert "the head was trained on encoder" in outcome.refusal(8)
     assert not target.exists()

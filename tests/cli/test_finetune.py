@@ -76,6 +76,9 @@ def test_a_reject_prints_its_numbers_as_json_and_exits_1(
         "model",
         "run",
         "objective",
+        "kept",
+        "forgetting",
+        "augmentation",
         "seconds",
     ]
     assert outcome.object["verdict"] == "reject"

@@ -471,3 +471,103 @@ def test_passages_are_repaired_too(tmp_path, hash_encoder):
     damage(path, "UPDATE passages SET stop = 1 WHERE row = 13")
     assert repair_index(path, encoder=hash_encoder).encoded == 1
     assert contents(path, hash_encoder) == before
+
+
+def test_a_walk_over_all_documents_is_of_one_commit_whatever_is_written_meanwhile(path):
+    with SearchIndex.open(path, encoder=HashEncoder()) as index:
+        expected = list(index.iterate())
+        walk = index.iterate()
+        found = [next(walk) for _ in range(700)]
+        index.delete(["d1001", "d1003"])
+        index.upsert([Document("d601", "rewritten"), Document("d1999", "rewritten")])
+        compact_index(path)
+        found += walk
+    assert len(expected) == 1701
+    assert found == expected
+
+
+class Interrupted(HashEncoder):
+    """Lets something happen the first time that it encodes."""
+
+    def __init__(self, happen):
+        super().__init__()
+        self.happen = [happen]
+
+    def encode_documents(self, texts, *, counts=None):
+        while self.happen:
+            self.happen.pop()()
+        return super().encode_documents(texts, counts=counts)
+
+
+def test_an_upsert_that_was_overtaken_while_it_encoded_leaves_what_it_was_given(tmp_path):
+    place = tmp_path / "index"
+    with SearchIndex.create(place, encoder=HashEncoder()) as index:
+        index.add([Document("x", "first x"), Document("y", "first y")])
+
+    def overtake():
+        with SearchIndex.open(place, encoder=HashEncoder()) as other:
+            other.upsert([Document("x", "other x"), Document("y", "other y")])
+
+    with SearchIndex.open(place, encoder=Interrupted(overtake)) as index:
+        report = index.upsert([Document("x", "first x"), Document("y", "my y")])
+        found = {document.id: document.text for document in index.iterate()}
+    assert found == {"x": "first x", "y": "my y"}
+    assert (report.replaced, report.unchanged) == (2, 0)
+
+
+@pytest.fixture
+def own_encoder(tmp_path, tiny_encoder_dir):
+    """An index that keeps a copy of its encoder."""
+    with SearchIndex.create(tmp_path / "own", encoder=Encoder.load(tiny_encoder_dir)) as index:
+        index.add([Document("a", "my card"), Document("b", "the cat")])
+    return tmp_path / "own"
+
+
+@pytest.mark.parametrize("name", ["encoder.onnx", "encoder.json", "tokenizer.json"])
+def test_a_backup_does_not_take_over_a_damaged_encoder(own_encoder, tmp_path, name):
+    backup_index(own_encoder, tmp_path / "sound")
+    file = own_encoder / "encoder" / name
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 1
+    file.write_bytes(content)
+    with pytest.raises(CorruptIndex, match="encoder"):
+        backup_index(own_encoder, tmp_path / "backup")
+    shutil.rmtree(own_encoder / "encoder")
+    with pytest.raises(CorruptIndex, match="encoder is missing or damaged"):
+        backup_index(own_encoder, tmp_path / "backup")
+    assert not (tmp_path / "backup").exists()
+
+
+def test_a_repair_that_leaves_the_encoder_damaged_is_not_complete(own_encoder):
+    (own_encoder / "FORMAT").write_bytes(b"nonsense")
+    (own_encoder / "encoder" / "tokenizer.json").unlink()
+    report = repair_index(own_encoder)
+    assert not report.complete
+    assert ("damage", "encoder") in codes(check_index(own_encoder))
+
+
+def test_what_is_no_index_is_left_as_it_is(tmp_path):
+    (tmp_path / "a.txt").write_text("mine", encoding="utf-8")
+    for place in (tmp_path, tmp_path / "nothing"):
+        with pytest.raises(NotFound):
+            repair_index(place)
+    assert [entry.name for entry in tmp_path.iterdir()] == ["a.txt"]
+
+
+def test_a_sound_index_that_is_written_to_during_a_check_stays_sound(path, monkeypatch):
+    search = SearchIndex.search_vectors
+
+    def late(index, *args, **options):
+        with SearchIndex.open(path, encoder=HashEncoder()) as other:
+            other.delete([f"d{n}" for n in range(1, 2000, 2)])
+        return search(index, *args, **options)
+
+    monkeypatch.setattr(SearchIndex, "search_vectors", late)
+    assert check_index(path, encoder=HashEncoder()).findings == ()
+
+
+def test_an_index_without_a_database_is_reported_whoever_may_read_it(path):
+    for file in path.glob("meta.db*"):
+        file.unlink()
+    path.chmod(0o755)
+    assert ("damage", "database") in codes(check_index(path, quick=True))

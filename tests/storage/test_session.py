@@ -17,7 +17,7 @@ from simsearch.storage.locks import writer_lock
 
 
 def ids(store):
-    return [document.id for _, document in store.documents_after(-1, 100)]
+    return [document.id for document in store.stream()]
 
 
 def pragma(store, name):
