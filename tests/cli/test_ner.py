@@ -8,6 +8,8 @@ from command_line import Run, Write
 from conftest import write_tiny_encoder
 from head_training import tagged_texts
 
+from simsearch.encoder import Encoder
+
 
 def rows(count: int, **options) -> str:
     return "".join(
@@ -78,6 +80,7 @@ def test_evaluation_prints_the_object_of_the_contract(run: Run, write: Write, he
 
 def test_wrong_use_and_wrong_data_have_their_exit_codes(run: Run, write: Write, head: Path):
     other = write_tiny_encoder(head.parent / "other", seed=1)
+    Encoder.load(other)  # its first use would say that it is exported
     assert "the head was trained on" in run(
         "ner", "predict", "cat", "--head", head, "--encoder", other
     ).refusal(8)
