@@ -18,6 +18,7 @@ from simsearch.cli.heads import (
     Texts,
     asked_texts,
     print_differences,
+    print_scores,
 )
 from simsearch.cli.input import report_counts, spooled
 from simsearch.cli.options import ClassWeight, EncoderName, bundled
@@ -27,7 +28,7 @@ from simsearch.files import check_target
 
 if TYPE_CHECKING:
     from simsearch.formats import ReadOptions
-    from simsearch.heads import Classification, ClassifierScores
+    from simsearch.heads import Classification
 
 app = typer.Typer(no_args_is_help=True, help="Classes of texts: train a head, ask it, score it.")
 MinInScope = Annotated[
@@ -228,24 +229,7 @@ def evaluate(
     if output.json_only:
         output.result(scores_as_json(scores, differences))
         return
-    _print(output, scores)
+    print_scores(output, scores.classes, scores.metrics, kinds=("class", "texts"))
+    output.say(f"n = {scores.texts:,}")
     if differences:
         print_differences(output, differences)
-
-
-def _print(output: Output, scores: "ClassifierScores") -> None:
-    rows = [
-        (
-            shorten(name, 40),
-            f"{each.precision:.4f}",
-            f"{each.recall:.4f}",
-            f"{each.f1:.4f}",
-            f"{each.support:,}",
-        )
-        for name, each in scores.classes.items()
-    ]
-    output.table(("class", "precision", "recall", "f1", "texts"), rows)
-    output.text("")
-    metrics = [(name, f"{value:.4f}") for name, value in scores.metrics.items()]
-    output.table(("metric", "value"), metrics)
-    output.say(f"n = {scores.texts:,}")

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from simsearch.cli.input import read_texts
-from simsearch.cli.output import Output
+from simsearch.cli.output import Output, shorten
 from simsearch.errors import InvalidInput
 
 if TYPE_CHECKING:
-    from simsearch.evaluation import Difference
+    from simsearch.evaluation import Difference, LabelScore
 
 HeadDir = Annotated[Path, typer.Option("--head", help="The head's directory.")]
 NewHead = Annotated[Path, typer.Option("-o", "--output", help="The head's directory, to be made.")]
@@ -60,3 +60,27 @@ def print_differences(output: Output, differences: Mapping[str, Difference]) -> 
         for name, each in differences.items()
     ]
     output.table(("against the other", "difference", "95% interval", "p"), rows)
+
+
+def print_scores(
+    output: Output,
+    labels: Mapping[str, LabelScore],
+    metrics: Mapping[str, float],
+    *,
+    kinds: tuple[str, str],
+) -> None:
+    """Print the scores of each label, then those of all; `kinds` are what labels and units are."""
+    label, unit = kinds
+    rows = [
+        (
+            shorten(name, 40),
+            f"{each.precision:.4f}",
+            f"{each.recall:.4f}",
+            f"{each.f1:.4f}",
+            f"{each.support:,}",
+        )
+        for name, each in labels.items()
+    ]
+    output.table((label, "precision", "recall", "f1", unit), rows)
+    output.text("")
+    output.table(("metric", "value"), [(name, f"{value:.4f}") for name, value in metrics.items()])

@@ -18,6 +18,7 @@ from simsearch.cli.heads import (
     Texts,
     asked_texts,
     print_differences,
+    print_scores,
 )
 from simsearch.cli.input import report_counts, spooled
 from simsearch.cli.options import EncoderName, HeadLayers, bundled
@@ -188,23 +189,7 @@ def evaluate(
             facts["difference"] = difference_as_json(differences)
         output.result(facts)
         return
-    _print(output, scores, metrics, len(texts))
+    print_scores(output, scores.labels, metrics, kinds=("label", "spans"))
+    output.say(f"n = {len(texts):,} texts")
     if differences:
         print_differences(output, differences)
-
-
-def _print(output: Output, scores: "SpanScores", metrics: dict[str, float], texts: int) -> None:
-    rows = [
-        (
-            shorten(name, 40),
-            f"{each.precision:.4f}",
-            f"{each.recall:.4f}",
-            f"{each.f1:.4f}",
-            f"{each.support:,}",
-        )
-        for name, each in scores.labels.items()
-    ]
-    output.table(("label", "precision", "recall", "f1", "spans"), rows)
-    output.text("")
-    output.table(("metric", "value"), [(name, f"{value:.4f}") for name, value in metrics.items()])
-    output.say(f"n = {texts:,} texts")
