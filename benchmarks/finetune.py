@@ -9,13 +9,14 @@ library (pairs with mined negatives), STS-B and its Chinese translation (scored 
 such data, batches of 16, 2e-5, as many steps as ours), and `simsearch finetune` at its defaults.
 The two headline sets, SciFact and docstrings, are repeated with other seeds.
 
-A line for each run, also to --log as JSON. Some ten minutes on a GPU; on two cores, with one seed
-for the recipe, two hours, most of them the recipe's.
+A line for each run, also to --log as JSON; what stands there already is not run again. Some ten
+minutes on a GPU; on two cores, with one seed for the recipe, two hours, most of them the recipe's.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import tempfile
 import time
@@ -68,15 +69,24 @@ class Task:
 def main() -> None:
     """Print the table, a row as soon as it is measured."""
     arguments = parse()
-    for name in arguments.sets.split(","):
+    measured = read_log(arguments.log)
+    for seed, name in itertools.product(range(arguments.seeds), arguments.sets.split(",")):
+        if (name, seed) in measured or (seed > 0 and name not in HEADLINE):
+            continue
         task = TASKS[name](arguments.data)
-        seeds = arguments.seeds if name in HEADLINE else 1
-        for seed in range(seeds):
-            row = measure(name, task, seed, recipe=seed < arguments.recipe_seeds)
-            print(line(row), flush=True)
-            if arguments.log:
-                with arguments.log.open("a", encoding="utf-8") as log:
-                    log.write(json.dumps(row) + "\n")
+        row = measure(name, task, seed, recipe=seed < arguments.recipe_seeds)
+        print(line(row), flush=True)
+        if arguments.log:
+            with arguments.log.open("a", encoding="utf-8") as log:
+                log.write(json.dumps(row) + "\n")
+
+
+def read_log(log: Path | None) -> set[tuple[str, int]]:
+    """Return set and seed of the runs that an earlier call has measured."""
+    if log is None or not log.is_file():
+        return set()
+    rows = map(json.loads, log.read_text(encoding="utf-8").splitlines())
+    return {(row["set"], row["seed"]) for row in rows}
 
 
 def parse() -> argparse.Namespace:
