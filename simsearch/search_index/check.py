@@ -16,7 +16,7 @@ from simsearch.encoder import ModelMoved
 from simsearch.errors import CorruptIndex, SimsearchError
 from simsearch.records import Document, whole_passage
 from simsearch.search_index.binding import TextEncoder, fitted
-from simsearch.search_index.directory import check_format, marker_line
+from simsearch.search_index.directory import marker_line, verify_format
 from simsearch.search_index.index import SearchIndex
 from simsearch.search_index.passages import LongTexts
 from simsearch.storage import Finding, Inspection, Salvaged, Severity, lock_holder
@@ -81,7 +81,8 @@ def check_index(
             if not quick:
                 samples = _read_all(inspection, findings)
             findings += inspection.findings
-            findings += _compare_marker(path, inspection.constants)
+            if all(each.code != "format" for each in findings):
+                findings += _compare_marker(path, inspection.constants)
     except CorruptIndex as error:
         findings.append(Finding(Severity.DAMAGE, "database", str(path / "meta.db"), str(error)))
     if not quick:
@@ -93,10 +94,9 @@ def check_index(
 
 def _check_marker(path: Path) -> list[Finding]:
     try:
-        check_format(path)
+        verify_format(path)
     except CorruptIndex as error:
-        remedy = f"run `simsearch repair {path}`"
-        return [Finding(Severity.DAMAGE, "format", str(path / "FORMAT"), str(error), remedy)]
+        return [Finding(Severity.DAMAGE, "format", str(path / "FORMAT"), str(error))]
     return []
 
 

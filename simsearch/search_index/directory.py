@@ -7,9 +7,8 @@ from pathlib import Path
 
 from simsearch.errors import AlreadyExists, CorruptIndex, IncompatibleIndex, NotFound
 from simsearch.files import check_free, install_directory, occupied, translated_os_errors
-from simsearch.storage import writer_lock
+from simsearch.storage import FORMAT_VERSION, stored_format, writer_lock
 
-FORMAT_VERSION = 3
 _FORMAT_NAME = "simsearch-index"
 
 
@@ -49,14 +48,27 @@ def install_index(draft: Path, directory: Path, *, replace: bool) -> None:
 
 
 def check_format(directory: Path) -> None:
-    """Make sure that `directory` is an index that this version reads.
+    """Make sure that `directory` is an index that this version reads, by a look at its marker.
+
+    Raises:
+        as `verify_format`.
+    """
+    if _read_marker(directory) != FORMAT_VERSION:
+        verify_format(directory)
+
+
+def verify_format(directory: Path) -> None:
+    """Make sure that `directory` is an index that this version reads, marker and database.
+
+    The database decides where the two say different things, and its owner is told the way from
+    there to a sound index.
 
     Raises:
         NotFound: it is not an index.
-        CorruptIndex: its marker is not one that we write.
+        CorruptIndex: its marker is not the one that belongs to it.
         IncompatibleIndex: it was written in another format version.
     """
-    version = read_format(directory)
+    version = index_format(directory)
     if version < FORMAT_VERSION:
         raise IncompatibleIndex(
             f"{directory} has format {version}, this simsearch reads format {FORMAT_VERSION} "
@@ -67,20 +79,39 @@ def check_format(directory: Path) -> None:
             f"{directory} has format {version}, this simsearch reads format {FORMAT_VERSION} "
             "(use the version that wrote it, or index the corpus again)"
         )
+    if _read_marker(directory) != FORMAT_VERSION:
+        raise CorruptIndex(
+            f"{directory / 'FORMAT'} is missing or wrong: the database has format "
+            f"{FORMAT_VERSION} (run `simsearch repair {directory}`)"
+        )
 
 
-def read_format(directory: Path) -> int:
-    """Return the format version of an index directory.
+def index_format(directory: Path) -> int:
+    """Return the format version of an index: that of its database, or else that of its marker.
 
     Raises:
         NotFound: it is not an index.
-        CorruptIndex: its marker is not one that we write.
+        CorruptIndex: neither database nor marker can be read.
     """
+    version = stored_format(directory) or _read_marker(directory)
+    if version is not None:
+        return version
+    marker = directory / "FORMAT"
+    if not marker.is_file():
+        raise NotFound(f"{directory}: no simsearch index here (FORMAT missing)")
+    raise CorruptIndex(
+        f"{marker} does not name a format of simsearch, and meta.db is not a store (restore a "
+        "backup)"
+    )
+
+
+def _read_marker(directory: Path) -> int | None:
+    """Return the version that the marker names; None where it is missing or names none."""
     marker = directory / "FORMAT"
     with translated_os_errors(marker):
         if not marker.is_file():
-            raise NotFound(f"{directory}: no simsearch index here (FORMAT missing)")
+            return None
         words = marker.read_bytes()[:200].decode("ascii", errors="replace").split()
-    if len(words) < 2 or words[0] != _FORMAT_NAME or not words[1].isdigit():
-        raise CorruptIndex(f"{marker} does not name a format of simsearch")
+    if len(words) < 2 or words[0] != _FORMAT_NAME or not words[1].isdecimal():
+        return None
     return int(words[1])

@@ -39,7 +39,6 @@ from simsearch.search_index.checks import (
     same_document,
 )
 from simsearch.search_index.directory import (
-    FORMAT_VERSION,
     check_format,
     check_place,
     install_index,
@@ -55,7 +54,13 @@ from simsearch.search_index.passages import (
     ranges_of,
 )
 from simsearch.search_index.reports import IndexInfo, WriteReport
-from simsearch.storage import Checkpoint, DocumentStore, Durability, PassageRows
+from simsearch.storage import (
+    FORMAT_VERSION,
+    Checkpoint,
+    DocumentStore,
+    Durability,
+    PassageRows,
+)
 from simsearch.version import __version__
 
 FloatArray = npt.NDArray[np.float32]

@@ -20,7 +20,7 @@ from simsearch.search_index.binding import (
     fitted,
     load_own_encoder,
 )
-from simsearch.search_index.directory import check_format
+from simsearch.search_index.directory import verify_format
 from simsearch.search_index.passages import LongTexts, encode_passages
 from simsearch.search_index.rewriting import carry_over, rewrite_store, vectors_of
 from simsearch.storage import (
@@ -116,7 +116,7 @@ def repair_index(
 def _check_marker(path: Path) -> list[Finding]:
     marker = path / "FORMAT"
     try:
-        check_format(path)
+        verify_format(path)
     except IncompatibleIndex:
         raise
     except CorruptIndex as error:

@@ -16,14 +16,9 @@ from simsearch.files import (
     occupied,
     translated_os_errors,
 )
-from simsearch.search_index.directory import (
-    FORMAT_VERSION,
-    check_format,
-    read_format,
-    write_format,
-)
+from simsearch.search_index.directory import index_format, verify_format, write_format
 from simsearch.search_index.passages import LongTexts
-from simsearch.storage import upgrade_store, writer_lock
+from simsearch.storage import FORMAT_VERSION, upgrade_store, writer_lock
 from simsearch.version import __version__
 
 
@@ -40,11 +35,11 @@ def upgrade_index(path: str | os.PathLike[str]) -> Path | None:
         CorruptIndex, IncompatibleIndex, SystemFailure: it cannot be read.
     """
     path = Path(path).resolve()
-    if read_format(path) >= FORMAT_VERSION:
-        check_format(path)
+    if index_format(path) >= FORMAT_VERSION:
+        verify_format(path)
         return None
     with writer_lock(path / "LOCK"):
-        version = read_format(path)
+        version = index_format(path)
         if version >= FORMAT_VERSION:  # somebody was faster
             return None
         backup = path.with_name(f"{path.name}.format-{version}")

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from simsearch.errors import CorruptIndex, IndexLocked, InvalidInput, SystemFailure
-from simsearch.storage.schema import schema_statements
+from simsearch.storage.schema import format_of, strange_statements
 
 # SQLite limits the variables of one statement; 500 stays below every build we support.
 _VARIABLES = 500
@@ -106,14 +106,23 @@ def refuse_foreign_schema(connection: sqlite3.Connection, path: Path) -> None:
     Raises:
         CorruptIndex: naming what is too much or missing.
     """
-    found = {
-        str(sql)
-        for (sql,) in connection.execute("SELECT sql FROM sqlite_schema WHERE sql IS NOT NULL")
-    }
-    strange = sorted(found ^ schema_statements())
+    strange = strange_statements(connection)
     if strange:
         first = " ".join(strange[0].split())[:80]
-        raise CorruptIndex(f"{path} is not a store of simsearch, or is damaged: at {first!r}")
+        raise CorruptIndex(
+            f"{path} is not a store of simsearch, or is damaged: at {first!r} (restore a backup, "
+            f"or see what `simsearch check {path.parent}` says)"
+        )
+
+
+def stored_format(directory: Path) -> int | None:
+    """Return the format of the store in a directory; None if there is none that can be told."""
+    try:
+        path = database_path(directory)
+        with translated_errors(path), contextlib.closing(connect_read_only(path)) as connection:
+            return format_of(connection)
+    except CorruptIndex:
+        return None
 
 
 @contextlib.contextmanager

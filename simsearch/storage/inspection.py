@@ -18,12 +18,7 @@ import numpy.typing as npt
 from simsearch.cache import hash_file
 from simsearch.errors import CorruptIndex
 from simsearch.records import Document
-from simsearch.storage.checksums import (
-    settings_crc32,
-    sound_block,
-    sound_document,
-    sound_passage,
-)
+from simsearch.storage.checksums import sound_block, sound_document, sound_passage
 from simsearch.storage.database import (
     connect_read_only,
     database_path,
@@ -31,8 +26,8 @@ from simsearch.storage.database import (
     translated_errors,
 )
 from simsearch.storage.findings import Finding, Severity, row_ranges
-from simsearch.storage.schema import VARIABLES
 from simsearch.storage.segments import FOLDER
+from simsearch.storage.settings import verified_constants
 from simsearch.storage.witness import read_witness, refuse_lost_commits
 
 FloatArray = npt.NDArray[np.float32]
@@ -92,12 +87,7 @@ class Inspection:
 
     def _read_settings(self, witnessed: int) -> None:
         settings = dict(self._connection.execute("SELECT key, value FROM meta"))
-        self.constants = {key: settings[key] for key in settings.keys() - VARIABLES}
-        if str(settings_crc32(self.constants)) != settings.get("constants_crc32"):
-            raise CorruptIndex(
-                f"{self.path}: the settings of the index are damaged (restore a backup, or index "
-                "the corpus again)"
-            )
+        self.constants = verified_constants(settings, self.path)
         self.dim = int(self.constants["dim"])
         self.variables: dict[str, int] = {}
         for key in ("commit_number", "next_row", "living_rows"):

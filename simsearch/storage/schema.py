@@ -1,8 +1,14 @@
-"""What lies in the database of an index, in format 3."""
+"""What lies in the database of an index, and by what its format is known."""
 
 from __future__ import annotations
 
 import hashlib
+import sqlite3
+from typing import Final
+
+# A format has a schema that no other one has: by it the format of an index is known that has lost
+# its marker, or has a wrong one.
+FORMAT_VERSION: Final = 3
 
 # A row is one vector: that of a passage, or of a whole document. Row numbers are given out once
 # and never again (`next_row` in meta only grows), those of a document one after the other; so a
@@ -52,6 +58,10 @@ CREATE TABLE segments (
 # Settings in meta that change; all others are constants, under one checksum.
 VARIABLES = frozenset({"commit_number", "next_row", "living_rows", "finished", "constants_crc32"})
 
+_OLDER_DOCUMENTS: Final = {
+    ("row", "id", "text", "title", "metadata", "supplied"): 1,
+    ("first_row", "rows", "id", "text", "title", "metadata", "supplied"): 2,
+}
 _HASH_BYTES = 16
 
 
@@ -60,6 +70,17 @@ def text_hash(text: str) -> bytes:
     return hashlib.sha256(text.encode("utf-8")).digest()[:_HASH_BYTES]
 
 
-def schema_statements() -> set[str]:
-    """Return what SQLite's own list of a database's tables and indexes must say, and no more."""
-    return {statement.strip() for statement in SCHEMA.split(";") if statement.strip()}
+def format_of(connection: sqlite3.Connection) -> int | None:
+    """Return the format that the tables of a database are of; None if they are of none we know."""
+    if not strange_statements(connection):
+        return FORMAT_VERSION
+    columns = connection.execute("SELECT name FROM pragma_table_info('documents') ORDER BY cid")
+    return _OLDER_DOCUMENTS.get(tuple(name for (name,) in columns))
+
+
+def strange_statements(connection: sqlite3.Connection) -> list[str]:
+    """Return what a database has beside our tables and indexes, or lacks of them."""
+    # SQLite's own list must say what it was told, and no more.
+    ours = {statement.strip() for statement in SCHEMA.split(";") if statement.strip()}
+    listed = connection.execute("SELECT sql FROM sqlite_schema WHERE sql IS NOT NULL")
+    return sorted({str(sql) for (sql,) in listed} ^ ours)

@@ -14,7 +14,6 @@ from pathlib import Path
 
 from simsearch.errors import CorruptIndex, IndexLocked, SimsearchError, SystemFailure
 from simsearch.failpoints import failpoint
-from simsearch.storage.checksums import settings_crc32
 from simsearch.storage.database import (
     connect,
     connect_read_only,
@@ -26,7 +25,7 @@ from simsearch.storage.database import (
     writable,
 )
 from simsearch.storage.locks import writer_lock
-from simsearch.storage.schema import VARIABLES
+from simsearch.storage.settings import verified_constants
 from simsearch.storage.witness import read_witness, refuse_lost_commits, write_witness
 
 logger = logging.getLogger("simsearch")
@@ -68,6 +67,7 @@ class Session:
         self._process = os.getpid()
         self._poison: str | None = None
         self._wrote = False
+        self.writing = False
         self._open()
 
     def _open(self) -> None:
@@ -104,17 +104,8 @@ class Session:
 
     def _check_settings(self, witnessed: int) -> None:
         settings: dict[str, str] = dict(self.connection.execute("SELECT key, value FROM meta"))
-        constants = {key: settings[key] for key in settings.keys() - VARIABLES}
-        try:
-            checksum = int(settings["constants_crc32"])
-            commit_number = int(settings["commit_number"])
-        except (KeyError, ValueError) as error:
-            raise CorruptIndex(f"{self.path} lacks a setting: {error}") from error
-        if checksum != settings_crc32(constants):
-            raise CorruptIndex(
-                f"{self.path}: the settings of the index are damaged (restore a backup, or index "
-                "the corpus again)"
-            )
+        constants = verified_constants(settings, self.path)
+        (commit_number,) = self.numbers("commit_number")
         self.constants = constants
         refuse_lost_commits(self.directory, witnessed=witnessed, commit_number=commit_number)
 
@@ -172,6 +163,7 @@ class Session:
                 stack.callback(self._relax)
             failpoint("transaction.begin")
             self.connection.execute("BEGIN IMMEDIATE")
+            self.writing = True
             try:
                 yield
                 failpoint("transaction.number")
@@ -182,6 +174,8 @@ class Session:
             except BaseException as error:
                 self._roll_back(error)
                 raise
+            finally:
+                self.writing = False
             self._wrote = True
             failpoint("transaction.acknowledge")
             if full:
@@ -253,6 +247,25 @@ class Session:
         with contextlib.suppress(OSError, SimsearchError):
             if log.stat().st_size > _LOG_BYTES:
                 self.checkpoint()
+
+    def numbers(self, *keys: str) -> list[int]:
+        """Return settings that are numbers, as they are in the present snapshot.
+
+        Raises:
+            CorruptIndex: one is missing, or is none.
+        """
+        with self.reading():
+            found = dict(self.connection.execute("SELECT key, value FROM meta"))
+        try:
+            return [int(found[key]) for key in keys]
+        except (KeyError, ValueError) as error:
+            raise self.damage(f"a setting is lost: {error}") from error
+
+    def damage(self, what: str) -> CorruptIndex:
+        """Return the error for something in the database that is not what was written."""
+        return CorruptIndex(
+            f"{self.path}: {what} (restore a backup, or run `simsearch repair {self.directory}`)"
+        )
 
     def _refuse_poisoned(self) -> None:
         if self._poison is not None:

@@ -25,7 +25,6 @@ from simsearch.records import Document
 from simsearch.storage.checksums import (
     document_crc32,
     passage_crc32,
-    settings_crc32,
     sound_document,
     sound_passage,
 )
@@ -46,10 +45,12 @@ from simsearch.storage.filters import (
     matching_rows,
 )
 from simsearch.storage.rows import Changes, PassageRows, StoredPassage
-from simsearch.storage.schema import SCHEMA, VARIABLES
+from simsearch.storage.schema import SCHEMA
 from simsearch.storage.segments import Segments
 from simsearch.storage.session import Checkpoint, Durability, Session
+from simsearch.storage.settings import sealed
 from simsearch.storage.vector_blocks import VectorBlocks
+from simsearch.storage.verified import VerifiedDocuments
 
 FloatArray = npt.NDArray[np.float32]
 IntArray = npt.NDArray[np.int64]
@@ -65,6 +66,7 @@ class DocumentStore:
         except (KeyError, ValueError) as error:
             raise CorruptIndex(f"{session.path}: dim is no number: {error}") from error
         self._blocks = VectorBlocks(session, self.dim)
+        self._documents = VerifiedDocuments(session)
         self.segments = Segments(session)
 
     @staticmethod
@@ -86,15 +88,13 @@ class DocumentStore:
                 connection.executescript(SCHEMA)
                 given = {**settings, "dim": str(dim)}
                 given.setdefault("index_id", secrets.token_hex(16))
-                constants = {key: given[key] for key in given.keys() - VARIABLES}
                 given |= {
-                    "constants_crc32": str(settings_crc32(constants)),
                     "commit_number": str(commit_number),
                     "next_row": "0",
                     "living_rows": "0",
                 }
                 failpoint("create.settings")
-                connection.executemany("INSERT INTO meta VALUES (?, ?)", given.items())
+                connection.executemany("INSERT INTO meta VALUES (?, ?)", sealed(given).items())
                 connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
             finally:
                 connection.close()
@@ -265,7 +265,7 @@ class DocumentStore:
                 for _, document in self._select(f"WHERE id IN ({marks(chunk)})", chunk)
             }
         for strange in sorted(found.keys() - set(ids)):
-            raise self._damage(f"the document {strange!r} is found by a wrong id")
+            raise self._session.damage(f"the document {strange!r} is found by a wrong id")
         return found
 
     def fetch_numbers(self, numbers: Sequence[int]) -> dict[int, Document]:
@@ -303,20 +303,13 @@ class DocumentStore:
                 f"SELECT * FROM passages WHERE row IN ({marks(chunk)})", chunk
             ):
                 if not sound_passage(row):
-                    raise self._damage(f"the passage of row {row[0]} is damaged")
+                    raise self._session.damage(f"the passage of row {row[0]} is damaged")
                 yield row[:-1]
-
-    def _damage(self, what: str) -> CorruptIndex:
-        directory = self._session.directory
-        return CorruptIndex(
-            f"{self._session.path}: {what} (restore a backup, or run `simsearch repair "
-            f"{directory}`)"
-        )
 
     def _refuse_lost(self, rows: Sequence[int], found: Container[int]) -> None:
         for row in rows:
             if row not in found:
-                raise self._damage(f"row {row} has a vector but no document")
+                raise self._session.damage(f"row {row} has a vector but no document")
 
     def vectors_of_texts(self, hashes: Sequence[bytes]) -> dict[bytes, FloatArray]:
         """Return the vectors (dim,) of the texts with these hashes that were encoded before.
@@ -339,7 +332,7 @@ class DocumentStore:
             # A damaged index of SQLite's must not lead to another text's vector.
             for row, *_, hashed in self._passages_of(list(rows.values())):
                 if rows.get(hashed) != row:
-                    raise self._damage(f"the passage of row {row} is found by a wrong text")
+                    raise self._session.damage(f"the passage of row {row} is found by a wrong text")
             vectors = self._blocks.read_rows(list(rows.values()))
         return dict(zip(rows, vectors, strict=True))
 
@@ -361,29 +354,37 @@ class DocumentStore:
 
         Raises:
             InvalidInput: it took too long.
+            CorruptIndex: a document is damaged, whether or not it would be among them.
         """
-        with self.snapshot():
+        with self._verified():
             return matching_rows(self._connection, condition)
 
     def matching_ids(self, condition: Condition) -> list[str]:
         """Return the ids of the documents of which the condition is true; errors as above."""
-        with self.snapshot():
+        with self._verified():
             return matching_ids(self._connection, condition)
 
     def has_field(self, name: str) -> bool:
         """Whether a document has a metadata field of this name."""
-        with self.snapshot():
+        with self._verified():
             return has_field(self._connection, name)
 
     def field_names(self) -> list[str]:
         """Return the names of all metadata fields; this reads every document."""
-        with self.snapshot():
+        with self._verified():
             return field_names(self._connection)
 
     def field_types(self, name: str) -> set[str]:
         """Return the JSON types that a metadata field has; this reads every document."""
-        with self.snapshot():
+        with self._verified():
             return field_types(self._connection, name)
+
+    @contextlib.contextmanager
+    def _verified(self) -> Iterator[None]:
+        """Be inside a snapshot of which every document is sound."""
+        with self.snapshot():
+            self._documents.refuse_damage()
+            yield
 
     def count(self) -> int:
         """Return the number of documents."""
@@ -414,7 +415,7 @@ class DocumentStore:
                 "SELECT value FROM meta WHERE key = ?", (key,)
             ).fetchone()
         if found is None:
-            raise CorruptIndex(f"{self._session.path} lacks the setting {key!r}")
+            raise self._session.damage(f"the setting {key!r} is lost")
         return str(found[0])
 
     def write_setting(self, key: str, value: str) -> None:
@@ -431,7 +432,7 @@ class DocumentStore:
         reader = self._connection if connection is None else connection
         for row in reader.execute(f"SELECT * FROM documents {condition}", values):
             if not sound_document(row):
-                raise self._damage(f"the document of row {row[0]} is damaged")
+                raise self._session.damage(f"the document of row {row[0]} is damaged")
             number, _, id_, text, title, metadata, *_ = row
             yield number, Document(id=id_, text=text, title=title, metadata=json.loads(metadata))
 

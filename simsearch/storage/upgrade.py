@@ -10,14 +10,10 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from simsearch.records import Document
-from simsearch.storage.checksums import (
-    block_crc32,
-    document_crc32,
-    passage_crc32,
-    settings_crc32,
-)
+from simsearch.storage.checksums import block_crc32, document_crc32, passage_crc32
 from simsearch.storage.database import connect, create_file, database_path, translated_errors
-from simsearch.storage.schema import SCHEMA, VARIABLES, text_hash
+from simsearch.storage.schema import SCHEMA, text_hash
+from simsearch.storage.settings import sealed
 
 # In format 1 a document was one row. Lengths, hashes and checksums are made by Python functions,
 # whose characters are those of the ranges. A block that had not its checksum does not get one.
@@ -78,11 +74,8 @@ def upgrade_store(source: Path, target: Path, *, version: int, settings: Mapping
 
 def _write_settings(connection: sqlite3.Connection, settings: Mapping[str, str]) -> None:
     given = {"index_id": secrets.token_hex(16), **settings}
-    connection.executemany("INSERT OR IGNORE INTO meta VALUES (?, ?)", given.items())
-    stored = dict(connection.execute("SELECT key, value FROM meta"))
-    constants = {key: stored[key] for key in stored.keys() - VARIABLES}
-    checksum = str(settings_crc32(constants))
-    connection.execute("INSERT INTO meta VALUES ('constants_crc32', ?)", (checksum,))
+    given |= dict(connection.execute("SELECT key, value FROM meta"))
+    connection.executemany("INSERT OR REPLACE INTO meta VALUES (?, ?)", sealed(given).items())
 
 
 def _content_hash(text: str, title: str | None) -> bytes:

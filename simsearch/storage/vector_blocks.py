@@ -7,7 +7,6 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from simsearch.errors import CorruptIndex
 from simsearch.failpoints import failpoint
 from simsearch.storage.checksums import block_crc32, sound_block
 from simsearch.storage.session import Session
@@ -87,7 +86,7 @@ class VectorBlocks:
             (row,),
         ).fetchone()
         if found is None or not row < found[0] + found[1]:
-            raise CorruptIndex(f"{self._session.path}: the vector of row {row} is lost")
+            raise self._session.damage(f"the vector of row {row} is lost")
         first, rows = found
         return first, self._read_block(first, rows)
 
@@ -105,9 +104,7 @@ class VectorBlocks:
             if alive:
                 living.append((first, rows))
         if expected != end:
-            raise CorruptIndex(
-                f"{self._session.path}: the vectors of rows {expected} to {end - 1} are lost"
-            )
+            raise self._session.damage(f"the vectors of rows {expected} to {end - 1} are lost")
         return living
 
     def _read_block(self, first: int, rows: int) -> FloatArray:
@@ -115,8 +112,6 @@ class VectorBlocks:
             "SELECT crc32, data FROM vector_blocks WHERE first_row = ?", (first,)
         ).fetchone()
         if not sound_block(first, rows, checksum, data, dim=self._dim):
-            raise CorruptIndex(
-                f"{self._session.path}: the vectors of rows {first} to {first + rows - 1} are "
-                f"damaged (restore a backup, or run `simsearch repair {self._session.directory}`)"
-            )
+            last = first + rows - 1
+            raise self._session.damage(f"the vectors of rows {first} to {last} are damaged")
         return np.frombuffer(data, dtype=_VECTOR_TYPE).reshape(rows, self._dim)

@@ -13,6 +13,8 @@ from simsearch.errors import EncoderMismatch, SystemFailure
 from simsearch.records import Document
 from simsearch.search_index import SearchIndex
 
+FORMATS = Path(__file__).parents[1] / "search_index" / "formats"
+
 
 def query(run: Run, index_dir: Path) -> str:
     """Ask, and return why there is no answer."""
@@ -34,17 +36,68 @@ def test_row_81_another_encoder_of_the_same_dim_is_refused_by_both_names(tmp_pat
     assert EncoderMismatch.exit_code == 8
 
 
-@pytest.mark.parametrize(
-    ("version", "advice"), [(1, "simsearch upgrade"), (99, "use the version that wrote it")]
-)
-def test_row_82_a_format_that_is_newer_or_older_says_what_to_do(
-    run: Run, index_dir: Path, version: int, advice: str
-) -> None:
-    (index_dir / "FORMAT").write_text(f"simsearch-index {version} simsearch/x\n")
+def refused_format(run: Run, index_dir: Path, version: int) -> str:
+    """Return the one next step that every command names."""
+    steps = set()
     for command in (["query", "cat", "-i"], ["info"], ["check"], ["compact"], ["repair"]):
         message = run(*command, index_dir).refusal(8)
         assert f"has format {version}, this simsearch reads format 3" in message
-        assert advice in message
+        steps.add(message.partition("format 3 ")[2])
+    (step,) = steps
+    return step
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_row_82_an_older_format_says_how_to_upgrade(run: Run, tmp_path: Path, version: int) -> None:
+    old = shutil.copytree(FORMATS / f"v{version}", tmp_path / "old")
+    expected = f"(run `simsearch upgrade {old}`, which keeps a backup)"
+    assert refused_format(run, old, version) == expected
+    assert run("upgrade", old).code == 0
+
+
+def test_row_82_a_newer_format_says_who_reads_it(run: Run, index_dir: Path) -> None:
+    (index_dir / "FORMAT").write_text("simsearch-index 4 simsearch/x\n")
+    with raw(index_dir) as connection:
+        connection.execute("CREATE TABLE more (row INTEGER PRIMARY KEY)")
+    expected = "(use the version that wrote it, or index the corpus again)"
+    assert refused_format(run, index_dir, 4) == expected
+
+
+@pytest.mark.parametrize("marker", [b"", b"junk\n", bytes(33), b"simsearch-index 1 simsearch/x\n"])
+def test_row_82_a_wrong_marker_is_mended_by_the_command_that_check_names(
+    run: Run, index_dir: Path, marker: bytes
+) -> None:
+    before, written = contents(index_dir), (index_dir / "FORMAT").read_bytes()
+    (index_dir / "FORMAT").write_bytes(marker)
+    assert f"(run `simsearch repair {index_dir}`)" in query(run, index_dir)
+    outcome = run("check", index_dir)
+    assert (outcome.code, outcome.out.count("`")) == (4, 2)
+    assert f"`simsearch repair {index_dir}`" in outcome.out
+    assert run("repair", index_dir).code == 0
+    assert contents(index_dir) == before
+    assert (index_dir / "FORMAT").read_bytes() == written
+
+
+def test_row_82_a_marker_that_is_gone_is_written_anew(run: Run, index_dir: Path) -> None:
+    (index_dir / "FORMAT").unlink()
+    assert f"(run `simsearch repair {index_dir}`)" in query(run, index_dir)
+    assert run("check", index_dir).code == 4
+    assert run("repair", index_dir).code == 0
+    assert run("query", "my cat", "-i", index_dir).code == 0
+
+
+@pytest.mark.parametrize("version", [1, 2])
+@pytest.mark.parametrize("marker", [b"", b"simsearch-index 3 simsearch/x\n"])
+def test_row_82_an_older_index_with_a_wrong_marker_is_upgraded(
+    run: Run, tmp_path: Path, version: int, marker: bytes
+) -> None:
+    old = shutil.copytree(FORMATS / f"v{version}", tmp_path / "old")
+    (old / "FORMAT").write_bytes(marker)
+    expected = f"(run `simsearch upgrade {old}`, which keeps a backup)"
+    assert expected in run("check", old).refusal(8)
+    assert expected in run("repair", old).refusal(8)
+    assert run("upgrade", old).code == 0
+    assert run("info", old).code == 0
 
 
 def test_row_83_a_flipped_bit_in_the_vectors_names_the_rows(run: Run, index_dir: Path) -> None:

@@ -6,6 +6,7 @@ import threading
 
 import numpy as np
 import pytest
+from stores import raw
 
 from simsearch.errors import (
     AlreadyExists,
@@ -248,14 +249,22 @@ def test_a_directory_that_is_no_index_is_refused(tmp_path):
 
 def test_a_newer_format_is_refused(index, tmp_path):
     (tmp_path / "index" / "FORMAT").write_text("simsearch-index 4 simsearch/9.9\n")
+    with raw(tmp_path / "index") as connection:
+        connection.execute("CREATE TABLE more (row INTEGER PRIMARY KEY)")
     with pytest.raises(IncompatibleIndex, match=r"has format 4, .*use the version that wrote it"):
         SearchIndex.open(tmp_path / "index")
 
 
-def test_a_format_of_something_else_is_refused(index, tmp_path):
+def test_a_marker_of_something_else_is_refused(index, tmp_path):
     (tmp_path / "index" / "FORMAT").write_text("another thing\n")
-    with pytest.raises(CorruptIndex, match="does not name a format"):
+    with pytest.raises(CorruptIndex, match=r"FORMAT is missing or wrong.*simsearch repair"):
         SearchIndex.open(tmp_path / "index")
+
+
+def test_a_marker_of_something_else_beside_no_store_is_refused(tmp_path):
+    (tmp_path / "FORMAT").write_text("another thing\n")
+    with pytest.raises(CorruptIndex, match="does not name a format of simsearch"):
+        SearchIndex.open(tmp_path)
 
 
 def test_the_index_answers_without_the_model_it_was_made_with(tmp_path, tiny_encoder_dir):

@@ -6,10 +6,11 @@ import shutil
 
 import numpy as np
 import pytest
-from stores import raw, write
+from stores import insert, raw, write
 
+from simsearch.conditions import Comparator, Comparison
 from simsearch.errors import CorruptIndex
-from simsearch.storage import DocumentStore, text_hash
+from simsearch.storage import DocumentStore, text_hash, verified
 
 
 def change(directory, *statements):
@@ -185,3 +186,64 @@ def test_files_are_for_their_owner_only(store, directory):
         for name in ("meta.db", "meta.db-wal", "meta.db-shm", "COMMITTED", "LOCK")
     }
     assert modes == dict.fromkeys(modes, 0o600)
+
+
+def is_short(value: int) -> Comparison:
+    return Comparison("n", Comparator.EQUAL, value)
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        """UPDATE documents SET metadata = '{"n": 2}' WHERE id = 'b'""",
+        "UPDATE documents SET text = 'another' WHERE id = 'c'",
+        "UPDATE documents SET rows = 2 WHERE id = 'b'",
+        "DELETE FROM documents WHERE id = 'b'",
+    ],
+)
+@pytest.mark.parametrize(
+    "ask",
+    [
+        lambda store: store.matching_rows(is_short(1)),
+        lambda store: store.matching_ids(is_short(2)),
+        lambda store: store.has_field("m"),
+        lambda store: store.field_names(),
+        lambda store: store.field_types("n"),
+    ],
+)
+def test_no_filter_is_asked_of_damaged_documents(store, directory, statement, ask):
+    write(store, "a", "b", "c")
+    change(directory, statement)
+    with pytest.raises(CorruptIndex, match=r"the documents? .*simsearch repair"):
+        ask(store)
+
+
+def test_a_document_is_verified_for_the_first_filter_alone(store, directory, monkeypatch):
+    read = []
+    monkeypatch.setattr(verified, "sound_document", lambda row: not read.append(row[2]))
+    write(store, "a", "b")
+    assert store.matching_ids(is_short(1)) == ["a", "b"]
+    assert store.matching_ids(is_short(2)) == []
+    assert read == ["a", "b"]
+    write(store, "c")
+    with store.transaction():
+        store.remove(["a"])
+    assert store.matching_ids(is_short(1)) == ["b", "c"]
+    assert read == ["a", "b", "c"]
+
+
+def test_a_document_under_a_row_number_that_was_taken_back_is_verified(store, directory):
+    write(store, "a")
+
+    def filtered_and_taken_back():
+        with store.transaction():
+            insert(store, "b")
+            assert store.matching_ids(is_short(1)) == ["a", "b"]
+            raise LookupError
+
+    with pytest.raises(LookupError):
+        filtered_and_taken_back()
+    write(store, "c")
+    change(directory, "UPDATE documents SET metadata = '{}' WHERE id = 'c'")
+    with pytest.raises(CorruptIndex, match="the document of row 1 is damaged"):
+        store.matching_ids(is_short(1))
