@@ -9,6 +9,7 @@ from __future__ import annotations
 import gzip
 import math
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -21,19 +22,33 @@ QUERIES = 1_000
 _NOISE = 0.25  # length of the noise beside a unit vector
 
 
-def real_embeddings(rows: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return unit vectors (rows, dim) and queries (1000, dim), lines that are none of the rows."""
-    lines = real_lines()
-    encoded = _encoded(lines[: rows + QUERIES])
-    queries, vectors = encoded[:QUERIES], encoded[QUERIES:]
-    if len(vectors) < rows:
-        print(f"{len(vectors):,} real embeddings; {rows - len(vectors):,} more are perturbed ones")
-        rng = np.random.default_rng(0)
-        more = vectors[rng.integers(0, len(vectors), rows - len(vectors))]
+def real_embeddings(rows: int, real: int | None = None) -> tuple[np.ndarray, np.ndarray]:
+    """Return unit vectors (rows, dim) and queries (1000, dim), lines that are none of the rows.
+
+    At most `real` of the rows are embeddings of lines, all others are made of those.
+    """
+    base, queries = base_embeddings(rows if real is None else min(rows, real))
+    vectors = np.vstack([part for part in portions(base, rows)])
+    return np.ascontiguousarray(vectors), np.ascontiguousarray(queries)
+
+
+def base_embeddings(rows: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return embeddings of up to so many lines, and those of 1,000 others."""
+    encoded = _encoded(real_lines()[: rows + QUERIES])
+    return encoded[QUERIES:], encoded[:QUERIES]
+
+
+def portions(base: np.ndarray, rows: int, size: int = 65_536) -> Iterator[np.ndarray]:
+    """Yield so many vectors: first the real ones, then perturbed ones, a portion at a time."""
+    if rows > len(base):
+        print(f"{len(base):,} real embeddings; {rows - len(base):,} more are perturbed ones")
+    yield base[:rows]
+    rng = np.random.default_rng(0)
+    for start in range(len(base), rows, size):
+        more = base[rng.integers(0, len(base), min(size, rows - start))]
         noise = rng.standard_normal(more.shape, dtype=np.float32) / math.sqrt(more.shape[1])
         more = more + _NOISE * noise
-        vectors = np.vstack([vectors, more / np.linalg.norm(more, axis=1, keepdims=True)])
-    return np.ascontiguousarray(vectors), np.ascontiguousarray(queries)
+        yield (more / np.linalg.norm(more, axis=1, keepdims=True)).astype(np.float32)
 
 
 def real_lines() -> list[str]:

@@ -9,23 +9,36 @@ from simsearch.lazy import lazy_names
 if TYPE_CHECKING:
     from simsearch.ann.built_index import BuiltIndex
     from simsearch.ann.candidates import Parameters
+    from simsearch.ann.exact import without_own
     from simsearch.ann.filter_plan import FilterLevel, FilterPlan, Way, plan_filters
     from simsearch.ann.filtered import FilteredIndex
-    from simsearch.ann.index_file import IndexRecord, index_bytes, read_index_file
-    from simsearch.ann.plan import CurvePoint, Measurement, Plan, Target
+    from simsearch.ann.index_file import IndexRecord
+    from simsearch.ann.plan import CurvePoint, Measurement, Plan, Target, TargetMissed
     from simsearch.ann.planner import plan_index
-    from simsearch.ann.recall import Recall
+    from simsearch.ann.questions import check_enough
+    from simsearch.ann.recall import Recall, recall_with_interval, recalled
+    from simsearch.ann.segment_file import (
+        SegmentFile,
+        append_index,
+        map_segment,
+        write_vectors,
+    )
+    from simsearch.ann.segmented import SegmentedIndex, SegmentIndex
     from simsearch.ann.vector_index import VectorIndex, set_threads
 
 _HOMES = {
     "built_index": ("BuiltIndex",),
     "candidates": ("Parameters",),
+    "exact": ("without_own",),
     "filter_plan": ("FilterLevel", "FilterPlan", "Way", "plan_filters"),
     "filtered": ("FilteredIndex",),
-    "index_file": ("IndexRecord", "index_bytes", "read_index_file"),
-    "plan": ("CurvePoint", "Measurement", "Plan", "Target"),
+    "index_file": ("IndexRecord",),
+    "plan": ("CurvePoint", "Measurement", "Plan", "Target", "TargetMissed"),
     "planner": ("plan_index",),
-    "recall": ("Recall",),
+    "questions": ("check_enough",),
+    "recall": ("Recall", "recall_with_interval", "recalled"),
+    "segment_file": ("SegmentFile", "append_index", "map_segment", "write_vectors"),
+    "segmented": ("SegmentIndex", "SegmentedIndex"),
     "vector_index": ("VectorIndex", "set_threads"),
 }
 if not TYPE_CHECKING:  # a type checker would take every name for one of the package
@@ -42,12 +55,21 @@ __all__ = [
     "Parameters",
     "Plan",
     "Recall",
+    "SegmentFile",
+    "SegmentIndex",
+    "SegmentedIndex",
     "Target",
+    "TargetMissed",
     "VectorIndex",
     "Way",
-    "index_bytes",
+    "append_index",
+    "check_enough",
+    "map_segment",
     "plan_filters",
     "plan_index",
-    "read_index_file",
+    "recall_with_interval",
+    "recalled",
     "set_threads",
+    "without_own",
+    "write_vectors",
 ]

@@ -11,6 +11,7 @@ import numpy.typing as npt
 from simsearch.ann.candidates import Candidate, Parameters
 from simsearch.ann.checks import check_depth, checked_vectors
 from simsearch.ann.exact import BLOCK, best
+from simsearch.ann.subset import Subset
 from simsearch.errors import InvalidInput
 
 FloatArray = npt.NDArray[np.float32]
@@ -89,11 +90,11 @@ class BuiltIndex:
         return BuiltIndex(self._index, self.candidate, parameters)
 
     def search(
-        self, queries: FloatArray, k: int, *, among: npt.NDArray[np.bool_] | None = None
+        self, queries: FloatArray, k: int, *, among: Subset | None = None
     ) -> tuple[IntArray, FloatArray]:
         """Return positions and similarities, best first, both (n_queries, min(k, n)).
 
-        `among` (n,) says which rows are searched. What was not found is -1, at the end.
+        `among` says which rows are searched. What was not found is -1, at the end.
 
         Raises:
             InvalidInput: dimensions differ, a value is not finite, `k` is below 1, or this kind
@@ -132,7 +133,7 @@ class BuiltIndex:
             return faiss.downcast_index(self._index.base_index)
         return self._index
 
-    def _search_parameters(self, among: npt.NDArray[np.bool_] | None) -> Any:
+    def _search_parameters(self, among: Subset | None) -> Any:
         inner = self._inner()
         if among is not None and not self.selects:
             raise InvalidInput(f"{self.candidate.name} cannot be told which rows to search")
@@ -152,7 +153,7 @@ class BuiltIndex:
         else:
             parameters = faiss.SearchParameters()
         if among is not None:
-            parameters.sel = bitmap_selector(among)
+            parameters.sel = among.selector
         if not isinstance(self._index, faiss.IndexRefine):
             return None if plain else parameters
         # A selector of the refining index itself would be ignored without a word (1.15.1).
@@ -161,13 +162,6 @@ class BuiltIndex:
         if not plain:
             refined.base_index_params = parameters
         return refined
-
-
-def bitmap_selector(wanted: npt.NDArray[np.bool_]) -> Any:
-    """Return FAISS's selector of the row numbers at which `wanted` (n,) is true."""
-    bitmap = np.packbits(wanted, bitorder="little")
-    # The stub has the arguments of C++.
-    return faiss.IDSelectorBitmap(bitmap)  # type: ignore[call-arg, arg-type]
 
 
 def _training_part(

@@ -20,17 +20,20 @@ import numpy.typing as npt
 from simsearch.ann.built_index import BuiltIndex
 from simsearch.ann.candidates import Parameters
 from simsearch.ann.checks import checked_vectors
-from simsearch.ann.exact import neighbours_among
+from simsearch.ann.exact import neighbours_among, neighbours_in
 from simsearch.ann.plan import Target
-from simsearch.ann.questions import check_enough, documents_to_ask
+from simsearch.ann.questions import MOST_QUERIES, check_enough, documents_to_ask
 from simsearch.ann.recall import Recall, recall_of_each, recall_with_interval
+from simsearch.ann.subset import Subset
 from simsearch.ann.tuning import Curve, tune
 
 FloatArray = npt.NDArray[np.float32]
 IntArray = npt.NDArray[np.int64]
-Mask = npt.NDArray[np.bool_]
 
-SELECTIVITIES: Final = (1.0, 0.5, 0.2, 0.05, 0.01)
+SELECTIVITIES: Final = (1.0, 0.9, 0.5, 0.2, 0.05, 0.01)
+# Deeper than the target asks: how many times, and for which parts. Small ones are quick exactly.
+_DEEPER: Final = 10
+_DEEP_SELECTIVITIES: Final = (1.0, 0.9, 0.5, 0.2)
 _MOSTLY_KEPT: Final = 0.2
 _LEAST_ROWS: Final = 1_000  # below, a part is always searched exactly
 _TIMED_ROWS: Final = 20_000
@@ -47,7 +50,7 @@ class Way(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class FilterLevel:
-    """What serves parts of `selectivity` of the rows and more.
+    """What serves parts of `selectivity` of the rows and more, for up to `k` neighbours.
 
     `recall` is that of queries that did not tune it, `seconds` those of a query by itself.
     """
@@ -57,22 +60,26 @@ class FilterLevel:
     parameters: Parameters
     recall: Recall
     seconds: float
+    k: int = 10
 
 
 @dataclass(frozen=True, slots=True)
 class FilterPlan:
     """The levels, from the largest selectivity to the smallest, and the cost of an exact search.
 
-    `seconds_a_row` is that of one query by itself. Parts of fewer than `least_rows` are searched
-    exactly whatever the times say.
+    `seconds_a_row` is that of one query by itself, of rows that are copied together; to read all
+    rows in a row takes a quarter of that for each. Parts of fewer than `least_rows` are searched
+    exactly whatever the times say. `k`: up to so many neighbours of all rows are found by the
+    parameters that the index has itself.
     """
 
     levels: tuple[FilterLevel, ...]
     seconds_a_row: float
     least_rows: int = _LEAST_ROWS
+    k: int = 10
 
-    def level_for(self, among: int, rows: int) -> FilterLevel | None:
-        """Return what to search `among` of `rows` with, None for exactly.
+    def level_for(self, among: int, rows: int, *, k: int) -> FilterLevel | None:
+        """Return what to find `k` of `among` of `rows` with, None for exactly.
 
         The level is the one that was measured on the next smaller part, with parameters no less
         than those for the next larger one: a smaller part needs more lists, a larger one, in which
@@ -80,9 +87,11 @@ class FilterPlan:
         """
         if among < self.least_rows:
             return None
-        fitting = [level for level in self.levels if level.selectivity <= among / rows]
-        level = max(fitting, key=lambda each: each.selectivity, default=None)
-        if level is None or among * self.seconds_a_row <= level.seconds:
+        fitting = [
+            level for level in self.levels if level.selectivity <= among / rows and level.k >= k
+        ]
+        level = max(fitting, key=lambda each: (-each.k, each.selectivity), default=None)
+        if level is None or min(among, rows / 4) * self.seconds_a_row <= level.seconds:
             return None
         return level
 
@@ -113,28 +122,31 @@ def plan_filters(
     queries = checked_vectors(queries, vectors.shape[1])
     if not index.exact:
         check_enough(queries)
-    halves = np.array_split(queries[rng.permutation(len(queries))], 2)
+    halves = np.array_split(queries[rng.permutation(len(queries))][:MOST_QUERIES], 2)
     seconds_a_row = _exact_seconds(vectors, queries, target.k, rng, clock)
     levels: list[FilterLevel] = []
-    least = dict.fromkeys(Way, Parameters())
-    for selectivity in () if index.exact else SELECTIVITIES:
-        among = rng.random(len(vectors)) < selectivity
-        among[asked] = False
-        if among.sum() < _LEAST_ROWS:
-            break
-        found = []
-        for way in _ways(index, selectivity):
-            tuning, judging = (
-                FilteredQuestions(vectors, half, among, way, target.k) for half in halves
-            )
-            level = _level(index, tuning, judging, selectivity, least[way], target, clock)
-            if level is not None:
-                least[way] = level.parameters
-                found.append(level)
-        if not found:
-            break  # what is too hard here is harder in a smaller part
-        levels.append(min(found, key=lambda level: level.seconds))
-    return FilterPlan(tuple(levels), seconds_a_row)
+    depths = {target.k: SELECTIVITIES, _DEEPER * target.k: _DEEP_SELECTIVITIES}
+    for depth, selectivities in () if index.exact else depths.items():
+        least = dict.fromkeys(Way, Parameters())
+        for selectivity in selectivities:
+            among = rng.random(len(vectors)) < selectivity
+            among[asked] = False
+            if among.sum() < _LEAST_ROWS:
+                break
+            subset = Subset.where(among)
+            found = []
+            for way in _ways(index, selectivity):
+                tuning, judging = (
+                    FilteredQuestions(vectors, half, subset, way, depth) for half in halves
+                )
+                level = _level(index, tuning, judging, selectivity, least[way], target, clock)
+                if level is not None:
+                    least[way] = level.parameters
+                    found.append(level)
+            if not found:
+                break  # what is too hard here is harder in a smaller part
+            levels.append(min(found, key=lambda level: level.seconds))
+    return FilterPlan(tuple(levels), seconds_a_row, k=target.k)
 
 
 def _ways(index: BuiltIndex, selectivity: float) -> tuple[Way, ...]:
@@ -185,7 +197,7 @@ def _level(
     for position in range(_TIMED_QUERIES):
         judging.answer_one(ready, position)
     seconds = (clock() - before) / _TIMED_QUERIES
-    return FilterLevel(selectivity, judging.way, parameters, recall, seconds)
+    return FilterLevel(selectivity, judging.way, parameters, recall, seconds, judging.k)
 
 
 def larger_of(first: Parameters, second: Parameters) -> Parameters:
@@ -205,26 +217,26 @@ class FilteredQuestions:
     """Queries whose exact neighbours among some rows are known."""
 
     def __init__(
-        self, vectors: FloatArray, queries: FloatArray, among: Mask, way: Way, k: int
+        self, vectors: FloatArray, queries: FloatArray, among: Subset, way: Way, k: int
     ) -> None:
         self._vectors = vectors
         self._queries = queries
         self._among = among
         self.way = way
-        self._k = k
-        self._exact = neighbours_among(vectors, np.flatnonzero(among), queries, k)[1]
+        self.k = k
+        self._exact = neighbours_in(vectors, among, queries, k)[1]
 
     def __len__(self) -> int:
         return len(self._queries)
 
     def answers(self, index: BuiltIndex) -> IntArray:
         """Return the rows (n, k) that an index finds among them, -1 where it finds none."""
-        return approximate_among(index, self._among, self._queries, self._k, self.way)[0]
+        return approximate_among(index, self._among, self._queries, self.k, self.way)[0]
 
     def answer_one(self, index: BuiltIndex, position: int) -> None:
         """Search for one of the queries by itself."""
         one = self._queries[position % len(self)][None]
-        approximate_among(index, self._among, one, self._k, self.way)
+        approximate_among(index, self._among, one, self.k, self.way)
 
     def recall(self, answers: IntArray) -> Recall:
         """Return the recall of answers, and its interval."""
@@ -233,17 +245,17 @@ class FilteredQuestions:
 
 
 def approximate_among(
-    index: BuiltIndex, among: Mask, queries: FloatArray, k: int, way: Way
+    index: BuiltIndex, among: Subset | None, queries: FloatArray, k: int, way: Way
 ) -> tuple[IntArray, FloatArray]:
-    """Return rows and similarities (n_queries, k or less), only rows where `among` (n,) is true.
+    """Return rows and similarities (n_queries, k or less), only rows in `among`; None for all.
 
     What was not found is -1, at the end.
     """
-    if way is Way.SELECT:
+    if among is None or way is Way.SELECT:
         return index.search(queries, k, among=among)
-    depth = fetch_depth(k, np.count_nonzero(among) / len(among))
+    depth = fetch_depth(k, len(among) / among.of)
     rows, similarities = index.search(queries, depth)
-    dropped = (rows < 0) | ~among[rows]
+    dropped = (rows < 0) | ~among.mask[rows]
     order = np.argsort(dropped, axis=1, kind="stable")[:, :k]
     rows = np.where(dropped, -1, rows)
     return np.take_along_axis(rows, order, axis=1), np.take_along_axis(similarities, order, axis=1)

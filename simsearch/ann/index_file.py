@@ -7,19 +7,20 @@ itself is allocated.
 
 from __future__ import annotations
 
-import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import faiss
+import numpy as np
+import numpy.typing as npt
 
 from simsearch.ann.built_index import BuiltIndex
 from simsearch.ann.candidates import Candidate, Parameters, candidates_for
-from simsearch.errors import CorruptIndex, SystemFailure
+from simsearch.errors import CorruptIndex
 
 _LIMIT = threading.Lock()  # FAISS has one limit for the process
 
@@ -47,28 +48,24 @@ class IndexRecord:
         return known.get(self.factory, Candidate(self.name, self.factory))
 
 
-def index_bytes(index: BuiltIndex) -> bytes:
-    """Return the file of an index; to write it so that it is whole or not there is the caller's."""
-    return bytes(faiss.serialize_index(index.faiss_index).tobytes())
+def write_index(index: BuiltIndex, write: Callable[[bytes], int]) -> None:
+    """Give the bytes of an index to `write`, a piece at a time."""
+    faiss.write_index(index.faiss_index, faiss.PyCallbackIOWriter(write))  # type: ignore[attr-defined]
 
 
-def read_index_file(path: Path, record: IndexRecord, *, mapped: bool = True) -> BuiltIndex:
-    """Read an index that `index_bytes` made, or map it into memory, which takes no time.
+def read_index(memory: npt.NDArray[np.uint8], record: IndexRecord, *, path: Path) -> BuiltIndex:
+    """Return the index that `write_index` wrote into `memory` (bytes,), which it goes on using.
 
-    A mapped file must never be written to again: replace it under another name.
+    So memory that is mapped from a file takes no time to read; that file must never be written to
+    again. `path` is the name of the file, for errors.
 
     Raises:
         CorruptIndex: it is damaged, or another index than the record says.
-        SystemFailure: it cannot be read.
     """
-    try:
-        size = path.stat().st_size
-    except OSError as error:
-        raise SystemFailure(f"{path}: {error.strerror}") from error
-    flags = faiss.IO_FLAG_MMAP_IFC if mapped else 0
-    with _nothing_larger_than(size):
+    reader = faiss.ZeroCopyIOReader(faiss.swig_ptr(memory), len(memory))  # type: ignore[call-arg]
+    with _nothing_larger_than(len(memory)):
         try:
-            index = faiss.read_index(os.fspath(path), flags)
+            index: Any = faiss.read_index(reader, faiss.IO_FLAG_MMAP_IFC)
         except (RuntimeError, MemoryError) as error:
             what = str(error).split("Error: ")[-1].strip()[:200]
             raise CorruptIndex(f"{path} is damaged: {what} (build it again)") from error
@@ -77,6 +74,7 @@ def read_index_file(path: Path, record: IndexRecord, *, mapped: bool = True) -> 
     wanted = (_kinds(expected), record.rows, record.dim, faiss.METRIC_INNER_PRODUCT)
     if found != wanted:
         raise CorruptIndex(f"{path} is another index: expected {wanted}, got {found}")
+    index.referenced_objects = [memory]  # FAISS keeps a pointer to it, and Python would free it
     return BuiltIndex(index, record.candidate(), record.parameters)
 
 

@@ -39,6 +39,10 @@ class Target:
                 raise InvalidInput(f"{name} must be over 0, got {value}")
 
 
+class TargetMissed(InvalidInput):
+    """No index is what was asked for; the message says what each came to."""
+
+
 @dataclass(frozen=True, slots=True)
 class CurvePoint:
     """Recall on the tuning queries under some parameters, and seconds a query in one batch."""

@@ -21,7 +21,7 @@ import numpy.typing as npt
 
 from simsearch.ann.built_index import BuiltIndex
 from simsearch.ann.candidates import FLAT, Candidate, candidates_for
-from simsearch.ann.plan import CurvePoint, Measurement, Plan, Target
+from simsearch.ann.plan import CurvePoint, Measurement, Plan, Target, TargetMissed
 from simsearch.ann.questions import Questions, make_questions
 from simsearch.ann.recall import Recall
 from simsearch.ann.tuning import Curve, tune
@@ -51,8 +51,8 @@ def plan_index(
     than the choice.
 
     Raises:
-        InvalidInput: there is no vector, a value is not finite, there are too few queries, or no
-            index meets the target.
+        InvalidInput: there is no vector, a value is not finite, or there are too few queries.
+        TargetMissed: no index meets the target.
     """
     target = target or Target()
     if vectors.ndim != 2 or not len(vectors):
@@ -220,11 +220,11 @@ class _Search:
         """Return the index that wins, and what was measured of it.
 
         Raises:
-            InvalidInput: none meets the target; it says what each came to.
+            TargetMissed: none meets the target; it says what each came to.
         """
         if not self._fitting:
             findings = "; ".join(f"{each.name}: {each.finding}" for each in self.found)
-            raise InvalidInput(
+            raise TargetMissed(
                 f"no index reaches recall {self.target.recall:g} within the limits ({findings}); "
                 "ask for less recall, or allow more memory or time"
             )

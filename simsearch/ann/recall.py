@@ -48,6 +48,17 @@ def recall_of_each(
     return np.asarray((near & (found >= 0)).sum(axis=1) / k, dtype=np.float64)
 
 
+def recalled(found: FloatArray, exact: FloatArray) -> npt.NDArray[np.float64]:
+    """Return the recall of each query (n_queries,), whose similarities are exact.
+
+    Both are (n_queries, k), best first. As `recall_of_each`.
+    """
+    if exact.shape[1] == 0:
+        return np.ones(len(exact))
+    near = found[:, : exact.shape[1]] >= exact[:, -1:] - _ROUNDING
+    return np.asarray(near.sum(axis=1) / exact.shape[1], dtype=np.float64)
+
+
 def recall_with_interval(of_each: npt.NDArray[np.float64], k: int) -> Recall:
     """Return the mean recall of queries with `k` neighbours each, and its interval.
 

@@ -8,9 +8,9 @@ import faiss
 import numpy as np
 import numpy.typing as npt
 
-from simsearch.ann.built_index import bitmap_selector
 from simsearch.ann.checks import check_depth, checked_vectors, refuse_not_finite
-from simsearch.ann.exact import neighbours_among
+from simsearch.ann.exact import gathering_is_cheaper, neighbours_among
+from simsearch.ann.subset import Subset
 from simsearch.errors import InvalidInput
 
 FloatArray = npt.NDArray[np.float32]
@@ -36,6 +36,14 @@ class VectorIndex:
 
     def __len__(self) -> int:
         return int(self._index.ntotal)
+
+    @property
+    def row_ids(self) -> IntArray:
+        """The rows (n,) in the index, in the order in which they were added."""
+        if not len(self):
+            return np.empty(0, dtype=np.int64)
+        ids: IntArray = faiss.rev_swig_ptr(self._index.id_map.data(), len(self))
+        return ids.copy()
 
     def add(self, row_ids: IntArray, vectors: FloatArray) -> None:
         """Add vectors (n, dim) under row ids (n,) that are not in the index."""
@@ -124,19 +132,7 @@ class VectorIndex:
                 memory.reshape(-1, self.dim), np.sort(places), queries, k
             )
         else:
-            wanted = np.zeros(len(self), dtype=bool)
-            wanted[places] = True
             parameters = faiss.SearchParameters()
-            parameters.sel = bitmap_selector(wanted)
+            parameters.sel = Subset(np.sort(places), len(self)).selector
             similarities, found = self._flat.search(queries, k, params=parameters)
         return similarities, ids[found]
-
-
-def gathering_is_cheaper(queries: int, among: int, rows: int) -> bool:
-    """Whether to copy rows together and multiply, or let FAISS skip the others.
-
-    Both are exact. The copy costs about as much as three queries over the same rows; FAISS's
-    selection walks over all rows for each query, and from 20 queries on, where a plain search is a
-    matrix product, it is none.
-    """
-    return queries >= 20 or among * (3 + queries) <= queries * rows

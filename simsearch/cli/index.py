@@ -3,7 +3,7 @@
 import contextlib
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
@@ -20,13 +20,26 @@ from simsearch.cli.options import (
     bundled,
 )
 from simsearch.cli.output import Output, clean
+from simsearch.cli.tuning import (
+    build_what_is_worth_it,
+    print_built,
+    search_facts,
+    shortcomings,
+)
 from simsearch.errors import InvalidInput
 
 if TYPE_CHECKING:
     from simsearch.cli.encoding import Encoding
+    from simsearch.cli.tuning import Tuning
     from simsearch.encoder import Encoder, EncoderPool
     from simsearch.formats import ReadOptions
-    from simsearch.search_index import AnnotatingEncoder, SearchIndex, WriteReport
+    from simsearch.search_index import (
+        AnnotatingEncoder,
+        BuildReport,
+        SearchIndex,
+        SearchInfo,
+        WriteReport,
+    )
 
 Skip = Annotated[
     OnError,
@@ -47,6 +60,7 @@ def index(
     output: Output,
     options: "ReadOptions",
     encoding: "Encoding",
+    tuning: "Tuning",
     encoder: EncoderName = None,
     replace: Annotated[
         bool,
@@ -75,6 +89,7 @@ def index(
     from simsearch.search_index import build_index, check_build, check_dim, remove_all_but
 
     check_build(index_dir, replace=replace)
+    queries = tuning.texts()
     if head and embeddings is not None:
         raise InvalidInput("--head reads the texts: not with --embeddings")
     with contextlib.ExitStack() as stack:
@@ -91,7 +106,12 @@ def index(
             annotating = _annotating(head, loaded)
             annotating.check(source.documents())
         with build_index(
-            index_dir, encoder=annotating or loaded, replace=replace, long_texts=long_texts, dim=dim
+            index_dir,
+            encoder=annotating or loaded,
+            replace=replace,
+            long_texts=long_texts,
+            dim=dim,
+            target=tuning.target(),
         ) as target:
             taken_up = target.count()
             write = annotating.writing(target.upsert) if annotating else target.upsert
@@ -100,8 +120,9 @@ def index(
                 output.say(f"{taken_up:,} documents were there from a run that was cut short")
                 removed = remove_all_but(target, source.documents())
                 output.say(f"{removed:,} of them are not in this corpus, and were removed")
-            documents = target.count()
-    return _report(output, "indexed", report, index_dir, documents, source.rejects)
+            built = build_what_is_worth_it(output, target, queries)
+            state = _State(target.count(), built, target.info().search)
+    return _report(output, "indexed", report, index_dir, state, source.rejects)
 
 
 def _annotating(heads: list[Path], encoder: "Encoder | EncoderPool") -> "AnnotatingEncoder":
@@ -176,7 +197,9 @@ def _extend(
         vectors = source.vectors(embeddings, dim=target.dim)
         report = source.write(target.upsert if replace else target.add, vectors)
         verb = "upserted" if replace else "added"
-        return _report(output, verb, report, index_dir, target.count(), source.rejects)
+        built = build_what_is_worth_it(output, target)
+        state = _State(target.count(), built, target.info().search)
+        return _report(output, verb, report, index_dir, state, source.rejects)
 
 
 def _open_finished(index_dir: Path) -> "SearchIndex":
@@ -250,9 +273,21 @@ def info(
     if output.json_only:
         output.result(facts)
         return
+    lines = search_facts(facts)
+    del facts["search"], facts["target"]
     for name, value in facts.items():
         shown = f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else value
         output.text(f"{name.replace('_', ' '):15} {clean(str(shown))}")
+    for line in lines:
+        output.text(line)
+
+
+class _State(NamedTuple):
+    """What an index is after a write."""
+
+    documents: int
+    built: "list[BuildReport]"
+    search: "SearchInfo"
 
 
 def _report(
@@ -260,19 +295,23 @@ def _report(
     verb: str,
     report: "WriteReport",
     index_dir: Path,
-    documents: int,
+    state: _State,
     rejects: Rejects,
 ) -> int:
+    documents = state.documents
     facts = {**asdict(report), "rejected": rejects.count, "documents": documents}
     if output.json_only:
-        output.result({**facts, "index": str(index_dir)})
+        built = [asdict(each) for each in state.built]
+        search = {"built": built, "search": asdict(state.search)}
+        output.result({**facts, "index": str(index_dir), **search})
     else:
         output.text(
             f"{verb} into {index_dir}: {report.added:,} added, {report.replaced:,} replaced, "
             f"{report.unchanged:,} unchanged; {documents:,} documents"
         )
         output.text(f"{report.encoded:,} texts were encoded, {report.reused:,} vectors reused")
-    return rejects.exit_code(output)
+        print_built(output, state.built)
+    return max(rejects.exit_code(output), shortcomings(output, state.built))
 
 
 @bundled

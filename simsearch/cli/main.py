@@ -23,6 +23,7 @@ from simsearch.cli import (
     model,
     ner,
     query,
+    tuning,
 )
 from simsearch.cli.output import clean
 from simsearch.errors import EncoderError, InvalidFilter, SimsearchError, SystemFailure
@@ -51,6 +52,8 @@ app.command("repair")(maintenance.repair)
 app.command("compact")(maintenance.compact)
 app.command("backup")(maintenance.backup)
 app.command("restore")(maintenance.restore)
+app.command("optimize")(tuning.optimize)
+app.command("tune")(tuning.tune)
 app.command("query")(query.query)
 app.command("similarity")(encode.similarity)
 app.command("encode")(encode.encode)

@@ -72,6 +72,8 @@ def repair(
     )
     for document_id in report.lost:
         output.text(f"lost: {clean(document_id)} (its vector was supplied: add it again)")
+    if report.segments:
+        output.text(f"{report.segments} segments were built anew")
     if report.quarantine is not None:
         output.text(f"the originals are in {clean(report.quarantine)}")
     return 0 if report.complete else 1

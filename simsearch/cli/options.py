@@ -3,6 +3,7 @@
 import functools
 import inspect
 import os
+import re
 from collections.abc import Callable
 from enum import StrEnum
 from pathlib import Path
@@ -204,12 +205,80 @@ def make_encoding(*, precision: EncodingPrecision = Precision.AUTO, device: Devi
     return Encoding(precision, device)
 
 
+def parse_recall(text: str) -> float:
+    """Return a recall, over 0 and at most 1."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value <= 1:
+        raise typer.BadParameter(f"recall must be over 0 and at most 1, got {text}")
+    return value
+
+
+def parse_bytes(text: str) -> int:
+    """Return a size: a number of bytes, or with kB, MB, GB behind it."""
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(|[kMG]?B)", text)
+    size = float(found[1]) * _UNITS[found[2]] if found else 0.0
+    if size < 1:
+        raise typer.BadParameter(f"a size is a number and B, kB, MB or GB (500MB), got {text}")
+    return int(size)
+
+
+def parse_milliseconds(text: str) -> float:
+    """Return seconds."""
+    try:
+        value = float(text.removesuffix("ms"))
+    except ValueError:
+        value = 0.0
+    if not 0 < value < 1e6:
+        raise typer.BadParameter(f"a latency is a number of milliseconds (2.5), got {text}")
+    return value / 1000
+
+
+_UNITS = {"": 1.0, "B": 1.0, "kB": 1e3, "MB": 1e6, "GB": 1e9}
+
+
+def make_tuning(
+    *,
+    recall: Annotated[
+        float | None,
+        typer.Option(
+            parser=parse_recall,
+            metavar="R",
+            help="Part of the 10 nearest that a search finds, 0.99 by default.",
+        ),
+    ] = None,
+    max_memory: Annotated[
+        int | None,
+        typer.Option(
+            parser=parse_bytes, metavar="SIZE", help="Most that searches go through, as 500MB."
+        ),
+    ] = None,
+    max_latency: Annotated[
+        float | None,
+        typer.Option(
+            parser=parse_milliseconds, metavar="MS", help="Most milliseconds for one search."
+        ),
+    ] = None,
+    queries: Annotated[
+        Path | None,
+        typer.Option(help="Real queries to measure with, one a line; default: documents."),
+    ] = None,
+) -> Any:
+    """Make the Tuning of a command that chooses how an index is searched."""
+    from simsearch.cli.tuning import Tuning
+
+    return Tuning(recall, max_memory, max_latency, queries)
+
+
 # The name of a command's parameter, and what makes its value out of the options.
 _BUNDLES: dict[str, Callable[..., Any]] = {
     "output": make_output,
     "options": make_read_options,
     "file_options": make_file_options,
     "encoding": make_encoding,
+    "tuning": make_tuning,
 }
 
 

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from simsearch.cli.input import read_queries
 from simsearch.cli.options import IndexDir, K, Where, bundled
 from simsearch.cli.output import Output, clean, shorten
 from simsearch.errors import InvalidInput
@@ -31,7 +32,7 @@ def query(
 
     asked = list(texts or [])
     if queries is not None:
-        asked += _read_queries(queries)
+        asked += read_queries(queries)
     if not asked:
         raise InvalidInput("give a query, or a file of them with --queries")
     with SearchIndex.open(index_dir) as index:
@@ -70,15 +71,3 @@ def hit_fields(hit: "Hit") -> dict[str, Any]:
         "metadata": dict(hit.metadata),
         **({"passage": list(hit.passage)} if hit.passage else {}),
     }
-
-
-def _read_queries(path: Path) -> list[str]:
-    from simsearch.formats import read_lines, source_name
-    from simsearch.search_index import check_query
-
-    queries = []
-    for number, line in read_lines(path):
-        if line.strip():
-            check_query(line, name=f"{source_name(path)}:{number}: query")
-            queries.append(line)
-    return queries

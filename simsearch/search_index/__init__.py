@@ -19,6 +19,9 @@ if TYPE_CHECKING:
         Embedder,
         TextEncoder,
     )
+    from simsearch.search_index.building import (
+        BuildReport,
+    )
     from simsearch.search_index.bulk import (
         build_index,
         check_build,
@@ -59,7 +62,13 @@ if TYPE_CHECKING:
     )
     from simsearch.search_index.reports import (
         IndexInfo,
+        SearchInfo,
+        SegmentInfo,
         WriteReport,
+    )
+    from simsearch.search_index.tuning import (
+        TuneReport,
+        tune_index,
     )
     from simsearch.search_index.upgrade import (
         upgrade_index,
@@ -72,6 +81,7 @@ _HOMES = {
     "compaction": ("CompactReport", "compact_index"),
     "repair": ("RepairReport", "repair_index"),
     "binding": ("Embedder", "TextEncoder"),
+    "building": ("BuildReport",),
     "bulk": (
         "build_index",
         "check_build",
@@ -96,8 +106,11 @@ _HOMES = {
     "passages": ("LongTexts",),
     "reports": (
         "IndexInfo",
+        "SearchInfo",
+        "SegmentInfo",
         "WriteReport",
     ),
+    "tuning": ("TuneReport", "tune_index"),
     "upgrade": ("upgrade_index",),
 }
 if not TYPE_CHECKING:  # a type checker would take every name for one of the package
@@ -106,6 +119,7 @@ if not TYPE_CHECKING:  # a type checker would take every name for one of the pac
 __all__ = [
     "AnnotatingEncoder",
     "BackupReport",
+    "BuildReport",
     "CheckReport",
     "CompactReport",
     "Embedder",
@@ -114,7 +128,10 @@ __all__ = [
     "RepairReport",
     "RetrievalTask",
     "SearchIndex",
+    "SearchInfo",
+    "SegmentInfo",
     "TextEncoder",
+    "TuneReport",
     "WriteReport",
     "backup_index",
     "build_index",
@@ -133,6 +150,7 @@ __all__ = [
     "remove_all_but",
     "repair_index",
     "restore_index",
+    "tune_index",
     "upgrade_index",
     "write_corpus",
 ]

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -66,6 +68,7 @@ def backup_index(path: str | os.PathLike[str], destination: str | os.PathLike[st
         with translated_os_errors(path):
             if (path / "encoder").is_dir() and not (path / "encoder").is_symlink():
                 copy_tree(path / "encoder", draft / "encoder", link=False)
+            _copy_segments(path, draft)
             constants = _constants(draft)
             # Damaged, or of an index that took the place of this one meanwhile.
             check_own_encoder(draft, constants, of=path)
@@ -78,6 +81,22 @@ def backup_index(path: str | os.PathLike[str], destination: str | os.PathLike[st
         failpoint("backup.install")
         install_directory(draft, destination, replace=False)
     return _report(destination, files, documents, number)
+
+
+def _copy_segments(path: Path, draft: Path) -> None:
+    """Copy the files that the copied commit lists; one that is gone is built anew by `tune`."""
+    store = DocumentStore.open(draft)
+    try:
+        listed = [segment.path for segment in store.segments.read()]
+    finally:
+        store.close()
+    present = [path / "segments" / each.name for each in listed]
+    present = [each for each in present if each.is_file() and not each.is_symlink()]
+    if present:
+        (draft / "segments").mkdir(mode=0o700)
+    for each in present:
+        with contextlib.suppress(FileNotFoundError):  # retired since it was looked for
+            shutil.copy2(each, draft / "segments" / each.name, follow_symlinks=False)
 
 
 def restore_index(

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from simsearch.ann import Target
 from simsearch.encoder import EncodingCounts, text_chunks
 from simsearch.errors import (
     AlreadyExists,
@@ -60,13 +61,14 @@ def build_index(
     replace: bool,
     long_texts: LongTexts | str = LongTexts.TRUNCATE,
     dim: int | None = None,
+    target: Target | None = None,
 ) -> Iterator[SearchIndex]:
     """Give an index to be filled, which is finished when the block ends well.
 
     A block that ends badly, or a kill, leaves what was committed; the next build takes it up. What
     `replace` replaces stays in its place, and answers queries, until the new index is finished;
-    the vectors of texts that stay the same are taken from it. `long_texts` and `dim` are those of
-    `SearchIndex.create`.
+    the vectors of texts that stay the same are taken from it. `long_texts`, `dim` and `target` are
+    those of `SearchIndex.create`; an unfinished index gets the `target`.
 
     Raises:
         AlreadyExists: as `check_build`.
@@ -88,7 +90,12 @@ def build_index(
     if not occupied(place):
         with contextlib.suppress(AlreadyExists):  # somebody was faster: the lock will tell
             SearchIndex.create(
-                place, encoder=encoder, finished=False, long_texts=wanted[0], dim=wanted[1]
+                place,
+                encoder=encoder,
+                finished=False,
+                long_texts=wanted[0],
+                dim=wanted[1],
+                target=target,
             ).close()
     with contextlib.ExitStack() as stack:
         # A power loss may cost a batch or two, which the next run encodes again.
@@ -97,6 +104,8 @@ def build_index(
         stack.enter_context(writer_lock(place / _BUILD, budget=0))
         _refuse_finished(index)
         _refuse_other_settings(index, wanted)
+        if target is not None and target != index.target:
+            index.set_target(target)
         if beside:
             donor = open_donor(path, fingerprint=encoder.fingerprint, dim=index.dim)
             index.reuse_vectors_of(stack.enter_context(donor))

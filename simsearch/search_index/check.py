@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from simsearch.ann import recall_with_interval, recalled
 from simsearch.cache import file_sha256, hash_file
 from simsearch.encoder import ModelMoved
 from simsearch.errors import CorruptIndex, SimsearchError
@@ -186,17 +187,27 @@ def _use(
 def _search(index: SearchIndex, samples: Sequence[tuple[Salvaged, FloatArray]]) -> list[Finding]:
     if not samples:
         return []
-    hits = index.search_vectors(np.stack([vector for _, vector in samples]), k=1)
+    vectors = np.stack([vector for _, vector in samples])
+    hits = index.search_vectors(vectors, k=1, exact=True)
     lost = [
         found.document.id
         for (found, _), its in zip(samples, hits, strict=True)
         # Another document of the same vector may come first; and a writer may have been here since.
         if (not its or its[0].score < 1 - 1e-4) and index.get(found.document.id) == found.document
     ]
-    if not lost:
+    if lost:
+        what = f"{len(lost)} of {len(samples)} documents are not found by their own vector"
+        return [Finding(Severity.DAMAGE, "recall", str(index.path), f"{what}: {lost[0]!r}")]
+    with index.live_rows() as (rows, _):
+        k = index.target.k
+        exact, found_ = (rows.search(vectors, k, exact=each)[1] for each in (True, False))
+    recall = recall_with_interval(recalled(found_, exact), k)
+    if recall.high >= index.target.recall:
         return []
-    what = f"{len(lost)} of {len(samples)} documents are not found by their own vector: {lost[0]!r}"
-    return [Finding(Severity.DAMAGE, "recall", str(index.path), what)]
+    what = f"recall@{k} of {len(samples)} documents is {recall.value:.4f}, "
+    what += f"the target {index.target.recall:g}"
+    remedy = f"run `simsearch tune {index.path}`"
+    return [Finding(Severity.WARNING, "recall", str(index.path), what, remedy)]
 
 
 def _encode(index: SearchIndex, samples: Sequence[tuple[Salvaged, FloatArray]]) -> list[Finding]:

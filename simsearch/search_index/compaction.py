@@ -9,6 +9,7 @@ from pathlib import Path
 from simsearch.errors import CorruptIndex, InvalidInput
 from simsearch.failpoints import failpoint
 from simsearch.files import directory_bytes, draft_directory, install_directory
+from simsearch.search_index.building import build_again
 from simsearch.search_index.directory import check_format
 from simsearch.search_index.rewriting import carry_over, rewrite_store
 from simsearch.storage import Inspection, writer_lock
@@ -59,4 +60,5 @@ def compact_index(path: str | os.PathLike[str], *, purge: bool = False) -> Compa
             carry_over(path, draft, created_by=created_by, names=kept)
             failpoint("rewrite.install")
             install_directory(draft, path, replace=True)
+    build_again(path)
     return CompactReport(str(path), dead, before, directory_bytes(path))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 import threading
@@ -13,7 +14,7 @@ from types import TracebackType
 import numpy as np
 import numpy.typing as npt
 
-from simsearch.ann import VectorIndex
+from simsearch.ann import SegmentedIndex, Target, check_enough
 from simsearch.encoder import Encoder, EncodingCounts, Precision, as_precision
 from simsearch.errors import CorruptIndex, InvalidInput
 from simsearch.files import directory_bytes, draft_directory
@@ -28,6 +29,7 @@ from simsearch.search_index.binding import (
     own_precision,
     refuse_other_encoder,
 )
+from simsearch.search_index.building import BuildReport, Say, build_segments
 from simsearch.search_index.checks import (
     as_durability,
     askable_ids,
@@ -46,6 +48,7 @@ from simsearch.search_index.directory import (
 )
 from simsearch.search_index.donor import Donor
 from simsearch.search_index.filtering import FilteredRows, matching_ids
+from simsearch.search_index.live_rows import LiveRows
 from simsearch.search_index.nearest import nearest_documents
 from simsearch.search_index.passages import (
     LongTexts,
@@ -54,6 +57,8 @@ from simsearch.search_index.passages import (
     ranges_of,
 )
 from simsearch.search_index.reports import IndexInfo, WriteReport
+from simsearch.search_index.segment_record import target_from_text, target_to_text
+from simsearch.search_index.segments_info import search_info
 from simsearch.storage import (
     FORMAT_VERSION,
     Checkpoint,
@@ -91,10 +96,7 @@ class SearchIndex:
         self._precision = precision
         self._encoder_mutex = threading.Lock()
         self._mutex = threading.RLock()
-        self._vectors = VectorIndex(store.dim)
-        self._commit_number = -1  # of what is in _vectors
-        self._next_row = 0
-        self._identity = store.identity  # of the database whose row numbers those are
+        self._rows = LiveRows(store)
         self._filtered = FilteredRows(store)
         self._donor = Donor(None)
 
@@ -108,13 +110,15 @@ class SearchIndex:
         finished: bool = True,
         long_texts: LongTexts | str = LongTexts.TRUNCATE,
         dim: int | None = None,
+        target: Target | None = None,
     ) -> SearchIndex:
         """Create an empty index for the vectors of `encoder`, loaded if it is given by name.
 
         `replace` swaps an existing index for the new one in one step. `finished` is false while
         a corpus is still being loaded, so that the load can be taken up again. `long_texts` says
         what becomes of a text beyond the encoder's window. `dim` keeps the first so many
-        components of every embedding, renormalised; None keeps all.
+        components of every embedding, renormalised; None keeps all. `target` is what approximate
+        indexes of its rows have to be, if there come to be so many that one is worth it.
 
         Raises:
             AlreadyExists: an index is at `path` and `replace` is false, or something else is,
@@ -134,6 +138,7 @@ class SearchIndex:
                 "created_by": created_by,
                 "finished": _yes_no(finished),
                 "long_texts": as_long_texts(long_texts),
+                "target": target_to_text(target or Target()),
             }
             DocumentStore.create(draft, dim=dim, settings=settings)
             write_format(draft, created_by=created_by)
@@ -361,7 +366,7 @@ class SearchIndex:
         wanted = None if where is None else parse_filter(where)
         if not queries:
             return []
-        if self._encoder is None and self._commit_number < 0:
+        if self._encoder is None and not self._rows.read:
             self._warm_up()
         vectors = fitted(self.encoder.encode_queries(queries), self._store.dim)
         return self._search(vectors, k, wanted)
@@ -379,9 +384,11 @@ class SearchIndex:
             reading.result()
 
     def search_vectors(
-        self, vectors: FloatArray, k: int = 10, *, where: str | None = None
+        self, vectors: FloatArray, k: int = 10, *, where: str | None = None, exact: bool = False
     ) -> list[list[Hit]]:
         """Return the hits of each row of `vectors` (n, dim), which need not be normalised.
+
+        `exact` compares every row, also where there is an approximate index.
 
         Raises:
             InvalidData: a row is not finite, zero, or of another dimension.
@@ -389,45 +396,25 @@ class SearchIndex:
         """
         check_k(k)
         wanted = None if where is None else parse_filter(where)
-        return self._search(check_vectors(vectors, rows=None, dim=self._store.dim), k, wanted)
+        queries = check_vectors(vectors, rows=None, dim=self._store.dim)
+        return self._search(queries, k, wanted, exact=exact)
 
-    def _search(self, vectors: FloatArray, k: int, wanted: Filter | None) -> list[list[Hit]]:
+    def _search(
+        self, vectors: FloatArray, k: int, wanted: Filter | None, *, exact: bool = False
+    ) -> list[list[Hit]]:
         # Where documents have several rows, one may be among the nearest more than once.
         depth = k if self.long_texts is LongTexts.TRUNCATE else 2 * k
         with self._mutex, self._store.snapshot():
             self._refresh()
             among = None if wanted is None else self._filtered.rows(wanted)
             return nearest_documents(
-                self._vectors, self._store, vectors, k, depth=depth, among=among
+                self._rows.index, self._store, vectors, k, depth=depth, among=among, exact=exact
             )
 
     def _refresh(self) -> None:
-        """Bring the vectors in memory to the commit of the current snapshot.
-
-        Raises:
-            CorruptIndex: vectors are damaged, or not as many as there are passages.
-        """
-        if self._identity != self._store.identity:  # compacted: rows have other numbers now
-            self._vectors = VectorIndex(self._store.dim)
-            self._commit_number, self._next_row = -1, 0
-            self._identity = self._store.identity
-        changes = self._store.changes_since(self._commit_number, next_row=self._next_row)
-        if changes is None:
-            return
-        self._filtered.forget()
-        self._vectors.remove(changes.removed)
-        self._vectors.add_from(
-            changes.rows, lambda target: self._store.read_vectors(changes.rows, target)
-        )
-        living = int(self._store.read_setting("living_rows"))
-        if len(self._vectors) != living:
-            found, self._identity = len(self._vectors), None  # not to be searched by the next call
-            raise CorruptIndex(
-                f"{self._path}: {found} vectors for {living} passages "
-                f"(restore a backup, or run `simsearch repair {self._path}`)"
-            )
-        self._commit_number = changes.commit_number
-        self._next_row = int(self._store.read_setting("next_row"))
+        """Bring what is searched to the commit of the current snapshot; errors as LiveRows."""
+        if self._rows.refresh():
+            self._filtered.forget()
 
     def _rows_of(
         self,
@@ -471,6 +458,71 @@ class SearchIndex:
         with self._store.transaction(durable=True):
             self._store.write_setting("finished", _yes_no(True))
 
+    @property
+    def target(self) -> Target:
+        """What approximate indexes of the rows have to be."""
+        text = self._store.find_setting("target")
+        return Target() if text is None else target_from_text(text)
+
+    def set_target(self, target: Target) -> None:
+        """Set what indexes that are built from now on have to be."""
+        with self._store.transaction(durable=True):
+            self._store.write_setting("target", target_to_text(target))
+
+    def optimize(
+        self,
+        *,
+        queries: Sequence[str] | None = None,
+        query_vectors: FloatArray | None = None,
+        anew: bool = False,
+        say: Say | None = None,
+    ) -> list[BuildReport]:
+        """Build what makes searches quick, where it is worth it, and return what was built.
+
+        Up to 50,000 rows are compared one by one; of more, an index is chosen by measuring, on
+        `queries` or `query_vectors` (m, dim), 20 or more real ones, where they are given. It is
+        smaller and quicker, and finds `target.recall` of the nearest. Rows that were added later
+        get indexes of their own, which are merged as they become more. `anew` builds one of all
+        rows. `say` is told what goes on.
+
+        Raises:
+            InvalidInput: there are fewer than 20 queries, or both are given.
+            IndexLocked: another process is building.
+        """
+        if queries is not None and query_vectors is not None:
+            raise InvalidInput("give queries or their vectors, not both")
+        if queries is not None:
+            query_vectors = self.encoded_queries(queries)
+        elif query_vectors is not None:
+            query_vectors = check_vectors(query_vectors, rows=None, dim=self._store.dim)
+            check_enough(query_vectors)
+        return build_segments(
+            self._store,
+            target=self.target,
+            queries=query_vectors,
+            anew=anew,
+            say=say or (lambda _: None),
+        )
+
+    @contextlib.contextmanager
+    def live_rows(self) -> Iterator[tuple[SegmentedIndex, DocumentStore]]:
+        """Give what is searched, and the store, in the snapshot that both belong to."""
+        with self._mutex, self._store.snapshot():
+            self._refresh()
+            yield self._rows.index, self._store
+
+    def encoded_queries(self, queries: Sequence[str]) -> FloatArray:
+        """Return the vectors (n, dim) of queries by which an index is to be measured.
+
+        Raises:
+            InvalidInput: there are fewer than 20.
+        """
+        for query in queries:
+            check_query(query)
+        vectors = fitted(self.encoder.encode_queries(queries), self._store.dim)
+        check_enough(vectors)
+        return vectors
+
     def checkpoint(self) -> Checkpoint:
         """Move the log of recent commits into the database, and say how far that went.
 
@@ -498,6 +550,8 @@ class SearchIndex:
                 commit_number=int(setting("commit_number")),
                 created_by=setting("created_by"),
                 bytes_on_disk=directory_bytes(self._path),
+                target=self.target,
+                search=search_info(self._store),
             )
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from simsearch.ann import VectorIndex
+from simsearch.ann import SegmentedIndex
 from simsearch.records import Document, Hit
 from simsearch.storage import DocumentStore, StoredPassage
 
@@ -30,19 +30,21 @@ class Match:
 
 
 def nearest_documents(
-    vectors: VectorIndex,
+    vectors: SegmentedIndex,
     store: DocumentStore,
     queries: FloatArray,
     k: int,
     *,
     depth: int,
     among: IntArray | None = None,
+    exact: bool = False,
 ) -> list[list[Hit]]:
     """Return the `k` nearest documents of each query (n, dim), best first; all if there are fewer.
 
     `depth` is how many rows are looked at first. A query that met fewer than `k` documents in
     them looks deeper, until it has met `k` or seen every row. `among`: only these rows are
-    searched. Call it inside a snapshot of the store whose vectors these are.
+    searched. `exact` compares every row, also where there is an approximate index. Call it inside
+    a snapshot of the store whose vectors these are.
 
     Raises:
         CorruptIndex: a row has a vector but no document.
@@ -52,7 +54,7 @@ def nearest_documents(
     rows_to_see = len(vectors) if among is None else len(among)
     while len(waiting):
         for portion in _portions(waiting, depth):
-            found, similarities = vectors.search(queries[portion], depth, among=among)
+            found, similarities = vectors.search(queries[portion], depth, among=among, exact=exact)
             rows = found.tolist()
             passages = store.passages_at(sorted({row for its_rows in rows for row in its_rows}))
             for position, its_rows, its_similarities in zip(

@@ -20,6 +20,7 @@ from simsearch.search_index.binding import (
     fitted,
     load_own_encoder,
 )
+from simsearch.search_index.building import build_again
 from simsearch.search_index.directory import verify_format
 from simsearch.search_index.passages import LongTexts, encode_passages
 from simsearch.search_index.rewriting import carry_over, rewrite_store, vectors_of
@@ -43,7 +44,8 @@ class RepairReport:
     `documents` are in the index afterwards; `encoded` of them got their vectors anew from their
     stored text. `lost` are the ids of documents whose vectors a caller supplied and which are
     damaged: only who supplied them has them. What is not even named any more is in `findings`.
-    `quarantine` is where the originals are, None if nothing was done.
+    `quarantine` is where the originals are, None if they are as they were. `segments` were built
+    anew; they are derived, so nothing of them is kept.
     """
 
     path: str
@@ -54,6 +56,7 @@ class RepairReport:
     lost: tuple[str, ...]
     encoder_renewed: bool
     quarantine: str | None
+    segments: int = 0
 
     @property
     def complete(self) -> bool:
@@ -71,7 +74,8 @@ def repair_index(
 
     Vectors that are lost are encoded again from the stored text, by the index's own copy of its
     encoder or the given one; with the latter a damaged copy is replaced too. The originals are
-    moved to `quarantine/`. An index that is sound is left as it is.
+    moved to `quarantine/`. An index that is sound is left as it is; if only segments are damaged,
+    they alone are built anew.
 
     Raises:
         NotFound, IncompatibleIndex: there is no index at `path`, or one of another format.
@@ -92,25 +96,31 @@ def repair_index(
             renewed = _encoder_damage(path, inspection, findings)
             if renewed and encoder is None and len(findings) == 1:
                 raise CorruptIndex(f"{findings[0].what} (repair needs the model: --encoder MODEL)")
+            damaged = _segment_damage(inspection)
             report = RepairReport(
                 path=str(path),
                 dry_run=dry_run,
-                findings=tuple(findings),
+                findings=(*findings, *damaged),
                 documents=kept,
                 encoded=len(to_encode),
                 lost=tuple(lost),
                 encoder_renewed=renewed and encoder is not None,
                 quarantine=None,
             )
-        if dry_run or not findings:
+        if dry_run or not report.findings:
             return report
-        with Inspection(path) as inspection, draft_directory(path) as draft:
-            inspection.read_blocks()
-            _write(path, draft, inspection, encoder, renew_encoder=renewed)
-            quarantine = _quarantine(path, draft, encoder_too=report.encoder_renewed)
-            failpoint("repair.install")
-            install_directory(draft, path, replace=True)
-    return replace(report, quarantine=str(path / quarantine))
+        for finding in damaged:
+            Path(finding.path).unlink(missing_ok=True)
+        quarantine = None
+        if findings:
+            with Inspection(path) as inspection, draft_directory(path) as draft:
+                inspection.read_blocks()
+                _write(path, draft, inspection, encoder, renew_encoder=renewed)
+                place = _quarantine(path, draft, encoder_too=report.encoder_renewed)
+                failpoint("repair.install")
+                install_directory(draft, path, replace=True)
+            quarantine = str(path / place)
+    return replace(report, quarantine=quarantine, segments=build_again(path))
 
 
 def _check_marker(path: Path) -> list[Finding]:
@@ -144,6 +154,12 @@ def _read(inspection: Inspection) -> tuple[int, list[str], list[str]]:
         if not whole:
             (lost if found.supplied else to_encode).append(found.document.id)
     return kept, to_encode, lost
+
+
+def _segment_damage(inspection: Inspection) -> list[Finding]:
+    before = len(inspection.findings)
+    inspection.read_segments(quick=False)
+    return [each for each in inspection.findings[before:] if each.code == "segment"]
 
 
 def _encoder_damage(path: Path, inspection: Inspection, findings: list[Finding]) -> bool:

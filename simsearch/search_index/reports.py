@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
+
+from simsearch.ann import Target
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +36,41 @@ class WriteReport:
 
 
 @dataclass(frozen=True, slots=True)
+class SegmentInfo:
+    """One segment: its rows, of which `dead_rows` are dead by now, and how they are searched.
+
+    `index` is FAISS's name of it, "Flat" where every row is compared. `fault` says why it is not
+    used, None if it is. `plan` has the choice, the curve by which it was tuned, what was measured,
+    and what became of the other kinds; None where no choice was made.
+    """
+
+    rows: int
+    dead_rows: int
+    bytes: int
+    index: str
+    fault: str | None
+    plan: Mapping[str, Any] | None
+
+
+@dataclass(frozen=True, slots=True)
+class SearchInfo:
+    """How the rows of an index are searched.
+
+    `compared_rows` are compared one by one by every search, `rows_in_memory` of them are in no
+    segment and are read into memory by whoever opens the index. `recall` is what was measured on
+    queries that tuned nothing, the least of all segments', with its interval; 1 where every row is
+    compared.
+    """
+
+    compared_rows: int
+    rows_in_memory: int
+    recall: float
+    recall_low: float
+    recall_high: float
+    segments: tuple[SegmentInfo, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class IndexInfo:
     """What an index is.
 
@@ -53,3 +92,5 @@ class IndexInfo:
     commit_number: int
     created_by: str
     bytes_on_disk: int
+    target: Target
+    search: SearchInfo

@@ -1,13 +1,14 @@
 """Documents and vectors on disk."""
 
 from simsearch.storage.backup import copy_store
+from simsearch.storage.checksums import read_with_checksum, with_checksum
 from simsearch.storage.database import stored_format
 from simsearch.storage.findings import Finding, Severity
 from simsearch.storage.inspection import Inspection, Salvaged
 from simsearch.storage.locks import lock_holder, writer_lock
 from simsearch.storage.rows import Changes, PassageRows, StoredPassage
 from simsearch.storage.schema import FORMAT_VERSION, text_hash
-from simsearch.storage.segments import Segment
+from simsearch.storage.segments import Segment, SegmentDraft, SegmentOvertaken
 from simsearch.storage.session import Checkpoint, Durability
 from simsearch.storage.store import DocumentStore
 from simsearch.storage.upgrade import upgrade_store
@@ -23,12 +24,16 @@ __all__ = [
     "PassageRows",
     "Salvaged",
     "Segment",
+    "SegmentDraft",
+    "SegmentOvertaken",
     "Severity",
     "StoredPassage",
     "copy_store",
     "lock_holder",
+    "read_with_checksum",
     "stored_format",
     "text_hash",
     "upgrade_store",
+    "with_checksum",
     "writer_lock",
 ]

@@ -6,6 +6,7 @@ neighbour or stand under another row number unnoticed.
 
 from __future__ import annotations
 
+import json
 import struct
 import zlib
 from collections.abc import Mapping, Sequence
@@ -71,3 +72,21 @@ def sound_block(first_row: int, rows: int, crc32: int, data: bytes, *, dim: int)
         return len(data) == rows * dim * 4 and block_crc32(first_row, rows, data) == crc32
     except (struct.error, TypeError):
         return False
+
+
+def with_checksum(content: Mapping[str, Any]) -> str:
+    """Return data as JSON behind its checksum."""
+    text = json.dumps(content, allow_nan=False)
+    return f"{zlib.crc32(text.encode()):08x} {text}"
+
+
+def read_with_checksum(text: str) -> dict[str, Any]:
+    """Return the data in a text that `with_checksum` made.
+
+    Raises:
+        ValueError: it is another.
+    """
+    checksum, _, content = text.partition(" ")
+    if checksum != f"{zlib.crc32(content.encode()):08x}":
+        raise ValueError("its checksum is wrong")
+    return dict(json.loads(content))

@@ -18,7 +18,13 @@ import numpy.typing as npt
 from simsearch.cache import hash_file
 from simsearch.errors import CorruptIndex
 from simsearch.records import Document
-from simsearch.storage.checksums import sound_block, sound_document, sound_passage
+from simsearch.storage.checksums import (
+    read_with_checksum,
+    sound_block,
+    sound_document,
+    sound_passage,
+    with_checksum,
+)
 from simsearch.storage.database import (
     connect_read_only,
     database_path,
@@ -26,7 +32,7 @@ from simsearch.storage.database import (
     translated_errors,
 )
 from simsearch.storage.findings import Finding, Severity, row_ranges
-from simsearch.storage.segments import FOLDER
+from simsearch.storage.segments import FOLDER, LOCK
 from simsearch.storage.settings import verified_constants
 from simsearch.storage.witness import read_witness, refuse_lost_commits
 
@@ -98,6 +104,12 @@ class Inspection:
         self.finished = settings.get("finished")
         if self.finished not in ("yes", "no"):
             self._damage("setting", "the setting 'finished' is lost")
+        self.target = settings.get("target")
+        try:
+            read_with_checksum(self.target or with_checksum({}))
+        except ValueError:
+            self._damage("setting", "the setting 'target' is damaged")
+            self.target = None
         self._check_witness()
         self.commit_number = max(self.variables["commit_number"], witnessed)
         try:
@@ -138,14 +150,15 @@ class Inspection:
 
     def read_segments(self, *, quick: bool) -> None:
         """Compare the files of segments with what is listed; quickly, their sizes alone."""
-        folder, listed = self.directory / FOLDER, set[str]()
+        folder, listed = self.directory / FOLDER, {LOCK}
         for name, _, _, size, sha256, *_ in self._connection.execute("SELECT * FROM segments"):
             path = folder / f"{name}.faiss"
             listed.add(path.name)
             sound = path.is_file() and not path.is_symlink() and path.stat().st_size == size
             if not sound or not (quick or hash_file(path) == sha256):
                 what = "is missing or damaged, and is not used"
-                self.findings.append(Finding(Severity.WARNING, "segment", str(path), what))
+                remedy = f"run `simsearch repair {self.directory}`"
+                self.findings.append(Finding(Severity.WARNING, "segment", str(path), what, remedy))
         for entry in sorted(folder.iterdir()) if folder.is_dir() else ():
             if entry.name not in listed:
                 what, remedy = "is listed by no commit", "delete it"

@@ -56,7 +56,10 @@ CREATE TABLE segments (
 """
 
 # Settings in meta that change; all others are constants, under one checksum.
-VARIABLES = frozenset({"commit_number", "next_row", "living_rows", "finished", "constants_crc32"})
+# `target`, which is not in every index, says what its segments have to be, and has its own.
+VARIABLES = frozenset(
+    {"commit_number", "next_row", "living_rows", "finished", "target", "constants_crc32"}
+)
 
 _OLDER_DOCUMENTS: Final = {
     ("row", "id", "text", "title", "metadata", "supplied"): 1,

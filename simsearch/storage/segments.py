@@ -9,29 +9,33 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import logging
 import os
 import secrets
 import struct
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from simsearch.cache import file_sha256
+from simsearch.cache import file_sha256, remembered
 from simsearch.failpoints import failpoint
-from simsearch.files import sync_directory
+from simsearch.files import sync_directory, translated_os_errors
+from simsearch.storage.locks import writer_lock
 from simsearch.storage.session import Session
 
-logger = logging.getLogger("simsearch")
-
 FOLDER = "segments"
+LOCK = "LOCK"  # in the folder: who builds; unlike the writer lock it is held for minutes
+
+
+class SegmentOvertaken(Exception):
+    """What a segment was built from, or those it was to replace, are not what they were."""
 
 
 @dataclass(frozen=True, slots=True)
 class Segment:
     """A file made from the vectors of the rows from `first_row` to `end_row`.
 
-    `description` is text of whoever made it: what it takes to read the file.
+    `description` is text of whoever made it: what it takes to read the file. `fault` says why it
+    cannot be used, None if it can.
     """
 
     name: str
@@ -39,6 +43,43 @@ class Segment:
     end_row: int
     description: str
     path: Path
+    size: int
+    fault: str | None = None
+
+
+class SegmentDraft:
+    """A file that is being written, and becomes a segment or goes."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+        self._file = open(os.open(path, flags, 0o600), "wb")  # noqa: SIM115 - closed by `drop`
+        self._state = hashlib.sha256()
+        self.size = 0
+
+    def write(self, data: bytes) -> int:
+        """Append bytes and return how many."""
+        self._file.write(data)
+        self._state.update(data)
+        self.size += len(data)
+        return len(data)
+
+    def flush(self) -> None:
+        """Let everything written be seen by who maps the file."""
+        self._file.flush()
+
+    def finish(self) -> str:
+        """Flush the file to the disk and return its SHA-256."""
+        self._file.flush()
+        failpoint("segment.sync")
+        os.fsync(self._file.fileno())
+        return self._state.hexdigest()
+
+    def drop(self) -> None:
+        """Close the file, and remove it under its first name."""
+        with contextlib.suppress(OSError):  # a full disk was reported when it was written
+            self._file.close()
+        self.path.unlink(missing_ok=True)
 
 
 class Segments:
@@ -46,6 +87,11 @@ class Segments:
 
     def __init__(self, session: Session) -> None:
         self._session = session
+
+    @property
+    def folder(self) -> Path:
+        """Where the files are; it may not be there yet."""
+        return self._session.directory / FOLDER
 
     def source(self, first_row: int, end_row: int) -> str:
         """Return a hash of the vectors in the blocks of these rows; ask where they are read."""
@@ -59,37 +105,72 @@ class Segments:
                 state.update(struct.pack("<qqq", *block))
         return state.hexdigest()
 
-    def add(
+    @contextlib.contextmanager
+    def building(self) -> Iterator[None]:
+        """Let nobody else build inside the block; what a killed process left is removed before.
+
+        Raises:
+            IndexLocked: somebody is building.
+        """
+        with translated_os_errors(self.folder):
+            self._make_folder()
+        with writer_lock(self.folder / LOCK, budget=0):
+            listed = {f"{name}.faiss" for name, _ in self.names()} | {LOCK}
+            for entry in self.folder.iterdir():
+                if entry.name not in listed:
+                    with contextlib.suppress(OSError):
+                        entry.unlink()
+            yield
+
+    def _make_folder(self) -> None:
+        if not self.folder.is_dir():
+            self.folder.mkdir(mode=0o700)
+            sync_directory(self.folder.parent)
+
+    @contextlib.contextmanager
+    def draft(self) -> Iterator[SegmentDraft]:
+        """Give a file to be written and then listed by `install`; else it is removed."""
+        failpoint("segment.write")
+        self._make_folder()
+        draft = SegmentDraft(self.folder / f"{secrets.token_hex(16)}.tmp")
+        try:
+            yield draft
+        finally:
+            draft.drop()
+
+    def install(
         self,
-        content: bytes,
+        draft: SegmentDraft,
         *,
         rows: tuple[int, int],
         source: str,
         description: str,
         retires: Sequence[Segment] = (),
     ) -> Segment:
-        """Write a segment and list it in the place of `retires`, in one commit.
+        """List a segment in the place of `retires`, in one commit.
 
         `rows` are first and end, `source` what `source` said when their vectors were read.
+
+        Raises:
+            SegmentOvertaken: the vectors are others now, or other segments than `retires` are
+                listed for some of the rows.
         """
-        folder = self._session.directory / FOLDER
-        name = secrets.token_hex(16)
-        path = folder / f"{name}.faiss"
+        name, sha256 = draft.path.stem, draft.finish()
+        path = draft.path.with_suffix(".faiss")
         listed = False
         try:
-            self._write(folder, path, content)
+            failpoint("segment.rename")
+            try:
+                os.rename(draft.path, path)
+            except FileNotFoundError as error:  # the directory was replaced, as by a compaction
+                raise SegmentOvertaken from error
+            sync_directory(path.parent)
             with self._session.transaction(durable=True):
                 failpoint("segment.list")
+                self._refuse_overtaken(rows, source, retires)
                 self._session.connection.execute(
                     "INSERT INTO segments VALUES (?, ?, ?, ?, ?, ?, ?)",
-                    (
-                        name,
-                        *rows,
-                        len(content),
-                        hashlib.sha256(content).hexdigest(),
-                        source,
-                        description,
-                    ),
+                    (name, *rows, draft.size, sha256, source, description),
                 )
                 self._session.connection.executemany(
                     "DELETE FROM segments WHERE name = ?", ((each.name,) for each in retires)
@@ -99,54 +180,70 @@ class Segments:
             if not listed:
                 with contextlib.suppress(OSError):
                     path.unlink(missing_ok=True)
+        remembered("sha256", [path], lambda: sha256)
         failpoint("segment.retire")
         for each in retires:
             with contextlib.suppress(OSError):  # a reader has it open, or it is gone
                 each.path.unlink()
-        return Segment(name, *rows, description, path)
+        return Segment(name, *rows, description, path, draft.size)
 
-    def _write(self, folder: Path, path: Path, content: bytes) -> None:
-        failpoint("segment.write")
-        if not folder.is_dir():
-            folder.mkdir(mode=0o700)
-            sync_directory(folder.parent)
-        draft = path.with_suffix(".tmp")
-        try:
-            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-            with open(os.open(draft, flags, 0o600), "wb") as file:
-                file.write(content)
-                file.flush()
-                failpoint("segment.sync")
-                os.fsync(file.fileno())
-            failpoint("segment.rename")
-            os.rename(draft, path)
-        finally:
-            draft.unlink(missing_ok=True)
-        sync_directory(folder)
+    def _refuse_overtaken(
+        self, rows: tuple[int, int], source: str, retires: Sequence[Segment]
+    ) -> None:
+        overlapping = {
+            name
+            for (name,) in self._session.connection.execute(
+                "SELECT name FROM segments WHERE first_row < ? AND end_row > ?",
+                (rows[1], rows[0]),
+            )
+        }
+        if overlapping != {each.name for each in retires} or self.source(*rows) != source:
+            raise SegmentOvertaken
+
+    def forget(self, segments: Sequence[Segment]) -> None:
+        """Take segments off the list; their files are removed by who builds next."""
+        with self._session.transaction(durable=True):
+            self._session.connection.executemany(
+                "DELETE FROM segments WHERE name = ?", ((each.name,) for each in segments)
+            )
+
+    def names(self) -> list[tuple[str, str]]:
+        """Return names and descriptions of the segments that are listed, by first row."""
+        with self._session.snapshot():
+            return self._session.connection.execute(
+                "SELECT name, description FROM segments ORDER BY first_row, name"
+            ).fetchall()
 
     def read(self) -> list[Segment]:
-        """Return the segments that are what was written, by first row; warn of the others."""
+        """Return what is listed, by first row, with what is wrong with it.
+
+        Of the files those are read whose SHA-256 is not known in the state that they are in.
+        """
         with self._session.snapshot():
             rows = self._session.connection.execute(
                 "SELECT * FROM segments ORDER BY first_row, name"
             ).fetchall()
-            found = []
+            found, taken = [], 0
             for name, first_row, end_row, size, sha256, source, description in rows:
-                path = self._session.directory / FOLDER / f"{name}.faiss"
-                reason = _fault(path, size, sha256)
-                if reason is None and source != self.source(first_row, end_row):
-                    reason = "was built from other vectors"
-                if reason is None:
-                    found.append(Segment(name, first_row, end_row, description, path))
-                else:
-                    logger.warning("%s %s; it is not used until it is built anew", path, reason)
+                path = self.folder / f"{name}.faiss"
+                fault = _fault(path, size, sha256)
+                if fault is None and source != self.source(first_row, end_row):
+                    fault = "was built from other vectors"
+                if fault is None and not taken <= first_row < end_row:
+                    fault = "has rows that another one has"
+                if fault is None:
+                    taken = end_row
+                found.append(Segment(name, first_row, end_row, description, path, size, fault))
         return found
 
 
 def _fault(path: Path, size: int, sha256: str) -> str | None:
     """Return why a file is not the one that was written, None if it is."""
-    if path.is_symlink() or not path.is_file():
-        return "is missing"
-    if path.stat().st_size != size or file_sha256(path) != sha256:
-        return "is damaged"
+    try:
+        if path.is_symlink() or not path.is_file():
+            return "is missing"
+        if path.stat().st_size != size or file_sha256(path) != sha256:
+            return "is damaged"
+    except OSError as error:
+        return f"cannot be read: {error.strerror}"
     return None

@@ -235,6 +235,48 @@ class DocumentStore:
         rows = self._blocks.rows_between(next_row, end)
         return Changes(latest, rows[~np.isin(rows, removed)], removed[removed < next_row])
 
+    def contents(self, covered: Sequence[tuple[int, int]]) -> Changes:
+        """Return all living rows outside of the ranges `covered`, and every deleted row.
+
+        The ranges, from a first row to an end, ascend and do not overlap. Call it inside a
+        snapshot.
+
+        Raises:
+            CorruptIndex: a vector block is missing.
+        """
+        removed = np.array(
+            [row for (row,) in self._connection.execute("SELECT row FROM tombstones")],
+            dtype=np.int64,
+        )
+        end = int(self.read_setting("next_row"))
+        starts = [0, *(stop for _, stop in covered)]
+        ends = [*(start for start, _ in covered), end]
+        rows = np.concatenate(
+            [
+                self._blocks.rows_between(start, stop)
+                for start, stop in zip(starts, ends, strict=True)
+            ]
+        )
+        latest = int(self.read_setting("commit_number"))
+        return Changes(latest, rows[~np.isin(rows, removed)], removed)
+
+    def living_rows(self, first_row: int, end_row: int) -> IntArray:
+        """Return the rows (n,) of this range that live, ascending."""
+        with self.snapshot():
+            found = self._connection.execute(
+                "SELECT row FROM passages WHERE row >= ? AND row < ? ORDER BY row",
+                (first_row, end_row),
+            )
+            return np.fromiter((row for (row,) in found), dtype=np.int64)
+
+    def count_rows(self, first_row: int, end_row: int) -> int:
+        """Return how many rows of this range live."""
+        with self.snapshot():
+            (count,) = self._connection.execute(
+                "SELECT count(*) FROM passages WHERE row >= ? AND row < ?", (first_row, end_row)
+            ).fetchone()
+            return int(count)
+
     def read_vectors(self, rows: IntArray, target: FloatArray) -> None:
         """Write the vectors of rows (n,), in ascending order, into `target` (n, dim).
 
@@ -410,13 +452,18 @@ class DocumentStore:
         Raises:
             CorruptIndex: there is none of that name.
         """
+        found = self.find_setting(key)
+        if found is None:
+            raise self._session.damage(f"the setting {key!r} is lost")
+        return found
+
+    def find_setting(self, key: str) -> str | None:
+        """Return a setting as it is now, None if there is none of that name."""
         with self._session.reading():
             found = self._connection.execute(
                 "SELECT value FROM meta WHERE key = ?", (key,)
             ).fetchone()
-        if found is None:
-            raise self._session.damage(f"the setting {key!r} is lost")
-        return str(found[0])
+        return None if found is None else str(found[0])
 
     def write_setting(self, key: str, value: str) -> None:
         """Set a setting; inside a transaction."""

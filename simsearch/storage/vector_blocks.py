@@ -95,8 +95,8 @@ class VectorBlocks:
         for first, rows, alive in self._session.connection.execute(
             "SELECT first_row, rows, EXISTS (SELECT 1 FROM passages "
             "WHERE row >= first_row AND row < first_row + rows) "
-            "FROM vector_blocks WHERE first_row >= ? ORDER BY first_row",
-            (first_row,),
+            "FROM vector_blocks WHERE first_row >= ? AND first_row < ? ORDER BY first_row",
+            (first_row, end),
         ):
             if first != expected or rows < 1:
                 break

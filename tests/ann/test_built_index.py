@@ -8,6 +8,7 @@ from ann.conftest import nearest, overlap
 
 from simsearch.ann.built_index import BuiltIndex
 from simsearch.ann.candidates import FLAT, Parameters, candidates_for, lists_for
+from simsearch.ann.subset import Subset
 from simsearch.errors import InvalidInput
 
 KINDS = {kind.name: kind for kind in candidates_for(3_000, 32)}
@@ -60,7 +61,7 @@ def test_a_search_among_some_rows_finds_only_those(built, rows, queries, name):
     among[::7] = True
     index = built[name]
     expected = np.flatnonzero(among)[nearest(rows[among], queries, 10)[0]]
-    found, _ = index.search(queries, 10, among=among)
+    found, _ = index.search(queries, 10, among=Subset.where(among))
     assert among[found[found >= 0]].all()
     assert overlap(found, expected) >= LEAST[name] - 0.05
 
@@ -71,7 +72,7 @@ def test_those_that_cannot_be_told_which_rows_to_search_say_so(built, queries):
         "pq4fs+sqfp16",
     }
     with pytest.raises(InvalidInput, match="cannot be told which rows to search"):
-        built["pq4fs+sq8"].search(queries, 10, among=np.ones(3_000, dtype=bool))
+        built["pq4fs+sq8"].search(queries, 10, among=Subset.where(np.ones(3_000, dtype=bool)))
 
 
 def test_fewer_lists_are_fewer_neighbours_and_the_rest_is_none(built, rows, queries):

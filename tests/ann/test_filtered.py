@@ -24,9 +24,10 @@ from simsearch.ann import (
     plan_filters,
 )
 from simsearch.ann.candidates import candidates_for
+from simsearch.ann.exact import gathering_is_cheaper
 from simsearch.ann.filter_plan import fetch_depth
 from simsearch.ann.questions import documents_to_ask
-from simsearch.ann.vector_index import gathering_is_cheaper
+from simsearch.ann.subset import Subset
 from simsearch.errors import InvalidInput
 
 KINDS = {kind.name: kind for kind in candidates_for(3_000, 32)}
@@ -45,7 +46,7 @@ def forced(rows):
     """Return indexes whose plan takes the approximate way down to one row in a hundred."""
     made = {}
     for name, (way, parameters) in WAYS.items():
-        level = FilterLevel(0.01, way, parameters, Recall(1, 1, 1), seconds=0.0)
+        level = FilterLevel(0.01, way, parameters, Recall(1, 1, 1), seconds=0.0, k=10_000)
         plan = FilterPlan(() if way is Way.EXACT else (level,), seconds_a_row=1.0, least_rows=30)
         made[name] = FilteredIndex(BuiltIndex.build(KINDS[name], rows, seed=0), rows, plan)
     return made
@@ -69,13 +70,13 @@ def test_k_rows_are_found_if_there_are_k_and_all_of_them_pass(
     # Rows drawn at random, or the farthest from the first query: a filter that is no chance.
     order = np.argsort(rows @ queries[0]) if clump else rng.permutation(3_000)
     among = np.sort(order[:size])
-    found, similarities = forced[name].search(queries[:n_queries], k, among=among)
+    found, similarities = forced[name].search(queries[:n_queries], k, among=Subset(among, 3_000))
     assert found.shape == similarities.shape == (n_queries, min(k, size))
     assert set(found.ravel().tolist()) <= set(among.tolist())
     assert all(len(set(line)) == len(line) for line in found.tolist())
     assert (np.diff(similarities, axis=1) <= 0).all()
     exact = np.take_along_axis(queries[:n_queries] @ rows.T, found, axis=1)
-    np.testing.assert_allclose(similarities, exact, atol=2e-3)  # of half precision
+    np.testing.assert_allclose(similarities, exact, atol=1e-6)  # not those of half precision
 
 
 @pytest.mark.parametrize("n_queries", [1, 25])
@@ -84,7 +85,7 @@ def test_k_rows_are_found_if_there_are_k_and_all_of_them_pass(
 def test_what_is_searched_exactly_is_what_numpy_finds(forced, rows, queries, name, size, n_queries):
     index = replace(forced[name], plan=FilterPlan((), 1.0))
     among = np.sort(np.random.default_rng(size).choice(3_000, size, replace=False))
-    found, _ = index.search(queries[:n_queries], 10, among=among)
+    found, _ = index.search(queries[:n_queries], 10, among=Subset(among, 3_000))
     assert index.way(size) is Way.EXACT
     np.testing.assert_array_equal(found, among[nearest(rows[among], queries[:n_queries], 10)[0]])
 
@@ -95,7 +96,10 @@ def test_a_plan_reaches_the_recall_in_parts_it_was_not_tuned_on(rows, name):
     index = BuiltIndex.build(KINDS[name], rows, seed=0, held_out=asked)
     ticks = itertools.count()
     plan = plan_filters(index, rows, target=Target(recall=0.9), clock=lambda: float(next(ticks)))
-    assert [level.selectivity for level in plan.levels] == [1.0, 0.5]  # 1,000 rows at least
+    assert [level.selectivity for level in plan.levels] == [
+        *(1.0, 0.9, 0.5),  # 1,000 rows at least
+        *(1.0, 0.9, 0.5),  # and for ten times as many neighbours
+    ]
     assert all(level.recall.value >= 0.9 for level in plan.levels)
     searched = FilteredIndex(index, rows, replace(plan, seconds_a_row=1.0))
     fresh = clustered(300, 32, seed=8)
@@ -103,7 +107,7 @@ def test_a_plan_reaches_the_recall_in_parts_it_was_not_tuned_on(rows, name):
         among = np.sort(np.random.default_rng(seed).choice(3_000, size, replace=False))
         expected = among[nearest(rows[among], fresh, 10)[0]]
         assert searched.way(size) is not Way.EXACT
-        assert overlap(searched.search(fresh, 10, among=among)[0], expected) >= 0.9
+        assert overlap(searched.search(fresh, 10, among=Subset(among, 3_000))[0], expected) >= 0.9
 
 
 def test_a_flat_index_needs_no_levels(rows):
@@ -120,7 +124,7 @@ def test_too_few_queries_cannot_tune_and_judge(rows, queries):
 
 LEVELS = tuple(
     FilterLevel(selectivity, Way.SELECT, Parameters(), Recall(1, 1, 1), seconds)
-    for selectivity, seconds in [(1.0, 0.010), (0.5, 0.020), (0.1, 0.040)]
+    for selectivity, seconds in [(1.0, 0.010), (0.5, 0.020), (0.1, 0.020)]
 )
 
 
@@ -130,21 +134,21 @@ LEVELS = tuple(
         (100_000, 0),
         (99_999, 1),  # a level serves parts as large as it was measured on, or larger
         (50_000, 1),
-        (49_999, 2),  # exact would take 0.05 s, this level 0.04
-        (40_001, 2),
-        (40_000, None),  # as quick exactly
+        (49_999, 2),  # exact would take 0.025 s, by reading all rows in a row, this level 0.02
+        (20_001, 2),
+        (20_000, None),  # as quick exactly
         (9_999, None),
         (999, None),
     ],
 )
 def test_the_way_is_the_quicker_of_those_that_were_proven(among, level):
     plan = FilterPlan(LEVELS, seconds_a_row=1e-6)
-    assert plan.level_for(among, 100_000) == (None if level is None else LEVELS[level])
+    assert plan.level_for(among, 100_000, k=10) == (None if level is None else LEVELS[level])
 
 
 def test_a_part_that_is_small_is_searched_exactly_whatever_the_times_say():
-    assert FilterPlan(LEVELS, seconds_a_row=1.0).level_for(999, 2_000) is None
-    assert FilterPlan(LEVELS, seconds_a_row=1.0).level_for(1_000, 2_000) is LEVELS[1]
+    assert FilterPlan(LEVELS, seconds_a_row=1.0).level_for(999, 2_000, k=10) is None
+    assert FilterPlan(LEVELS, seconds_a_row=1.0).level_for(1_000, 2_000, k=10) is LEVELS[1]
 
 
 def test_enough_is_fetched_in_999_of_1000_random_parts():
@@ -155,21 +159,21 @@ def test_enough_is_fetched_in_999_of_1000_random_parts():
 
 
 @pytest.mark.parametrize("among", [[3, 2], [2, 2], [-1, 2], [2, 3_000]])
-def test_rows_that_are_not_there_or_not_in_order_are_refused(forced, queries, among):
+def test_rows_that_are_not_there_or_not_in_order_are_refused(among):
     with pytest.raises(InvalidInput, match="expected ascending rows of 0 to 2999"):
-        forced["hnsw"].search(queries, 3, among=np.array(among))
+        Subset(np.array(among), 3_000)
 
 
 def test_no_rows_and_no_queries_find_nothing(forced, queries):
-    nothing = np.empty(0, dtype=np.int64)
+    nothing, some = (Subset(np.arange(size), 3_000) for size in (0, 9))
     assert forced["hnsw"].search(queries, 3, among=nothing)[0].shape == (200, 0)
-    assert forced["hnsw"].search(queries[:0], 3, among=np.arange(9))[0].shape == (0, 3)
+    assert forced["hnsw"].search(queries[:0], 3, among=some)[0].shape == (0, 3)
 
 
 @pytest.mark.parametrize("shape", [(1, 31), (32,)])
 def test_a_query_of_another_shape_is_refused(forced, shape):
     with pytest.raises(InvalidInput, match=r"expected vectors of shape \(n, 32\)"):
-        forced["flat"].search(np.ones(shape, np.float32), 1, among=np.arange(9))
+        forced["flat"].search(np.ones(shape, np.float32), 1)
 
 
 @pytest.mark.parametrize(

@@ -104,7 +104,9 @@ def segment(place: Path) -> None:
     store = DocumentStore.open(place / "i")
     try:
         old, source = store.segments.read(), store.segments.source(0, 12)
-        store.segments.add(b"built", rows=(0, 12), source=source, description="", retires=old)
+        with store.segments.building(), store.segments.draft() as draft:
+            draft.write(b"built")
+            store.segments.install(draft, rows=(0, 12), source=source, description="", retires=old)
     finally:
         store.close()
 

@@ -14,6 +14,7 @@ from conftest import HashEncoder
 from hypothesis import HealthCheck, settings
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
+from simsearch.ann import Target
 from simsearch.records import Document
 from simsearch.search_index import (
     SearchIndex,
@@ -31,6 +32,10 @@ TEXTS = st.lists(st.sampled_from(WORDS), min_size=1, max_size=5).map(" ".join)
 BATCHES = st.dictionaries(IDS, TEXTS, min_size=1, max_size=6)
 
 
+def document(name, text):
+    return Document(name, text, metadata={"name": name})
+
+
 class IndexMachine(RuleBasedStateMachine):
     """An index beside a dict of its texts."""
 
@@ -42,7 +47,9 @@ class IndexMachine(RuleBasedStateMachine):
         self.encoder = HashEncoder()
         self.encoder.dim = 32
         self.model: dict[str, str] = {}
-        self.index = SearchIndex.create(self.path, encoder=self.encoder)
+        # Five rows are worth an index, and one that misses nothing compares all of them.
+        target = Target(recall=1.0, exact_below=4)
+        self.index = SearchIndex.create(self.path, encoder=self.encoder, target=target)
         self.reader = SearchIndex.open(self.path, encoder=self.encoder)
         self.saved: dict[str, str] | None = None
 
@@ -54,13 +61,13 @@ class IndexMachine(RuleBasedStateMachine):
     @rule(batch=BATCHES)
     def add(self, batch):
         new = {name: text for name, text in batch.items() if name not in self.model}
-        report = self.index.add([Document(name, text) for name, text in new.items()])
+        report = self.index.add([document(*each) for each in new.items()])
         assert report.added == len(new)
         self.model |= new
 
     @rule(batch=BATCHES)
     def upsert(self, batch):
-        report = self.index.upsert([Document(name, text) for name, text in batch.items()])
+        report = self.index.upsert([document(*each) for each in batch.items()])
         same = [name for name, text in batch.items() if self.model.get(name) == text]
         assert report.unchanged == len(same)
         self.model |= batch
@@ -70,12 +77,39 @@ class IndexMachine(RuleBasedStateMachine):
         assert self.index.delete(ids) == len(self.model.keys() & set(ids))
         self.model = {name: text for name, text in self.model.items() if name not in ids}
 
-    @rule(query=TEXTS, k=st.integers(1, 15), by_reader=st.booleans())
-    def search(self, query, k, by_reader):
-        hits = (self.reader if by_reader else self.index).search(query, k=k)
-        assert len(hits) == min(k, len(self.model))
-        names = list(self.model)
-        vectors = self.encoder.encode_documents([*self.model.values(), query])
+    @rule(anew=st.booleans())
+    def build_segments(self, anew):
+        self.index.optimize(anew=anew)
+
+    @rule()
+    def lose_segments(self):
+        """Go on without the files of segments, and then build them again."""
+        for path in (self.path / "segments").glob("*.faiss"):
+            path.unlink()
+        self.reader.close()
+        self.reader = SearchIndex.open(self.path, encoder=self.encoder)
+        for word in WORDS:
+            self.look_for(self.reader, word, 5, list(self.model))
+        self.index.optimize()
+
+    @rule(
+        query=TEXTS,
+        k=st.integers(1, 15),
+        by_reader=st.booleans(),
+        prefix=st.sampled_from([None, "id-1", "id-"]),
+    )
+    def search(self, query, k, by_reader, prefix):
+        handle = self.reader if by_reader else self.index
+        names = [name for name in self.model if prefix is None or name.startswith(prefix)]
+        # A field that no document has is refused, as in an index whose documents are all deleted.
+        where = None if prefix is None or not self.model else f"name like '{prefix}%'"
+        self.look_for(handle, query, k, names, where=where)
+
+    def look_for(self, handle, query, k, names, *, where=None):
+        hits = handle.search(query, k=k, where=where)
+        assert len(hits) == min(k, len(names))
+        texts = [self.model[name] for name in names]
+        vectors = self.encoder.encode_documents([*texts, query])
         exact = dict(zip(names, (vectors[:-1] @ vectors[-1]).tolist(), strict=True))
         best = np.sort(list(exact.values()))[::-1][:k]
         np.testing.assert_allclose([hit.score for hit in hits], best, atol=1e-5)

@@ -1,0 +1,46 @@
+"""What an index says of its segments."""
+
+from __future__ import annotations
+
+from simsearch.search_index.live_rows import ListedSegment, listed_segments
+from simsearch.search_index.reports import SearchInfo, SegmentInfo
+from simsearch.storage import DocumentStore
+
+
+def search_info(store: DocumentStore) -> SearchInfo:
+    """Return how the rows of a store are searched. Call it inside a snapshot."""
+    listed = listed_segments(store)
+    segments = tuple(_segment_info(store, each) for each in listed)
+    used = [each for each in segments if each.fault is None]
+    in_segments = sum(each.rows - each.dead_rows for each in used)
+    in_memory = store.count_passages() - in_segments
+    indexed = [each for each in used if each.index != "Flat"]
+    compared = in_memory + in_segments - sum(each.rows - each.dead_rows for each in indexed)
+    measured = [each.plan["chosen"]["recall"] for each in indexed if each.plan is not None]
+    least = min(measured, key=lambda recall: float(recall["value"]), default=_CERTAIN)
+    return SearchInfo(
+        compared_rows=compared,
+        rows_in_memory=in_memory,
+        recall=least["value"],
+        recall_low=least["low"],
+        recall_high=least["high"],
+        segments=segments,
+    )
+
+
+_CERTAIN = {"value": 1.0, "low": 1.0, "high": 1.0}
+
+
+def _segment_info(store: DocumentStore, listed: ListedSegment) -> SegmentInfo:
+    segment, record = listed.segment, listed.record
+    if record is None:
+        return SegmentInfo(0, 0, segment.size, "Flat", segment.fault, None)
+    living = store.count_rows(segment.first_row, segment.end_row)
+    return SegmentInfo(
+        rows=record.rows,
+        dead_rows=record.rows - living,
+        bytes=segment.size,
+        index="Flat" if record.index is None else record.index.factory,
+        fault=None,
+        plan=record.plan,
+    )
