@@ -22,6 +22,7 @@ from real_embeddings import real_embeddings, table
 
 from simsearch.ann import FilteredIndex, Target, VectorIndex, plan_filters, plan_index
 from simsearch.ann.exact import neighbours_among
+from simsearch.ann.subset import Subset
 from simsearch.query import parse_filter
 from simsearch.storage.filters import matching_rows
 
@@ -47,21 +48,22 @@ def main(rows: int, recall: float) -> None:
     lines = []
     for selectivity in SELECTIVITIES:
         among = some_rows(rows, selectivity)
+        subset = Subset(among, rows)  # which an index directory makes once per filter and commit
         ways: dict[str, Callable[[np.ndarray], object]] = {
             "exact": lambda query, among=among: exact.search(query, K, among=among),
-            "planner": lambda query, among=among: approximate.search(query, K, among=among),
+            "planner": lambda query, subset=subset: approximate.search(query, K, among=subset),
             "subset": lambda query, among=among: neighbours_among(vectors, among, query, K),
             "unfiltered": lambda query: index.search(query, K),
             "unfiltered exact": lambda query: exact.search(query, K),
         }
         times = medians(ways, queries[500:])
-        found = approximate.search(queries[500:], K, among=among)[0]
+        found = approximate.search(queries[500:], K, among=subset)[0]
         wanted = neighbours_among(vectors, among, queries[500:], K)[0]
         short = sum(len(line) < min(K, len(among)) or line.min() < 0 for line in found)
         lines.append(
             [
                 f"{selectivity:.1%}",
-                str(approximate.way(len(among))),
+                str(approximate.way(len(among), k=K)),
                 *(f"{1000 * times[way]:.2f}" for way in ways),
                 f"{times['exact'] / min(times['subset'], times['unfiltered exact']):.2f}",
                 f"{times['planner'] / min(times['subset'], times['unfiltered']):.2f}",

@@ -62,7 +62,9 @@ def read_index(memory: npt.NDArray[np.uint8], record: IndexRecord, *, path: Path
     Raises:
         CorruptIndex: it is damaged, or another index than the record says.
     """
-    reader = faiss.ZeroCopyIOReader(faiss.swig_ptr(memory), len(memory))  # type: ignore[call-arg]
+    reader = faiss.ZeroCopyIOReader(  # type: ignore[attr-defined]
+        faiss.swig_ptr(memory), len(memory)
+    )
     with _nothing_larger_than(len(memory)):
         try:
             index: Any = faiss.read_index(reader, faiss.IO_FLAG_MMAP_IFC)

@@ -74,6 +74,9 @@ class SegmentIndex:
             self._alive = np.ones(len(self.rows), dtype=bool)
         self._alive[places] = False
         self._living = Subset.where(self._alive)
+
+    def forget(self) -> None:
+        """Forget where rows stand that were searched among: they are others now."""
         self._subsets.clear()
 
     def search(
@@ -123,6 +126,7 @@ class SegmentedIndex:
     def remove(self, rows: IntArray) -> None:
         """Leave out rows from now on, wherever they are."""
         for segment in self.segments:
+            segment.forget()
             segment.bury(rows)
         self.rest.remove(rows)
 

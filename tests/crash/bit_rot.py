@@ -26,6 +26,7 @@ if __name__ == "__main__":
 from conftest import HashEncoder
 from stores import raw
 
+from simsearch.ann import Target
 from simsearch.encoder import Encoder
 from simsearch.errors import SimsearchError
 from simsearch.records import Document
@@ -79,6 +80,16 @@ def kill_writer(path: Path, target: Path) -> Path:
     return target
 
 
+def build_segmented(folder: Path) -> Path:
+    """Return an index whose rows lie in a segment, every one of which is compared."""
+    path, target = folder / "segmented", Target(recall=1.0, exact_below=100)
+    with SearchIndex.create(path, encoder=HashEncoder(), target=target) as index:
+        index.add([Document(f"d{n}", f"text number {n}") for n in range(300)])
+        index.optimize()
+        index.delete([f"d{n}" for n in range(0, 300, 7)])
+    return path
+
+
 def build_encoded(folder: Path, model: Path) -> Path:
     """Return an index with a real encoder of its own."""
     path = folder / "encoded"
@@ -118,7 +129,7 @@ def misses(path: Path, encoder: Any) -> bool:
 
 def content(path: Path) -> Any:
     """Return every row of every table but those that SQLite keeps for itself."""
-    tables = ("meta", "documents", "passages", "vector_blocks", "tombstones")
+    tables = ("meta", "documents", "passages", "vector_blocks", "tombstones", "segments")
     with raw(path) as connection:
         return [connection.execute(f"SELECT * FROM {name}").fetchall() for name in tables]
 
@@ -168,6 +179,10 @@ def run(folder: Path, *, rounds: int, seed: int, model: Path | None) -> Counter[
     files = [(closed, "meta.db", HashEncoder)] * 6 + [(killed, "meta.db-wal", HashEncoder)] * 2
     files += [(killed, "meta.db", HashEncoder), (closed, "COMMITTED", HashEncoder)]
     files += [(closed, "FORMAT", HashEncoder)]
+    segmented = build_segmented(folder)
+    (segment,) = (segmented / "segments").glob("*.faiss")
+    files += [(segmented, f"segments/{segment.name}", HashEncoder)] * 2
+    files += [(segmented, "meta.db", HashEncoder)]
     if model is not None:
         encoded = build_encoded(folder, model)
         names = sorted(each.name for each in (encoded / "encoder").iterdir())
@@ -180,7 +195,7 @@ def run(folder: Path, *, rounds: int, seed: int, model: Path | None) -> Counter[
     for number in range(rounds):
         path, name, encoder = rng.choice(files)
         outcome = one_round(path, name, encoder, expected[path], rng)
-        results[name, outcome] += 1
+        results[name.split("/")[0] if path == segmented else name, outcome] += 1
         if outcome.isupper():
             print(f"round {number} (seed {seed}): {name}: {outcome}", flush=True)
     return results
