@@ -68,10 +68,10 @@ def read_index(memory: npt.NDArray[np.uint8], record: IndexRecord, *, path: Path
     with _nothing_larger_than(len(memory)):
         try:
             index: Any = faiss.read_index(reader, faiss.IO_FLAG_MMAP_IFC)
+            expected = faiss.index_factory(record.dim, record.factory, faiss.METRIC_INNER_PRODUCT)
         except (RuntimeError, MemoryError) as error:
             what = str(error).split("Error: ")[-1].strip()[:200]
             raise CorruptIndex(f"{path} is damaged: {what} (build it again)") from error
-    expected = faiss.index_factory(record.dim, record.factory, faiss.METRIC_INNER_PRODUCT)
     found = (_kinds(index), index.ntotal, index.d, index.metric_type)
     wanted = (_kinds(expected), record.rows, record.dim, faiss.METRIC_INNER_PRODUCT)
     if found != wanted:

@@ -22,6 +22,8 @@ from simsearch.ann import (
 from simsearch.errors import CorruptIndex
 from simsearch.storage import read_with_checksum, with_checksum
 
+_COUNTS = ("rows", "dim")
+
 
 @dataclass(frozen=True, slots=True)
 class SegmentRecord:
@@ -51,6 +53,8 @@ class SegmentRecord:
         """
         try:
             content = read_with_checksum(text)
+            if not all(isinstance(content[key], int) and content[key] > 0 for key in _COUNTS):
+                raise ValueError("it has no rows")
             return cls(
                 rows=content["rows"],
                 dim=content["dim"],

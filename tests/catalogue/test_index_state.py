@@ -9,6 +9,7 @@ import pytest
 from command_line import Run, Write, contents
 from stores import raw
 
+from simsearch.ann import Target
 from simsearch.errors import EncoderMismatch, SystemFailure
 from simsearch.records import Document
 from simsearch.search_index import SearchIndex
@@ -120,6 +121,29 @@ def zero_the_header(file: Path) -> None:
 
 def cut(file: Path) -> None:
     file.write_bytes(file.read_bytes()[:5000])
+
+
+def flip(file: Path) -> None:
+    content = bytearray(file.read_bytes())
+    content[100] ^= 1
+    file.write_bytes(content)
+
+
+@pytest.mark.parametrize("change", [zero_the_header, flip, Path.unlink])
+def test_row_84_a_damaged_segment_is_ignored_with_a_warning_and_built_again(
+    run: Run, index_dir: Path, change
+) -> None:
+    before = run("query", "my cat", "-i", index_dir, "--json").objects
+    with SearchIndex.open(index_dir) as index:
+        index.set_target(Target(recall=1.0, exact_below=2))
+        index.optimize()
+    (segment,) = (index_dir / "segments").glob("*.faiss")
+    change(segment)
+    done = run("query", "my cat", "-i", index_dir, "--json")
+    assert (done.code, done.objects) == (0, before)
+    assert "its rows are compared one by one until `simsearch tune" in done.err
+    assert run("repair", index_dir).out.endswith("1 segments were built anew\n")
+    assert run("query", "my cat", "-i", index_dir, "--json").err == ""
 
 
 @pytest.mark.parametrize("change", [zero_all, zero_the_header, cut, Path.unlink])

@@ -39,6 +39,8 @@ def test_the_commands_are_those_of_the_contract() -> None:
         "compact",
         "backup",
         "restore",
+        "optimize",
+        "tune",
         "query",
         "similarity",
         "encode",
