@@ -5,6 +5,13 @@
     python benchmarks/heads.py shots [--test N]                   the same with 8 texts a class
     python benchmarks/heads.py entities NAME [--train N] [--test N]   a CoNLL set, beside
                                                                   transformers' token classification
+    python benchmarks/heads.py tuned NAME [--epochs N] [--adapt A]   the encoder tuned for one head
+                                                                  (banking77 or a CoNLL set), beside
+                                                                  the same head on the base
+    python benchmarks/heads.py joint NAME [--epochs N]            scored pairs (stsb), classes
+                                                                  (banking77) and entities (NAME)
+                                                                  train one encoder, beside each
+                                                                  alone
     python benchmarks/heads.py pass [--test N]                    embedding, class and entities in
                                                                   one pass, beside embedding alone
 
@@ -16,7 +23,9 @@ from __future__ import annotations
 import argparse
 import os
 import statistics
+import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +33,7 @@ import numpy as np
 import simsearch
 from simsearch.encoder import Encoder
 from simsearch.evaluation import score_spans
-from simsearch.formats import read_labelled_texts, read_tagged_texts
+from simsearch.formats import read_examples, read_labelled_texts, read_tagged_texts
 from simsearch.heads import (
     Annotator,
     ClassifierConfig,
@@ -35,10 +44,19 @@ from simsearch.heads import (
     train_tagger,
 )
 from simsearch.heads.words import spans_of_tags, split_words, tags_of_spans
-from simsearch.records import Span, TaggedText
+from simsearch.records import LabelledText, Span, TaggedText
+from simsearch.training import (
+    FinetuneResult,
+    TrainingConfig,
+    TrainingData,
+    before_after_table,
+    finetune,
+    tasks_table,
+)
 
 DATA = Path(os.environ.get("SIMSEARCH_TEST_DATA") or Path(__file__).parents[2] / "shared" / "data")
 ROUNDS = 7
+_SIDES = ("train", "test")
 
 
 def classes(train: int | None, test: int | None, shots: int | None) -> None:
@@ -158,6 +176,60 @@ def fine_tuned(
     return results
 
 
+def tuned(name: str, train: int | None, test: int | None, epochs: int | None, adapt: str) -> None:
+    """Print the score of a head on the base, and of one on an encoder tuned for it."""
+    data, gold = _task(name, train, test)
+    config = TrainingConfig(adapt=adapt, epochs=epochs, max_forgetting=0.99)
+    with tempfile.TemporaryDirectory() as folder:
+        result = finetune(
+            data, Path(folder) / "model", evaluation=gold, config=config, force=True, say=_say
+        )
+    _print_result(result)
+
+
+def joint(name: str, train: int | None, test: int | None, epochs: int | None) -> None:
+    """Print each task before, alone and jointly; pairs are judged on stsb's test set."""
+    pairs = list(read_examples(DATA / "stsb" / "train.jsonl"))[:train]
+    gold = list(read_examples(DATA / "stsb" / "test.jsonl"))
+    tasks = [_task(each, train, test)[0] for each in ("banking77", name)]
+    config = TrainingConfig(epochs=epochs, max_forgetting=0.99)
+    with tempfile.TemporaryDirectory() as folder:
+        result = finetune(
+            [TrainingData(pairs, name="stsb"), *tasks],
+            Path(folder) / "model",
+            evaluation=gold,
+            config=config,
+            force=True,
+            say=_say,
+        )
+    _print_result(result)
+    for row in tasks_table(result):
+        print(" | ".join(row))
+
+
+def _task(
+    name: str, train: int | None, test: int | None
+) -> tuple[TrainingData, Sequence[LabelledText] | Sequence[TaggedText]]:
+    if name == "banking77":
+        read = [
+            [LabelledText(each.text, each.labels[0]) for each in part.texts]
+            for part in (read_labelled_texts(DATA / name / f"{side}.jsonl") for side in _SIDES)
+        ]
+        return TrainingData(read[0][:train], name=name, objective="classes"), read[1][:test]
+    tagged = [read_tagged_texts(DATA / name / f"{side}.conll") for side in _SIDES]
+    return TrainingData(tagged[0][:train], name=name, objective="tags"), tagged[1][:test]
+
+
+def _say(line: str) -> None:
+    print(f"# {line}", flush=True)
+
+
+def _print_result(result: FinetuneResult) -> None:
+    for row in before_after_table(result.before, result.after, result.difference):
+        print(" | ".join(row))
+    print(f"training {result.training_seconds} s of {result.seconds} s, {result.steps} steps")
+
+
 def one_pass(test: int | None) -> None:
     """Print the time of embedding, class and entities over that of embedding alone."""
     encoder = Encoder.load()
@@ -182,16 +254,23 @@ def one_pass(test: int | None) -> None:
 def main() -> None:
     """Run one part."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("part", choices=("classes", "shots", "entities", "pass"))
+    parts = ("classes", "shots", "entities", "tuned", "joint", "pass")
+    parser.add_argument("part", choices=parts)
     parser.add_argument("name", nargs="?", default="crossner_politics")
     parser.add_argument("--train", type=int)
     parser.add_argument("--test", type=int)
     parser.add_argument("--layers", default="concatenated")
     parser.add_argument("--no-peer", action="store_true")
+    parser.add_argument("--epochs", type=int)
+    parser.add_argument("--adapt", default="full")
     asked = parser.parse_args()
     print(f"simsearch {simsearch.__version__}")
     if asked.part == "entities":
         entities(asked.name, asked.train, asked.test, asked.layers, not asked.no_peer)
+    elif asked.part == "tuned":
+        tuned(asked.name, asked.train, asked.test, asked.epochs, asked.adapt)
+    elif asked.part == "joint":
+        joint(asked.name, asked.train, asked.test, asked.epochs)
     elif asked.part == "pass":
         one_pass(asked.test)
     else:

@@ -127,6 +127,19 @@ class _Pending:
         return TextReading(self._words, self._embedding, self._vectors)
 
 
+def pieces_of_words(pieces: IntArray, words: IntArray) -> tuple[IntArray, IntArray]:
+    """Return of each word its first piece and the one behind its last, (w,) each.
+
+    Both are given as ranges of characters, (t, 2) and (w, 2), in order; of a word that no piece
+    touches the second number is not above the first.
+    """
+    # Only in odd texts do the ranges of pieces run back.
+    starts = np.maximum.accumulate(pieces[:, 0])
+    ends = np.maximum.accumulate(pieces[:, 1])
+    first = np.searchsorted(ends, words[:, 0], side="right")
+    return first, np.searchsorted(starts, words[:, 1], side="left")
+
+
 def pool_pieces(layers: FloatArray, pieces: IntArray, words: IntArray) -> FloatArray:
     """Return of each word the mean of its pieces in every layer, zeros where it has none.
 
@@ -136,11 +149,7 @@ def pool_pieces(layers: FloatArray, pieces: IntArray, words: IntArray) -> FloatA
     count, hidden = layers.shape[0], layers.shape[2]
     if not len(words) or not len(pieces):
         return np.zeros((len(words), count * hidden), dtype=np.float32)
-    # Only in odd texts do the ranges of pieces run back.
-    starts = np.maximum.accumulate(pieces[:, 0])
-    ends = np.maximum.accumulate(pieces[:, 1])
-    first = np.searchsorted(ends, words[:, 0], side="right")
-    behind = np.searchsorted(starts, words[:, 1], side="left")
+    first, behind = pieces_of_words(pieces, words)
     sizes = behind - first
     if sizes.max() <= 1 and sizes.min() == 1:
         pooled = layers[:, first]
