@@ -27,11 +27,13 @@ import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 import simsearch
 from simsearch.encoder import Encoder
+from simsearch.encoder.runtime import IntArray
 from simsearch.evaluation import score_spans
 from simsearch.formats import read_examples, read_labelled_texts, read_tagged_texts
 from simsearch.heads import (
@@ -128,7 +130,7 @@ def fine_tuned(
     steps = 3 * -(-len(texts) // 16)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1 - step / steps)
 
-    def encoded(part: list[TaggedText]):
+    def encoded(part: list[TaggedText]) -> tuple[list[IntArray], Any]:
         words = [split_words(text.text) for text in part]
         tokens = [
             [text.text[slice(*word)] for word in own.tolist()]

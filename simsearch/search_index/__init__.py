@@ -9,6 +9,8 @@ from simsearch.lazy import lazy_names
 if TYPE_CHECKING:
     from simsearch.search_index.annotating import (
         AnnotatingEncoder,
+        AnnotationReport,
+        annotate_index,
     )
     from simsearch.search_index.backup import (
         BackupReport,
@@ -66,7 +68,7 @@ if TYPE_CHECKING:
     )
 
 _HOMES = {
-    "annotating": ("AnnotatingEncoder",),
+    "annotating": ("AnnotatingEncoder", "AnnotationReport", "annotate_index"),
     "backup": ("BackupReport", "backup_index", "restore_index"),
     "check": ("CheckReport", "check_index"),
     "compaction": ("CompactReport", "compact_index"),
@@ -105,6 +107,7 @@ if not TYPE_CHECKING:  # a type checker would take every name for one of the pac
 
 __all__ = [
     "AnnotatingEncoder",
+    "AnnotationReport",
     "BackupReport",
     "CheckReport",
     "CompactReport",
@@ -116,6 +119,7 @@ __all__ = [
     "SearchIndex",
     "TextEncoder",
     "WriteReport",
+    "annotate_index",
     "backup_index",
     "build_index",
     "check_build",
