@@ -3,8 +3,8 @@
     python benchmarks/heads.py classes     banking77, beside scikit-learn on sentence-transformers'
                                            embeddings
     python benchmarks/heads.py shots       the same with 8 texts a class
-    python benchmarks/heads.py entities NAME   a CoNLL set, beside transformers' token classification
-    python benchmarks/heads.py tuned NAME  the encoder tuned for one head (banking77 or a CoNLL set),
+    python benchmarks/heads.py entities NAME   a CoNLL set, beside transformers' recipe
+    python benchmarks/heads.py tuned NAME  the encoder tuned for one head (of banking77 or CoNLL),
                                            beside the same head on the base
     python benchmarks/heads.py joint NAME  scored pairs (stsb), classes (banking77) and entities
                                            (NAME) train one encoder, beside each alone

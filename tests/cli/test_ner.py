@@ -94,26 +94,6 @@ def test_wrong_use_and_wrong_data_have_their_exit_codes(run: Run, write: Write, 
     assert "no head" in run("ner", "predict", "a", "--head", head.parent).refusal(2)
 
 
-def test_row_118_a_span_out_of_range_or_over_another_is_named_with_its_line(
-    run: Run, write: Write, tmp_path
-):
-    good = '{"text": "the cat", "spans": [{"start": 4, "end": 7, "label": "A"}]}\n'
-    cases = {
-        "[[0, 8]]": "span 0..8 ('A') is not within the text",
-        "[[-1, 2]]": "span -1..2 ('A') is not within the text",
-        "[[3, 3]]": "span 3..3 ('A') is not within the text",
-        "[[0, 5], [4, 7]]": "spans 0..5 ('A') and 4..7 ('A') overlap",
-    }
-    for number, (ranges, message) in enumerate(cases.items()):
-        spans = [{"start": a, "end": b, "label": "A"} for a, b in json.loads(ranges)]
-        row = json.dumps({"text": "the cat", "spans": spans})
-        data = write(f"{number}.jsonl", good + row + "\n")
-        for arguments in (["train", data, "-o", tmp_path / "h"], ["evaluate", data, "--head", "h"]):
-            said = run("ner", *arguments).refusal(3)
-            assert f"{number}.jsonl:2: {message}" in said
-    assert not (tmp_path / "h").exists()
-
-
 def test_an_encoder_is_tuned_for_entities(run: Run, write: Write, tiny_encoder_dir, tmp_path):
     data = write("train.jsonl", rows(40))
     arguments = ["ner", "train", data, "-o", tmp_path / "h", "--encoder", tiny_encoder_dir]

@@ -266,6 +266,34 @@ def test_probabilities_of_a_tuned_head_are_calibrated_on_the_held_out_texts(join
     assert loss(1.0) <= min(loss(0.9), loss(1.1)) + 1e-9
 
 
+def test_a_run_that_was_cut_short_in_a_task_alone_is_resumed_there(tmp_path, tiny_encoder_dir):
+    data = [classes(40), entities(30)]
+    options = {
+        "encoder": str(tiny_encoder_dir),
+        "config": replace(CONFIG, epochs=1, checkpoint_minutes=1e-9),
+        "force": True,
+    }
+    whole = finetune(data, tmp_path / "whole", **options)
+
+    def interrupt(stage: str, done: int, total: int) -> None:
+        if stage == "train (places alone)" and done == 1:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        finetune(data, tmp_path / "cut", progress=interrupt, **options)
+    stages: list[str] = []
+    resumed = finetune(
+        data,
+        tmp_path / "cut",
+        resume=True,
+        progress=lambda stage, done, total: stages.append(stage),
+        **options,
+    )
+    assert (resumed.before, resumed.after) == (whole.before, whole.after)
+    assert [task.metrics for task in resumed.alone] == [task.metrics for task in whole.alone]
+    assert "train" not in stages  # the joint run was done
+
+
 def test_a_rejected_joint_run_leaves_no_heads(tmp_path, tiny_encoder_dir):
     result = finetune(
         classes(60),
