@@ -211,6 +211,21 @@ def check_free(path: Path, *, replace: bool) -> None:
         )
 
 
+def check_parents(path: Path) -> None:
+    """Refuse a path where no directory can be made, before it takes long to fill one.
+
+    Raises:
+        SystemFailure: what is above it is no directory, or may not be written to.
+    """
+    above = path.absolute().parent
+    while not os.path.lexists(above):
+        above = above.parent
+    if not above.is_dir():
+        raise SystemFailure(f"{path}: {above} is no directory (choose another place)")
+    if not os.access(above, os.W_OK | os.X_OK):
+        raise SystemFailure(f"{path}: {above} may not be written to (choose another place)")
+
+
 def occupied(path: Path) -> bool:
     """Whether something other than an empty directory stands at `path`."""
     if path.is_dir() and not path.is_symlink():

@@ -1,4 +1,4 @@
-"""annotate: what several heads say of a text, from one pass."""
+"""annotate: what several heads say of texts, from one pass; or of the documents of an index."""
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -7,9 +7,11 @@ import typer
 
 from simsearch.cli.classifier import classification_fields
 from simsearch.cli.heads import HeadEncoder, TextFile, Texts, asked_texts
+from simsearch.cli.input import report_counts
 from simsearch.cli.ner import span_fields
 from simsearch.cli.options import bundled
 from simsearch.cli.output import Output, clean, shorten
+from simsearch.errors import InvalidInput
 
 
 @bundled
@@ -20,11 +22,30 @@ def annotate(
     ],
     texts: Texts = None,
     file: TextFile = None,
+    index_dir: Annotated[
+        Path | None,
+        typer.Option("-i", "--index", help="Write into the documents of this index instead."),
+    ] = None,
+    replace: Annotated[
+        bool,
+        typer.Option("--replace", help="With -i: let go what stands in the fields of the heads."),
+    ] = False,
     encoder: HeadEncoder = None,
 ) -> None:
-    """Print the classes of each TEXT and the entities in it, from one pass of the encoder."""
+    """Print the classes of each TEXT and the entities in it, from one pass of the encoder.
+
+    With -i write them into the metadata of all documents of an index, whose vectors stay as they
+    are. Classifiers take the stored vectors: nothing is encoded. A tagger reads every text.
+    """
     from simsearch.heads import Annotator, load_head
 
+    if index_dir is not None:
+        if texts or file is not None or encoder is not None:
+            raise InvalidInput("-i takes the texts and the encoder of the index: give no others")
+        _annotate_index(index_dir, head, output, replace=replace)
+        return
+    if replace:
+        raise InvalidInput("--replace goes with -i INDEX_DIR")
     asked = asked_texts(texts, file)
     heads = [load_head(path) for path in head]
     annotator = Annotator(heads, heads[0].encoder.load(encoder))
@@ -46,3 +67,41 @@ def annotate(
             for span in spans:
                 part = shorten(text[span.start : span.end], 80)
                 output.text(f"{span.probability:.4f}  {field}: {clean(span.label)}  {part}")
+
+
+def _annotate_index(path: Path, heads: list[Path], output: Output, *, replace: bool) -> None:
+    from dataclasses import asdict
+
+    from simsearch.encoder import Encoder, EncodingCounts
+    from simsearch.heads import Annotator, load_head
+    from simsearch.search_index import SearchIndex, annotate_index
+
+    loaded = [load_head(each) for each in heads]
+    counts = EncodingCounts()
+    with SearchIndex.open(path) as index, output.progress() as begin:
+        if not index.finished:
+            raise InvalidInput(f"{path} is unfinished (run `simsearch index` again to finish it)")
+        own = index.encoder
+        if not isinstance(own, Encoder):
+            raise TypeError(f"expected an Encoder, got {type(own).__name__}")
+        advance, total = begin("annotating"), index.count()
+        report = annotate_index(
+            index,
+            Annotator(loaded, own),
+            replace_fields=replace,
+            counts=counts,
+            progress=lambda done: advance(done, total),
+        )
+    report_counts(output, counts)
+    if output.json_only:
+        output.result({**asdict(report), "index": str(path)})
+        return
+    output.text(
+        f"annotated {path}: {report.changed:,} documents changed, {report.unchanged:,} unchanged"
+    )
+    output.text(f"{report.encoded:,} texts were encoded, {report.reused:,} vectors reused")
+    if report.overtaken:
+        output.warn(
+            f"{report.overtaken:,} documents were changed by another writer meanwhile and have no "
+            "annotation of now (run it again)"
+        )

@@ -6,6 +6,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from simsearch.cli.head_tuning import (
+    Adapt,
+    AdaptEpochs,
+    Force,
+    ModelDir,
+    check_tuning,
+    tune_for_head,
+)
 from simsearch.cli.heads import (
     Against,
     Data,
@@ -27,8 +35,9 @@ from simsearch.errors import InvalidData, InvalidInput
 from simsearch.files import check_target
 
 if TYPE_CHECKING:
-    from simsearch.formats import ReadOptions
-    from simsearch.heads import Classification
+    from simsearch.formats import LabelledTexts, ReadOptions
+    from simsearch.heads import Classification, ClassifierConfig
+    from simsearch.training import TrainingData
 
 app = typer.Typer(no_args_is_help=True, help="Classes of texts: train a head, ask it, score it.")
 MinInScope = Annotated[
@@ -67,12 +76,18 @@ def train(
         typer.Option("--out-of-scope", help="A file with `text`: texts of no known class."),
     ] = None,
     field: Annotated[str, typer.Option(help="Metadata field of the labels.")] = "label",
+    adapt: Adapt = None,
+    model: ModelDir = None,
+    adapt_epochs: AdaptEpochs = None,
     seed: Seed = 0,
     replace: Replace = False,
-) -> None:
+    force: Force = False,
+) -> int:
     """Train a classifier on DATA: `text` with `label`, or with `labels` where several may hold.
 
-    The encoder stays as it is. The scores that are printed are of cross-validation.
+    The encoder stays as it is. The scores that are printed are of cross-validation. With --adapt a
+    new encoder is tuned, which another index has to be built with; exit code 1 means that a head on
+    the old one is as good.
     """
     from simsearch.encoder import Encoder, EncodingCounts
     from simsearch.formats import read_labelled_texts
@@ -81,6 +96,9 @@ def train(
 
     began = perf_counter()
     check_head_place(head, replace=replace)
+    check_tuning(adapt, model, adapt_epochs, force=force, replace=replace)
+    if adapt is not None and out_of_scope is not None:
+        raise InvalidInput("--out-of-scope is for an encoder that stays as it is: not with --adapt")
     config = ClassifierConfig(
         strength=strength,
         class_weight=Weight(class_weight),
@@ -91,6 +109,19 @@ def train(
     )
     with spooled([data], beside=None) as (file,):
         read = read_labelled_texts(file, file_options)
+    if adapt is not None and model is not None:
+        return tune_for_head(
+            _tuning_data(read, config),
+            head,
+            output,
+            adapt=adapt,
+            model=model,
+            encoder=encoder,
+            epochs=adapt_epochs,
+            seed=seed,
+            replace=replace,
+            force=force,
+        )
     outside = [] if out_of_scope is None else _texts_of(out_of_scope, file_options)
     counts = EncodingCounts()
     trained = train_classifier(
@@ -113,12 +144,33 @@ def train(
     }
     if output.json_only:
         output.result(facts)
-        return
-    output.table(
-        ("cross-validated", "value"),
-        [(name, f"{value:.4f}") for name, value in trained.metrics.items()],
-    )
+        return 0
+    if trained.metrics:
+        output.table(
+            ("cross-validated", "value"),
+            [(name, f"{value:.4f}") for name, value in trained.metrics.items()],
+        )
+    else:
+        output.say("no class has two texts: nothing could be left out to be scored")
     output.text(f"{head}: {facts['labels']:,} classes of {trained.texts:,} texts")
+    return 0
+
+
+def _tuning_data(read: "LabelledTexts", config: "ClassifierConfig") -> "TrainingData":
+    """Return what an encoder is tuned on, as many texts of each class as were asked for."""
+    from dataclasses import replace as with_changes
+
+    from simsearch.heads import draw_shots
+    from simsearch.records import LabelledText
+    from simsearch.training import TrainingData
+
+    if read.several_labels:
+        raise InvalidInput("--adapt is for one label a text")
+    texts = read.texts
+    if config.shots is not None:
+        texts = list(draw_shots(texts, config.shots, seed=config.seed))
+    examples = [LabelledText(each.text, each.labels[0]) for each in texts]
+    return TrainingData(examples, objective="classes", head=with_changes(config, shots=None))
 
 
 def _texts_of(path: Path, options: "ReadOptions") -> list[str]:

@@ -30,7 +30,7 @@ def finetune(
         typer.Argument(
             metavar="DATA...",
             help="Files with anchor,positive[,negative], sentence1,sentence2,label|score, or "
-            "text[,label]; BEIR folders.",
+            "text[,label]; of entities with --objective tags; BEIR folders.",
         ),
     ] = None,
     model_dir: Annotated[
@@ -45,7 +45,8 @@ def finetune(
         str | None,
         typer.Option(
             help="in-batch, contrastive, softmax, cosine, triplet-hinge, triplet-softmax, "
-            "triplet-margin-ranking, batch-hard, unlabelled; auto (default) goes by the columns."
+            "triplet-margin-ranking, batch-hard, unlabelled, classes, tags; auto (default) goes by "
+            "the columns."
         ),
     ] = None,
     split: Annotated[
@@ -108,6 +109,14 @@ def finetune(
         typer.Option(
             "--augment-control/--no-augment-control",
             help="With --augment: train once more without it, to tell what it gained (default).",
+        ),
+    ] = None,
+    task_controls: Annotated[
+        bool | None,
+        typer.Option(
+            "--task-controls/--no-task-controls",
+            help="Of several data sets of which one makes a head: train on each alone, too, to "
+            "compare (default).",
         ),
     ] = None,
     sampling: Annotated[
@@ -174,7 +183,10 @@ def finetune(
     held_out = None
     if settings.evaluation is not None:
         held_out = load_evaluation_data(
-            settings.evaluation, split=settings.eval_split, options=file_options
+            settings.evaluation,
+            split=settings.eval_split,
+            options=file_options,
+            objective=sets[0].objective,
         )
     reading = file_options.changed()
     if rejects.skipping:
@@ -217,6 +229,7 @@ def finetune(
 def _settings(given: Mapping[str, Any]) -> "RunSettings":
     """Return the settings of a run: those of the run file, if there is one, under the flags."""
     from simsearch.training import DataSource, RunSettings, TrainingConfig, read_run_file
+    from simsearch.training.config import TAGS
 
     settings = RunSettings((), None, None, "test", TrainingConfig())
     if "run_file" in given:
@@ -231,7 +244,8 @@ def _settings(given: Mapping[str, Any]) -> "RunSettings":
     if not data:
         raise InvalidInput("there is no training data (name files, or give them in --config)")
     if "objective" in given:  # the flag goes before what the file says of any data
-        data = tuple(with_changes(source, objective="auto") for source in data)
+        name = given["objective"] if given["objective"] == TAGS else "auto"
+        data = tuple(with_changes(source, objective=name) for source in data)
     if "split" in given:
         data = tuple(with_changes(source, split=given["split"]) for source in data)
     return RunSettings(
@@ -256,16 +270,21 @@ def contract(result: "FinetuneResult") -> Mapping[str, object]:
     """Return a result as the JSON object of the command-line contract."""
     names = ("before", "after", "difference", "verdict", "reason", "model", "run", "objective")
     found = asdict(result)
-    return {name: found[name] for name in (*names, "kept", "forgetting", "augmentation", "seconds")}
+    more = ("kept", "forgetting", "augmentation", "alone", "heads", "seconds")
+    return {name: found[name] for name in (*names, *more)}
 
 
 def print_result(output: Output, result: "FinetuneResult") -> None:
     """Print the table and the verdict for a person."""
-    from simsearch.training import TABLE_HEADER, before_after_table
+    from simsearch.training import TABLE_HEADER, TASKS_HEADER, before_after_table, tasks_table
 
     output.table(TABLE_HEADER, before_after_table(result.before, result.after, result.difference))
+    if result.alone:
+        output.table(TASKS_HEADER, tasks_table(result))
     output.text(f"verdict: {result.verdict}")
     output.say(f"report: {Path(result.run) / 'report.md'}")
+    for head in result.heads:
+        output.say(f"head: {head}")
     if result.verdict == "reject" and result.kept:
         output.say(f"the model is in {result.model} all the same, as --force asked for")
     elif result.verdict == "reject":

@@ -29,6 +29,8 @@ from simsearch.cli.tuning import (
 from simsearch.errors import InvalidInput
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from simsearch.cli.encoding import Encoding
     from simsearch.cli.tuning import Tuning
     from simsearch.encoder import Encoder, EncoderPool
@@ -38,12 +40,19 @@ if TYPE_CHECKING:
         BuildReport,
         SearchIndex,
         SearchInfo,
+        TextEncoder,
         WriteReport,
     )
 
 Skip = Annotated[
     OnError,
     typer.Option("--on-error", help="A bad row: stop, or skip it into INDEX.rejects.jsonl."),
+]
+Heads = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--head", help="What this head finds becomes metadata; may be given several times."
+    ),
 ]
 IndexEncoder = Annotated[
     str | None,
@@ -77,12 +86,7 @@ def index(
     ] = LongTexts.TRUNCATE,
     dim: Dim = None,
     embeddings: Embeddings = None,
-    head: Annotated[
-        list[Path] | None,
-        typer.Option(
-            "--head", help="What this head finds becomes metadata; may be given several times."
-        ),
-    ] = None,
+    head: Heads = None,
     on_error: Skip = OnError.STOP,
 ) -> int:
     """Build an index from CORPUS. A run that was cut short is taken up where it stopped."""
@@ -90,8 +94,7 @@ def index(
 
     check_build(index_dir, replace=replace)
     queries = tuning.texts()
-    if head and embeddings is not None:
-        raise InvalidInput("--head reads the texts: not with --embeddings")
+    _refuse_ready_vectors(head, embeddings)
     with contextlib.ExitStack() as stack:
         source = stack.enter_context(spooled_corpus(corpus, options, index_dir, on_error, output))
         source.validate()
@@ -114,7 +117,7 @@ def index(
             target=tuning.target(),
         ) as target:
             taken_up = target.count()
-            write = annotating.writing(target.upsert) if annotating else target.upsert
+            write = _writing(target.upsert, annotating, target)
             report = source.write(write, vectors)
             if taken_up:
                 output.say(f"{taken_up:,} documents were there from a run that was cut short")
@@ -125,7 +128,25 @@ def index(
     return _report(output, "indexed", report, index_dir, state, source.rejects)
 
 
-def _annotating(heads: list[Path], encoder: "Encoder | EncoderPool") -> "AnnotatingEncoder":
+def _refuse_ready_vectors(heads: list[Path] | None, embeddings: Path | None) -> None:
+    if heads and embeddings is not None:
+        raise InvalidInput("--head reads the texts: not with --embeddings")
+
+
+def _writing(
+    write: "Callable[..., WriteReport]",
+    annotating: "AnnotatingEncoder | None",
+    target: "SearchIndex",
+) -> "Callable[..., WriteReport]":
+    """Return what writes documents: as it is, or with what heads find in them."""
+    if annotating is None:
+        return write
+    # Vectors of a smaller dim are none that a head was fitted to.
+    known = target.embeddings_of_texts if target.dim == annotating.dim else None
+    return annotating.writing(write, known=known)
+
+
+def _annotating(heads: list[Path], encoder: "TextEncoder | EncoderPool") -> "AnnotatingEncoder":
     from simsearch.encoder import Encoder
     from simsearch.heads import Annotator, load_head
     from simsearch.search_index import AnnotatingEncoder
@@ -152,12 +173,15 @@ def add(
     encoding: "Encoding",
     encoder: IndexEncoder = None,
     embeddings: Embeddings = None,
+    head: Heads = None,
     on_error: Skip = OnError.STOP,
 ) -> int:
     """Add the documents of CORPUS; an id that is in the index already is an error."""
     _open_finished(index_dir).close()  # before a large corpus is read in vain
     with spooled_corpus(corpus, options, index_dir, on_error, output) as source:
-        return _extend(source, index_dir, output, encoding, encoder, embeddings, replace=False)
+        return _extend(
+            source, index_dir, output, encoding, encoder, embeddings, head, replace=False
+        )
 
 
 @bundled
@@ -169,12 +193,13 @@ def upsert(
     encoding: "Encoding",
     encoder: IndexEncoder = None,
     embeddings: Embeddings = None,
+    head: Heads = None,
     on_error: Skip = OnError.STOP,
 ) -> int:
     """Add the documents of CORPUS, replacing those whose id is in the index."""
     _open_finished(index_dir).close()
     with spooled_corpus(corpus, options, index_dir, on_error, output) as source:
-        return _extend(source, index_dir, output, encoding, encoder, embeddings, replace=True)
+        return _extend(source, index_dir, output, encoding, encoder, embeddings, head, replace=True)
 
 
 def _extend(
@@ -184,18 +209,27 @@ def _extend(
     encoding: "Encoding",
     encoder: str | None,
     embeddings: Path | None,
+    heads: list[Path] | None,
     *,
     replace: bool,
 ) -> int:
-    from simsearch.search_index import refuse_known_ids
+    from simsearch.search_index import SearchIndex, refuse_known_ids
 
+    _refuse_ready_vectors(heads, embeddings)
     source.validate()
     to_encode = source.total if embeddings is None else 0
-    with encoding.open_index(index_dir, encoder, texts=to_encode) as target:
+    with contextlib.ExitStack() as stack:
+        target = stack.enter_context(encoding.open_index(index_dir, encoder, texts=to_encode))
         if not replace:
             refuse_known_ids(target, source.documents())
+        annotating = None
+        if heads:
+            annotating = _annotating(heads, target.encoder)
+            annotating.check(source.documents())
+            target = stack.enter_context(SearchIndex.open(index_dir, encoder=annotating))
         vectors = source.vectors(embeddings, dim=target.dim)
-        report = source.write(target.upsert if replace else target.add, vectors)
+        write = _writing(target.upsert if replace else target.add, annotating, target)
+        report = source.write(write, vectors)
         verb = "upserted" if replace else "added"
         built = build_what_is_worth_it(output, target)
         state = _State(target.count(), built, target.info().search)

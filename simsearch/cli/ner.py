@@ -6,6 +6,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from simsearch.cli.head_tuning import (
+    Adapt,
+    AdaptEpochs,
+    Force,
+    ModelDir,
+    check_tuning,
+    tune_for_head,
+)
 from simsearch.cli.heads import (
     Against,
     Data,
@@ -52,12 +60,17 @@ def train(
     batch_size: Annotated[int, typer.Option(min=1, help="Texts of a step.")] = 16,
     learning_rate: Annotated[float, typer.Option(help="The highest one of the training.")] = 1e-3,
     field: Annotated[str, typer.Option(help="Metadata field of the entities.")] = "entities",
+    adapt: Adapt = None,
+    model: ModelDir = None,
+    adapt_epochs: AdaptEpochs = None,
     seed: Seed = 0,
     replace: Replace = False,
-) -> None:
+    force: Force = False,
+) -> int:
     """Train a tagger on DATA: CoNLL (two or four columns), or JSONL with `text` and `spans`.
 
-    The encoder stays as it is: it reads every text once.
+    The encoder stays as it is: it reads every text once. With --adapt a new encoder is tuned, which
+    another index has to be built with; exit code 1 means that a head on the old one is as good.
     """
     from simsearch.encoder import Encoder, EncodingCounts
     from simsearch.formats import read_tagged_texts
@@ -65,6 +78,7 @@ def train(
 
     began = perf_counter()
     check_head_place(head, replace=replace)
+    check_tuning(adapt, model, adapt_epochs, force=force, replace=replace)
     config = TaggerConfig(
         layers=layers,
         epochs=epochs,
@@ -75,6 +89,21 @@ def train(
     )
     with spooled([data], beside=None) as (file,):
         texts = read_tagged_texts(file, file_options)
+    if adapt is not None and model is not None:
+        from simsearch.training import TrainingData
+
+        return tune_for_head(
+            TrainingData(texts, objective="tags", head=config),
+            head,
+            output,
+            adapt=adapt,
+            model=model,
+            encoder=encoder,
+            epochs=adapt_epochs,
+            seed=seed,
+            replace=replace,
+            force=force,
+        )
     counts = EncodingCounts()
     with output.progress() as begin:
         trained = train_tagger(
@@ -100,11 +129,12 @@ def train(
     }
     if output.json_only:
         output.result(facts)
-        return
+        return 0
     output.text(
         f"{head}: {len(trained.head.labels)} labels, {trained.spans:,} spans in {trained.texts:,} "
         f"texts; loss {facts['loss']:.4f} a word after {facts['steps']:,} steps"
     )
+    return 0
 
 
 @app.command("predict")

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from simsearch.formats.checks import (
         checked_id,
         checked_text,
+        is_field_name,
     )
     from simsearch.formats.documents import (
         BlankDocument,
@@ -68,6 +69,7 @@ _HOMES = {
     "checks": (
         "checked_id",
         "checked_text",
+        "is_field_name",
     ),
     "documents": (
         "BlankDocument",
@@ -127,6 +129,7 @@ __all__ = [
     "checked_text",
     "content_id",
     "is_beir",
+    "is_field_name",
     "read_beir",
     "read_beir_corpus",
     "read_corpus",

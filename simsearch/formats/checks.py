@@ -70,6 +70,11 @@ def checked_id(row: Row, name: str) -> str:
     return found
 
 
+def is_field_name(name: str) -> bool:
+    """Whether a filter can be written with this name of a metadata field."""
+    return _METADATA_NAME.fullmatch(name) is not None
+
+
 def checked_metadata_names(row: Row, names: Sequence[str]) -> None:
     """Refuse names that a filter could not be written with, and too many of them.
 
@@ -82,7 +87,7 @@ def checked_metadata_names(row: Row, names: Sequence[str]) -> None:
             f"at most {MAX_METADATA_FIELDS} are allowed"
         )
     for name in names:
-        if not _METADATA_NAME.fullmatch(name):
+        if not is_field_name(name):
             raise InvalidData(
                 f"{row.names_at}: {quoted(name)} cannot be the name of a metadata field "
                 "(1 to 64 of A-Z a-z 0-9 _ . -)"

@@ -19,12 +19,20 @@ from simsearch.records import (
     LabelledText,
     Pair,
     ScoredPair,
+    TaggedText,
     Triplet,
     UnlabelledText,
 )
 
 Example: TypeAlias = (
-    Pair | Triplet | LabelledPair | ClassPair | ScoredPair | LabelledText | UnlabelledText
+    Pair
+    | Triplet
+    | LabelledPair
+    | ClassPair
+    | ScoredPair
+    | LabelledText
+    | UnlabelledText
+    | TaggedText
 )
 
 _NUMBER: Final = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")

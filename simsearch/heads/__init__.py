@@ -29,6 +29,7 @@ if TYPE_CHECKING:
         ClassifierConfig,
         ClassifierTraining,
         ClassWeight,
+        draw_shots,
         train_classifier,
     )
     from simsearch.heads.head_file import (
@@ -51,7 +52,12 @@ if TYPE_CHECKING:
     )
     from simsearch.heads.word_vectors import (
         TextReading,
+        pieces_of_words,
         read_texts,
+    )
+    from simsearch.heads.words import (
+        split_words,
+        tags_of_spans,
     )
 
 _HOMES = {
@@ -74,9 +80,14 @@ _HOMES = {
         "ClassWeight",
         "ClassifierConfig",
         "ClassifierTraining",
+        "draw_shots",
         "train_classifier",
     ),
-    "head_file": ("EncoderReference", "HeadKind", "check_head_place"),
+    "head_file": (
+        "EncoderReference",
+        "HeadKind",
+        "check_head_place",
+    ),
     "plots": ("draw_confusion_matrix",),
     "tagger": ("TaggedSpan", "Tagger", "tag_texts"),
     "tagger_training": (
@@ -84,7 +95,8 @@ _HOMES = {
         "TaggerTraining",
         "train_tagger",
     ),
-    "word_vectors": ("TextReading", "read_texts"),
+    "word_vectors": ("TextReading", "pieces_of_words", "read_texts"),
+    "words": ("split_words", "tags_of_spans"),
 }
 if not TYPE_CHECKING:  # a type checker would take every name for one of the package
     __getattr__ = lazy_names(__name__, _HOMES)
@@ -111,11 +123,15 @@ __all__ = [
     "compare_classifiers",
     "difference_as_json",
     "draw_confusion_matrix",
+    "draw_shots",
     "load_head",
+    "pieces_of_words",
     "read_texts",
     "score_classifier",
     "scores_as_json",
+    "split_words",
     "tag_texts",
+    "tags_of_spans",
     "train_classifier",
     "train_tagger",
 ]

@@ -38,7 +38,8 @@ class Annotation:
         """Return the fields that a document gets.
 
         Of a classifier its label (where several may hold, a list), and under FIELD_probability
-        that of the likeliest; of a tagger, by label, what is mentioned, each spelling once.
+        that of the likeliest. Of a tagger the spans, as ranges of the text, and under FIELD.LABEL
+        what is mentioned, each spelling once, for every label that something has.
         """
         fields: dict[str, Any] = {}
         for field, found in self.classes.items():
@@ -49,7 +50,10 @@ class Annotation:
             mentioned: dict[str, dict[str, None]] = {}
             for span in spans:
                 mentioned.setdefault(span.label, {})[self.text[span.start : span.end]] = None
-            fields[field] = {label: list(texts) for label, texts in mentioned.items()}
+            fields[field] = [
+                {"start": span.start, "end": span.end, "label": span.label} for span in spans
+            ]
+            fields |= {f"{field}.{label}": list(texts) for label, texts in mentioned.items()}
         return fields
 
 
@@ -79,22 +83,53 @@ class Annotator:
         self._taggers = [head for head in heads if isinstance(head, Tagger)]
 
     def annotate(
-        self, texts: Sequence[str], *, counts: EncodingCounts | None = None
+        self,
+        texts: Sequence[str],
+        *,
+        known: Mapping[str, FloatArray] | None = None,
+        counts: EncodingCounts | None = None,
     ) -> Iterator[Annotation]:
         """Yield what is known of each text, in order; a few hundred are held at a time.
 
-        The token vectors of all layers are computed only where a tagger asks for them.
+        The token vectors of all layers are computed only where a tagger asks for them. `known` are
+        embeddings (dim,) of texts, which classifiers take as they are; a tagger reads every text.
         """
         for start in range(0, len(texts), _TEXTS_AT_ONCE):
-            yield from self._part(texts[start : start + _TEXTS_AT_ONCE], counts)
+            yield from self._part(texts[start : start + _TEXTS_AT_ONCE], known or {}, counts)
 
-    def _part(self, texts: Sequence[str], counts: EncodingCounts | None) -> Iterator[Annotation]:
+    @property
+    def reads_every_text(self) -> bool:
+        """Whether stored embeddings do not suffice: a tagger reads the vectors of words."""
+        return bool(self._taggers)
+
+    @property
+    def span_labels(self) -> list[tuple[str, str]]:
+        """Field and label of all that taggers look for."""
+        return [(head.field, label) for head in self._taggers for label in head.labels]
+
+    def owns(self, name: str) -> bool:
+        """Whether a head writes to a metadata field of this name."""
+        return name in self.fields or any(
+            name.startswith(f"{head.field}.") for head in self._taggers
+        )
+
+    def _part(
+        self,
+        texts: Sequence[str],
+        known: Mapping[str, FloatArray],
+        counts: EncodingCounts | None,
+    ) -> Iterator[Annotation]:
         if self._taggers:
             readings = read_texts(self.encoder, texts, counts=counts)
             embeddings = np.stack([reading.embedding for reading in readings])
         else:
             readings = []
-            embeddings = self.encoder.encode_documents(texts, counts=counts)
+            new = [text for text in dict.fromkeys(texts) if text not in known]
+            found = dict(known)
+            if new:
+                encoded = self.encoder.encode_documents(new, counts=counts)
+                found |= zip(new, encoded, strict=True)
+            embeddings = np.stack([found[text] for text in texts])
         classes = {head.field: head.classify(embeddings) for head in self._classifiers}
         several = frozenset(head.field for head in self._classifiers if head.several_labels)
         spans = {head.field: head.tag(texts, readings) for head in self._taggers}

@@ -102,12 +102,15 @@ def train_classifier(
     several_labels: bool = False,
     config: ClassifierConfig | None = None,
     out_of_scope: Sequence[str] = (),
+    calibration: Sequence[ClassifiedText] = (),
     counts: EncodingCounts | None = None,
 ) -> ClassifierTraining:
     """Train a classifier on a frozen encoder; the labels are in order of their names.
 
     `out_of_scope` are texts of no known class, for the probability of being in scope; without
-    them, and with four classes or more, classes are left out in turn.
+    them, and with four classes or more, classes are left out in turn. `calibration` are texts that
+    the encoder was not tuned on, where it was tuned on the others: the temperature is fitted on
+    them, and the scores are theirs, in the place of folds, which would all look known.
 
     Raises:
         InvalidData: fewer than two classes (with several labels: none at all).
@@ -116,22 +119,23 @@ def train_classifier(
     config = config or ClassifierConfig()
     if several_labels and (config.shots is not None or out_of_scope):
         raise InvalidInput("shots and out-of-scope texts are for one label a text")
-    if not several_labels:
-        texts = _drawn(texts, config)
+    if not several_labels and config.shots is not None:
+        texts = draw_shots(texts, config.shots, seed=config.seed)
     labels = sorted({label for text in texts for label in text.labels})
     if len(labels) < (1 if several_labels else 2):
         raise InvalidData(
             f"{len(texts):,} texts have {len(labels)} different labels; a classifier needs "
             f"{'one' if several_labels else 'two'} at least"
         )
-    number = {label: position for position, label in enumerate(labels)}
-    members = np.zeros((len(texts), len(labels)), dtype=np.bool_)
-    for row, text in enumerate(texts):
-        members[row, [number[label] for label in text.labels]] = True
     embeddings = encoder.encode_documents([text.text for text in texts], counts=counts)
-    fitting = _Fitting(embeddings, members, several_labels, config)
+    fitting = _Fitting(embeddings, _members(texts, labels), several_labels, config)
     outside = encoder.encode_documents(list(out_of_scope)) if out_of_scope else None
-    weight, bias, scope, metrics = fitting.run(outside)
+    known = [text for text in calibration if set(text.labels) <= set(labels)]
+    held = None
+    if known:
+        vectors = encoder.encode_documents([text.text for text in known])
+        held = _Fitting(vectors, _members(known, labels), several_labels, config)
+    weight, bias, scope, metrics = fitting.run(outside, held)
     reference = EncoderReference.of(encoder)
     head = Classifier(
         reference, tuple(labels), weight, bias, several_labels, scope, field=config.field
@@ -139,17 +143,25 @@ def train_classifier(
     return ClassifierTraining(head, len(texts), metrics)
 
 
-def _drawn(texts: Sequence[ClassifiedText], config: ClassifierConfig) -> Sequence[ClassifiedText]:
-    """Return `shots` texts of each class, in their order, or all."""
-    if config.shots is None:
-        return texts
-    order = np.random.default_rng(config.seed).permutation(len(texts)).tolist()
+def _members(texts: Sequence[ClassifiedText], labels: Sequence[str]) -> BoolArray:
+    number = {label: position for position, label in enumerate(labels)}
+    members = np.zeros((len(texts), len(labels)), dtype=np.bool_)
+    for row, text in enumerate(texts):
+        members[row, [number[label] for label in text.labels]] = True
+    return members
+
+
+def draw_shots(
+    texts: Sequence[ClassifiedText], shots: int, *, seed: int
+) -> Sequence[ClassifiedText]:
+    """Return `shots` texts of each class, or all of a class that has fewer, in their order."""
+    order = np.random.default_rng(seed).permutation(len(texts)).tolist()
     taken: dict[str, int] = {}
     kept = []
     for position in order:
         label = texts[position].labels[0]
         taken[label] = taken.get(label, 0) + 1
-        if taken[label] <= config.shots:
+        if taken[label] <= shots:
             kept.append(position)
     return [texts[position] for position in sorted(kept)]
 
@@ -167,11 +179,13 @@ class _Fitting:
     config: ClassifierConfig
 
     def run(
-        self, outside: FloatArray | None
+        self, outside: FloatArray | None, held_out: _Fitting | None
     ) -> tuple[FloatArray, FloatArray, Scope | None, dict[str, float]]:
         """Return weight and bias, divided by the temperature, the scope, and the scores."""
         every = np.ones(len(self.members), dtype=np.bool_)
         weight, bias = self._fit(every)
+        if held_out is not None:
+            return self._calibrated(weight, bias, outside, held_out)
         folds = stratified_folds(
             self.members, folds=3 if len(self.members) > _MANY_TEXTS else 5, seed=self.config.seed
         )
@@ -190,6 +204,22 @@ class _Fitting:
         weight, bias = weight / np.float32(temperature), bias / np.float32(temperature)
         scope = self._scope(weight, bias, folds, logits / np.float32(temperature), outside)
         return weight, bias, scope, metrics
+
+    def _calibrated(
+        self, weight: FloatArray, bias: FloatArray, outside: FloatArray | None, held_out: _Fitting
+    ) -> tuple[FloatArray, FloatArray, Scope | None, dict[str, float]]:
+        """Return what `run` does, measured on texts of their own."""
+        logits = held_out.embeddings @ weight.T + bias
+        temperature = fit_temperature(logits, held_out.members, self.several_labels)
+        weight, bias = weight / np.float32(temperature), bias / np.float32(temperature)
+        logits = logits / np.float32(temperature)
+        scope = None
+        if outside is not None and self.config.scope:
+            centroids = class_centroids(self.embeddings, self.members.astype(np.float32))
+            inner = scope_signs(logits, held_out.embeddings, centroids)
+            outer = scope_signs(outside @ weight.T + bias, outside, centroids)
+            scope = Scope(centroids, *fit_scope(inner, outer))
+        return weight, bias, scope, self._scores(logits, held_out.members)
 
     def _fit(
         self, rows: BoolArray, classes: BoolArray | None = None, *, tolerance: float = _TOLERANCE

@@ -28,7 +28,7 @@ from simsearch.errors import (
     InvalidInput,
     NotFound,
 )
-from simsearch.files import new_directory, occupied
+from simsearch.files import check_parents, new_directory, occupied
 
 HEAD_FORMAT = 1
 HEAD_FILE = "head.json"
@@ -115,7 +115,9 @@ def check_head_place(path: Path, *, replace: bool) -> None:
 
     Raises:
         AlreadyExists: something is there; what is no head is not replaced at all.
+        SystemFailure: no directory can be made there.
     """
+    check_parents(path)
     if not occupied(path):
         return
     if not (path / HEAD_FILE).is_file():

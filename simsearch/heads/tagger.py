@@ -121,8 +121,10 @@ class Tagger:
         """
         places, total = flat_places([len(each) for each in vectors], gap=self._gap)
         taken = np.concatenate([np.arange(start, stop) for start, stop in places])
-        joined = np.concatenate([np.asarray(each, dtype=np.float32) for each in vectors])
-        rows = joined @ self.project.T + self.project_bias
+        weight = self.project.T
+        # Text by text: one behind another they would have to be copied.
+        rows = np.concatenate([each.astype(np.float32, copy=False) @ weight for each in vectors])
+        rows += self.project_bias
         rows += np.concatenate(list(shapes)) @ self.shape.T
         np.maximum(rows, 0, out=rows)
         spread = np.zeros((total, rows.shape[1]), dtype=np.float32)

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from simsearch.encoder import Encoder, EncodingCounts, LayerReading, UnencodableText
 from simsearch.encoder.runtime import FloatArray, IntArray
@@ -102,7 +103,7 @@ class _Pending:
         room = np.minimum(left, right)
         better = room > self._room[numbers]
         chosen = numbers[better]
-        vectors = pool_pieces(window.layers[:, real], pieces, self._words[chosen])
+        vectors = pool_pieces(_chosen(window.layers, real), pieces, self._words[chosen])
         if self._vectors is None and len(chosen) == len(self._words):
             self._vectors = vectors.astype(dtype)  # the whole text at once, without a copy
         else:
@@ -127,6 +128,27 @@ class _Pending:
         return TextReading(self._words, self._embedding, self._vectors)
 
 
+def _chosen(layers: FloatArray, tokens: npt.NDArray[np.bool_]) -> FloatArray:
+    """Return the layers at some of the tokens: where these are a run, without a copy."""
+    places = np.flatnonzero(tokens)
+    if len(places) and places[-1] - places[0] + 1 == len(places):
+        return layers[:, places[0] : places[-1] + 1]
+    return layers[:, places]
+
+
+def pieces_of_words(pieces: IntArray, words: IntArray) -> tuple[IntArray, IntArray]:
+    """Return of each word its first piece and the one behind its last, (w,) each.
+
+    Both are given as ranges of characters, (t, 2) and (w, 2), in order; of a word that no piece
+    touches the second number is not above the first.
+    """
+    # Only in odd texts do the ranges of pieces run back.
+    starts = np.maximum.accumulate(pieces[:, 0])
+    ends = np.maximum.accumulate(pieces[:, 1])
+    first = np.searchsorted(ends, words[:, 0], side="right")
+    return first, np.searchsorted(starts, words[:, 1], side="left")
+
+
 def pool_pieces(layers: FloatArray, pieces: IntArray, words: IntArray) -> FloatArray:
     """Return of each word the mean of its pieces in every layer, zeros where it has none.
 
@@ -136,20 +158,17 @@ def pool_pieces(layers: FloatArray, pieces: IntArray, words: IntArray) -> FloatA
     count, hidden = layers.shape[0], layers.shape[2]
     if not len(words) or not len(pieces):
         return np.zeros((len(words), count * hidden), dtype=np.float32)
-    # Only in odd texts do the ranges of pieces run back.
-    starts = np.maximum.accumulate(pieces[:, 0])
-    ends = np.maximum.accumulate(pieces[:, 1])
-    first = np.searchsorted(ends, words[:, 0], side="right")
-    behind = np.searchsorted(starts, words[:, 1], side="left")
+    first, behind = pieces_of_words(pieces, words)
     sizes = behind - first
-    if sizes.max() <= 1 and sizes.min() == 1:
-        pooled = layers[:, first]
-    else:
-        has = sizes > 0
-        pooled = np.zeros((count, len(words), hidden), dtype=np.float32)
-        # One more row, because the end of a range may be the end of the array.
-        padded = np.concatenate([layers, np.zeros((count, 1, hidden), np.float32)], axis=1)
-        bounds = np.stack([first[has], behind[has]], axis=1).ravel()
-        sums = np.add.reduceat(padded, bounds, axis=1)[:, ::2]
-        pooled[:, has] = sums / sizes[has][:, None].astype(np.float32)
-    return np.ascontiguousarray(pooled.transpose(1, 0, 2)).reshape(len(words), count * hidden)
+    pooled = np.empty((len(words), count, hidden), dtype=np.float32)
+    taken = np.minimum(first, len(pieces) - 1)
+    for number, layer in enumerate(layers):  # straight to its place: these are many numbers
+        pooled[:, number] = layer[taken]
+    # Most words are one piece; what further ones have is added, the second pieces, the third ones.
+    for more in range(1, int(sizes.max())):
+        longer = np.flatnonzero(sizes > more)
+        pooled[longer] += layers[:, first[longer] + more].transpose(1, 0, 2)
+    several = np.flatnonzero(sizes > 1)
+    pooled[several] /= sizes[several][:, None, None].astype(np.float32)
+    pooled[sizes < 1] = 0
+    return pooled.reshape(len(words), count * hidden)

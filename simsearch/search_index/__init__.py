@@ -9,6 +9,8 @@ from simsearch.lazy import lazy_names
 if TYPE_CHECKING:
     from simsearch.search_index.annotating import (
         AnnotatingEncoder,
+        AnnotationReport,
+        annotate_index,
     )
     from simsearch.search_index.backup import (
         BackupReport,
@@ -75,7 +77,7 @@ if TYPE_CHECKING:
     )
 
 _HOMES = {
-    "annotating": ("AnnotatingEncoder",),
+    "annotating": ("AnnotatingEncoder", "AnnotationReport", "annotate_index"),
     "backup": ("BackupReport", "backup_index", "restore_index"),
     "check": ("CheckReport", "check_index"),
     "compaction": ("CompactReport", "compact_index"),
@@ -118,6 +120,7 @@ if not TYPE_CHECKING:  # a type checker would take every name for one of the pac
 
 __all__ = [
     "AnnotatingEncoder",
+    "AnnotationReport",
     "BackupReport",
     "BuildReport",
     "CheckReport",
@@ -133,6 +136,7 @@ __all__ = [
     "TextEncoder",
     "TuneReport",
     "WriteReport",
+    "annotate_index",
     "backup_index",
     "build_index",
     "check_build",

@@ -65,6 +65,7 @@ from simsearch.storage import (
     DocumentStore,
     Durability,
     PassageRows,
+    text_hash,
 )
 from simsearch.version import __version__
 
@@ -293,6 +294,48 @@ class SearchIndex:
             for document in documents
             if document.id not in stored or not same_document(stored[document.id], document)
         ]
+
+    def replace_documents(self, changes: Sequence[tuple[Document, Document]]) -> int:
+        """Give documents other metadata in one commit; return how many got it.
+
+        Each is given as it was read and as it is to be. One that is not in the index any more as
+        it was read stays as it is. Vectors stay, supplied ones too.
+
+        Raises:
+            InvalidInput: something other than the metadata is to change.
+            InvalidData: the new metadata cannot be indexed; nothing was changed.
+        """
+        wanted = checked_documents([new for _, new in changes])
+        for old, new in zip((old for old, _ in changes), wanted, strict=True):
+            if (old.id, old.text, old.title) != (new.id, new.text, new.title):
+                raise InvalidInput(f"only metadata can be replaced, document {old.id!r} differs")
+        if not wanted:
+            return 0
+        with self._store.transaction():
+            stored = self._store.fetch_ids([document.id for document in wanted])
+            still = [
+                new
+                for (old, _), new in zip(changes, wanted, strict=True)
+                if old.id in stored and same_document(stored[old.id], old)
+            ]
+            self._store.update_metadata(still)
+        return len(still)
+
+    def embeddings_of_texts(self, texts: Sequence[str]) -> dict[str, FloatArray]:
+        """Return the vectors (dim,) that the index has of texts, by text; others are absent.
+
+        Only of what was encoded as it is: of documents of one passage, and of passages.
+        """
+        by_hash = {text_hash(text): text for text in texts}
+        return {by_hash[key]: each for key, each in self._known_vectors(list(by_hash)).items()}
+
+    def refuse_other_encoder(self, encoder: TextEncoder) -> None:
+        """Refuse an encoder that did not build this index.
+
+        Raises:
+            EncoderMismatch: its fingerprint is another one.
+        """
+        refuse_other_encoder(self._store.constants, encoder)
 
     def delete(self, ids: Iterable[str]) -> int:
         """Delete documents in one commit and return how many there were; unknown ids are no error.

@@ -206,6 +206,23 @@ class DocumentStore:
         self._count_living(-dead)
         return removed
 
+    def update_metadata(self, documents: Sequence[Document]) -> None:
+        """Give documents that are in the store the metadata of these; inside a transaction.
+
+        Their rows keep their numbers, and vectors are not touched.
+        """
+        for document in documents:
+            failpoint("update.metadata")
+            (row,) = self._connection.execute(
+                "SELECT * FROM documents WHERE id = ?", (document.id,)
+            ).fetchall()
+            first_row, rows, id_, text, title, _, supplied, _ = row
+            fields = (first_row, rows, id_, text, title, _dump(document.metadata), supplied)
+            self._connection.execute(
+                "UPDATE documents SET metadata = ?, crc32 = ? WHERE first_row = ?",
+                (fields[5], document_crc32(*fields), first_row),
+            )
+
     def _count_living(self, more: int) -> None:
         self._connection.execute(
             "UPDATE meta SET value = value + ? WHERE key = 'living_rows'", (more,)

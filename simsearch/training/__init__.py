@@ -21,7 +21,12 @@ if TYPE_CHECKING:
     from simsearch.training.int8 import export_int8
     from simsearch.training.objectives import OBJECTIVES
     from simsearch.training.output import check_output
-    from simsearch.training.report import TABLE_HEADER, before_after_table
+    from simsearch.training.report import (
+        TABLE_HEADER,
+        TASKS_HEADER,
+        before_after_table,
+        tasks_table,
+    )
     from simsearch.training.result import FinetuneResult, Verdict
     from simsearch.training.run import finetune, inspect
     from simsearch.training.run_file import DataSource, RunSettings, read_run_file
@@ -34,7 +39,7 @@ _HOMES = {
     "int8": ("export_int8",),
     "objectives": ("OBJECTIVES",),
     "output": ("check_output",),
-    "report": ("TABLE_HEADER", "before_after_table"),
+    "report": ("TABLE_HEADER", "TASKS_HEADER", "before_after_table", "tasks_table"),
     "result": ("FinetuneResult", "Verdict"),
     "run": ("finetune", "inspect"),
     "run_file": ("DataSource", "RunSettings", "read_run_file"),
@@ -46,6 +51,7 @@ if not TYPE_CHECKING:  # a type checker would take every name for one of the pac
 __all__ = [
     "OBJECTIVES",
     "TABLE_HEADER",
+    "TASKS_HEADER",
     "DataCheck",
     "DataSource",
     "Example",
@@ -63,4 +69,5 @@ __all__ = [
     "load_evaluation_data",
     "load_training_data",
     "read_run_file",
+    "tasks_table",
 ]

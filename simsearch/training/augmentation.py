@@ -15,7 +15,7 @@ from typing import Final
 
 from simsearch.errors import InvalidInput
 from simsearch.formats import Example
-from simsearch.records import LabelledText, Pair, Triplet, UnlabelledText
+from simsearch.records import LabelledText, Pair, TaggedText, Triplet, UnlabelledText
 from simsearch.training.config import Augmentation
 from simsearch.training.examples import fold, texts_of
 
@@ -53,8 +53,8 @@ def augment(
     anchor, `sentence1`, or the text that has a class. All else stays. `deletion` drops a tenth of
     the words, `swap` exchanges a tenth with their neighbours, `crop` keeps a run of 60 to 90%;
     each changes one word at least. What has fewer than 3 words, or is the same text folded,
-    is left out. `dropout` makes of a pair the one of its anchor with itself, which a network
-    that is training embeds under two dropout masks.
+    is left out, and so are texts with entities. `dropout` makes of a pair the one of its anchor
+    with itself, which a network that is training embeds under two dropout masks.
 
     What is made of an example depends on it and `seed` alone, not on the examples beside it. A
     method that is named twice counts once.
@@ -110,7 +110,8 @@ def _changed(example: Example, method: Augmentation, seed: int) -> Example | Non
     """Return the example with another first text; None if that would be the same, folded."""
     text = texts_of(example)[0]
     words = _WORD.findall(text)
-    if len(words) < _LEAST_WORDS:
+    # Where words of a text have moved, its entities are elsewhere.
+    if len(words) < _LEAST_WORDS or isinstance(example, TaggedText):
         return None
     # A string seeds the generator by its SHA-512: the same in every process.
     rng = random.Random("\0".join((str(seed), method, *texts_of(example))))
@@ -118,7 +119,9 @@ def _changed(example: Example, method: Augmentation, seed: int) -> Example | Non
     return None if fold(changed) == fold(text) else _with_first_text(example, changed)
 
 
-def _with_first_text(example: Example, text: str) -> Example:
+def _with_first_text(example: Example, text: str) -> Example | None:
+    if isinstance(example, TaggedText):
+        return None
     if isinstance(example, Pair | Triplet):
         return replace(example, anchor=text)
     if isinstance(example, LabelledText | UnlabelledText):

@@ -18,21 +18,24 @@ from sentence_transformers.base.sampler import (
 from torch import Tensor
 from torch.utils.data import BatchSampler, ConcatDataset, RandomSampler
 
+from simsearch.encoder.batching import IntArray
 from simsearch.encoder.layout import Layout
-from simsearch.encoder.tokenization import TextTokenizer
+from simsearch.encoder.tokenization import TextTokenizer, TokenizedText
 from simsearch.errors import EncoderError, InvalidData
 from simsearch.formats import Example
+from simsearch.heads import HeadKind, pieces_of_words, split_words, tags_of_spans
 from simsearch.records import (
     ClassPair,
     LabelledPair,
     LabelledText,
     Pair,
     ScoredPair,
+    TaggedText,
     Triplet,
 )
 from simsearch.training.config import Sampling
 from simsearch.training.examples import class_names, fold, texts_of
-from simsearch.training.micro_batches import TokenizedInput
+from simsearch.training.micro_batches import TokenizedInput, WordPieces
 from simsearch.training.objectives import Objective
 
 # Where the rows of each data set of a run go: its number, and the numbers of its examples.
@@ -43,7 +46,8 @@ Draw = tuple[int, tuple[int, ...]]
 class DataSet:
     """Examples of one kind with their objective, and hard negatives of each, if it has any.
 
-    The last ones may be others in other words: `added` are the positions of these others.
+    The last ones may be others in other words: `added` are the positions of these others. `weight`
+    is that of the loss.
     """
 
     name: str
@@ -51,6 +55,7 @@ class DataSet:
     objective: Objective
     negatives: Sequence[Sequence[str]] | None = None
     added: Sequence[int] = ()
+    weight: float = 1.0
     classes: tuple[str, ...] = field(init=False)
     # Of each anchor, folded, the texts that are known to answer it, folded.
     answers: dict[str, set[str]] = field(init=False)
@@ -88,7 +93,8 @@ class Batch:
     """Texts of a batch, each once; `columns` are positions in them, one tensor for each column.
 
     `target` is what the loss of the data set takes beside the columns. `rows` are the numbers of
-    the examples, for messages.
+    the examples, for messages. Texts with tags stand there once for each example, and their only
+    column has the positions of all words.
     """
 
     dataset: int
@@ -163,6 +169,8 @@ class Batches:
         number, rows = draw
         dataset = self._datasets[number]
         examples = [dataset.examples[row] for row in rows]
+        if dataset.objective.head is HeadKind.TAGGER:
+            return self._tagged(draw, [e for e in examples if isinstance(e, TaggedText)], dataset)
         texts = _Texts(one_prompt=self._prompts[True] == self._prompts[False])
         if dataset.objective.in_batch:
             mined = [dataset.negatives[row] if dataset.negatives else () for row in rows]
@@ -189,6 +197,25 @@ class Batches:
                 triplets.append(example)
         return triplets
 
+    def _tagged(self, draw: Draw, examples: Sequence[TaggedText], dataset: DataSet) -> Batch:
+        """Return the batch of texts with tags, without the words beyond the encoder's window."""
+        number, rows = draw
+        prompt = self._prompts[False]
+        found = self._tokenizer.tokenize([prompt + each.text for each in examples], offsets=True)
+        texts, tags = [], []
+        for example, one in zip(examples, found, strict=True):
+            if not len(one.ids):
+                raise EncoderError(
+                    f"the tokenizer leaves nothing of {example.text!r} (examples {rows})"
+                )
+            words = split_words(example.text)
+            own, _ = tags_of_spans(example.spans, words, dataset.classes)
+            pieces = _word_pieces(one, words, prompt=len(prompt))
+            texts.append(TokenizedInput(one.ids, self._prompt_lengths[False], pieces))
+            tags.append(own[: pieces.count])
+        target = torch.from_numpy(np.concatenate(tags))
+        return Batch(number, rows, texts, [torch.arange(len(target))], target)
+
     def _tokenized(self, texts: _Texts, rows: Sequence[int]) -> list[TokenizedInput]:
         keys = list(texts.position)
         found = self._tokenizer.tokenize([self._prompts[query] + text for text, query, _ in keys])
@@ -199,6 +226,27 @@ class Batches:
             TokenizedInput(one.ids, self._prompt_lengths[query])
             for (_, query, _), one in zip(keys, found, strict=True)
         ]
+
+
+def _word_pieces(text: TokenizedText, words: IntArray, *, prompt: int) -> WordPieces:
+    """Return the pieces of the words (w, 2) that lie within the window, whole.
+
+    `prompt` is how many characters stand before the text.
+    """
+    if text.offsets is None:
+        raise EncoderError("the tokenizer gave no character ranges")
+    offsets = np.maximum(text.offsets - prompt, 0)
+    tokens = np.flatnonzero(offsets[:, 1] > offsets[:, 0])
+    pieces = offsets[tokens]
+    if text.truncated and len(pieces):
+        words = words[words[:, 1] <= pieces[:, 1].max()]
+    if not len(pieces):
+        return WordPieces(tokens, tokens, len(words))
+    first, behind = pieces_of_words(pieces, words)
+    sizes = np.maximum(behind - first, 0)
+    numbers = np.repeat(np.arange(len(words)), sizes)
+    within = np.arange(len(numbers)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+    return WordPieces(tokens[first[numbers] + within], numbers, len(words))
 
 
 class _Texts:

@@ -10,6 +10,8 @@ from enum import StrEnum
 from simsearch.errors import InvalidInput
 
 AUTO = "auto"
+TAGS = "tags"
+"""The objective whose examples are texts with entities, which files of their own hold."""
 
 
 class OptimizerName(StrEnum):
@@ -95,6 +97,7 @@ class TrainingConfig:
         negatives_every: mine anew every so many epochs; 0 for once, before training.
         augment: ways to make more examples of the training side.
         augment_control: with `augment`, train once more without it, to tell what it gained.
+        task_controls: of several data sets of which one makes a head, train on each alone, too.
         sampling: of several data sets, which one the next batch is of.
         max_length: window in tokens while training and afterwards; None is the encoder's own.
         held_out: share of the examples kept for the verdict, when no evaluation data is given.
@@ -132,6 +135,7 @@ class TrainingConfig:
     negatives_every: int = 0
     augment: tuple[Augmentation | str, ...] = ()
     augment_control: bool = True
+    task_controls: bool = True
     sampling: Sampling | str = Sampling.PROPORTIONAL
     max_length: int | None = None
     held_out: float = 0.2

@@ -45,7 +45,7 @@ def augmentation_gain(
         return gain
     trial.say(_ANNOUNCED)
     try:
-        found = _run(_control(trial), work / _FOLDER, memory=memory, resume=resume)
+        found = run_beside(_control(trial), work / _FOLDER, memory=memory, resume=resume)
     except (EncoderError, InvalidData, InvalidInput) as error:
         if trial.workers.count > 1:
             raise
@@ -69,9 +69,7 @@ def augmentation_gain(
 def follow_control(trial: Trial, work: Path, *, resume: bool) -> None:
     """Take a share of every batch of the control, if there is one."""
     if trial.config.augment and not _why_none(trial):
-        control, folder = _control(trial), work / _FOLDER
-        _make_room()
-        control.train(folder, memory={}, resume=resume and _begun(folder))
+        train_beside(_control(trial), work / _FOLDER, resume=resume)
 
 
 def _why_none(trial: Trial) -> str:
@@ -91,11 +89,20 @@ def _control(trial: Trial) -> Trial:
     )
 
 
-def _run(control: Trial, folder: Path, *, memory: dict[str, FloatArray], resume: bool) -> Outcome:
+def run_beside(
+    control: Trial, folder: Path, *, memory: dict[str, FloatArray], resume: bool
+) -> Outcome:
+    """Train and score another trial of a run, in a folder of its own, of which nothing is left."""
     folder.mkdir(mode=0o700, exist_ok=True)
     _make_room()
     with draft_directory(folder / "encoder") as target:
         return control.run(folder, target, memory=memory, resume=resume and _begun(folder))
+
+
+def train_beside(control: Trial, folder: Path, *, resume: bool) -> None:
+    """Take a share of every batch of such a trial."""
+    _make_room()
+    control.train(folder, memory={}, resume=resume and _begun(folder))
 
 
 def _make_room() -> None:

@@ -16,7 +16,14 @@ import numpy as np
 import numpy.typing as npt
 
 from simsearch.formats import Example
-from simsearch.records import ClassPair, LabelledPair, LabelledText, ScoredPair, Triplet
+from simsearch.records import (
+    ClassPair,
+    LabelledPair,
+    LabelledText,
+    ScoredPair,
+    TaggedText,
+    Triplet,
+)
 from simsearch.search_index import RetrievalTask
 from simsearch.training.examples import class_names, fold, texts_of
 
@@ -27,7 +34,8 @@ Rows = tuple[int, int]
 
 _SCORE_TOLERANCE: Final = 0.1  # of the range of the scores
 _ROUNDING: Final = 1 + 1e-9  # 0.8 - 0.7 is a little more than 0.1
-_WITH_VALUE: Final = (LabelledPair, ClassPair, ScoredPair, LabelledText)
+_WITH_VALUE: Final = (LabelledPair, ClassPair, ScoredPair, LabelledText, TaggedText)
+_NO_TEXT: Final = ("label", "score", "spans")  # fields of examples
 # In these it does not matter which text stands first.
 _SYMMETRICAL: Final = (LabelledPair, ScoredPair)
 
@@ -40,7 +48,7 @@ class FoldedTexts:
     """
 
     def __init__(self, examples: Sequence[Example], kind: type[Example]) -> None:
-        self.columns = tuple(f.name for f in fields(kind) if f.name not in ("label", "score"))
+        self.columns = tuple(f.name for f in fields(kind) if f.name not in _NO_TEXT)
         self.raw = self._hashes(examples)
         self._distinct, self.first, inverse, self.uses = np.unique(
             self.raw, return_index=True, return_inverse=True, return_counts=True
@@ -77,10 +85,15 @@ class FoldedTexts:
 
 
 def row_values(examples: Sequence[Example]) -> ValueArray:
-    """Return the number of each row's label, or its score; 0 where it has neither."""
+    """Return the number of each row's label or set of entities, or its score; 0 without one."""
     if isinstance(examples[0], ScoredPair):
         scores = map(attrgetter("score"), examples)
         return np.fromiter(scores, dtype=np.float64, count=len(examples))
+    if isinstance(examples[0], TaggedText):
+        seen: dict[Any, int] = {}
+        spans = map(attrgetter("spans"), examples)
+        numbers = (seen.setdefault(each, len(seen)) for each in spans)
+        return np.fromiter(numbers, dtype=np.float64, count=len(examples))
     number = {name: position for position, name in enumerate(class_names(examples))}
     if not number:
         return np.zeros(len(examples))
@@ -150,10 +163,13 @@ def count_shared(keys: IntArray, others: IntArray) -> int:
 
 
 def count_classes(examples: Sequence[Example]) -> dict[str, int]:
-    """Return the number of rows of each label, in the order of the labels."""
+    """Return the number of rows (of entities: of spans) of each label, in order of the labels."""
     names = class_names(examples)
     if not names:
         return {}
+    if isinstance(examples[0], TaggedText):
+        spans = [span for each in examples if isinstance(each, TaggedText) for span in each.spans]
+        return {name: sum(span.label == name for span in spans) for name in names}
     rows = np.bincount(row_values(examples).astype(np.int64))
     return dict(zip(names, rows.tolist(), strict=True))
 

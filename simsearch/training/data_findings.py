@@ -14,9 +14,11 @@ from simsearch.records import (
     LabelledText,
     Pair,
     ScoredPair,
+    TaggedText,
     Triplet,
     UnlabelledText,
 )
+from simsearch.training.config import TAGS
 from simsearch.training.data_counts import Rows
 
 MOST_UNKNOWN: Final = 0.3  # share of tokens; above it the encoder was made for another language
@@ -30,6 +32,7 @@ _MEANING: Final[dict[type[Example], str]] = {
     ScoredPair: "two texts, and how similar they are",
     LabelledText: "a text, and the name of its class",
     UnlabelledText: "a text of which nothing more is known",
+    TaggedText: "a text, and the entities in it",
 }
 _CONTRADICTION: Final[dict[type[Example], str]] = {
     Triplet: "a text positive to an anchor in one row and negative to it in another",
@@ -37,6 +40,7 @@ _CONTRADICTION: Final[dict[type[Example], str]] = {
     ClassPair: "the same two texts with different labels",
     ScoredPair: "the same two texts with scores more than a tenth of the range apart",
     LabelledText: "the same text with different labels",
+    TaggedText: "the same text with different entities",
 }
 _NAMES: Final = {kind.__name__: kind for kind in _MEANING}
 
@@ -68,9 +72,10 @@ class DataCheck:
         median_tokens: length that half of them do not exceed.
         p95_tokens: length that 95% of them do not exceed.
         classes: number of labels, 0 where there are none.
-        class_counts: rows by label; of many, of the smallest and the largest class alone.
+        class_counts: rows (of entities: spans) by label; of many, of the smallest and the largest
+            class alone.
         training_classes: number of labels on the training side.
-        single_classes: labels that one row of the training side has.
+        single_classes: labels that one row (one span) of the training side has.
         score_range: lowest and highest score; None where there are none.
         false_negative_share: see `false_negative_share`; None if the objective has no negatives
             from the batch, or has labels for them.
@@ -152,7 +157,11 @@ class DataCheck:
                 f"{_percent(self.unknown_share)} of the tokens are unknown to the encoder: "
                 "take an encoder for the language (--encoder)"
             )
-        if self.objective != "unlabelled" and self.training_classes < 2 and self.classes:
+        if (
+            self.objective not in ("unlabelled", TAGS)
+            and self.training_classes < 2
+            and self.classes
+        ):
             found.append(
                 f"the training side has {_many(self.training_classes, 'label')}: there is nothing "
                 "to tell apart (bring rows with another label)"

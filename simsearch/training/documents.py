@@ -9,6 +9,7 @@ from pathlib import Path
 
 from simsearch.encoder import PairScorer, write_model_file, write_pair_scorer
 from simsearch.formats import Example
+from simsearch.heads import EncoderReference
 from simsearch.search_index import RetrievalTask
 from simsearch.training.config import Adapt
 from simsearch.training.data_findings import DataCheck
@@ -22,6 +23,8 @@ from simsearch.training.result import FinetuneResult
 from simsearch.training.run_file import RunSettings
 from simsearch.training.telling import run_facts, run_sections
 from simsearch.training.trial import Outcome, Trial
+
+HEADS = "heads"
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +74,14 @@ def write_documents(
             },
         },
     )
+
+
+def write_heads(directory: Path, outcome: Outcome, *, place: Path) -> None:
+    """Write the heads into a model directory that is going to be at `place`, each by its field."""
+    encoder = outcome.encoder
+    reference = EncoderReference(str(place.resolve()), encoder.fingerprint, encoder.dim)
+    for head in outcome.heads:
+        with_changes(head, encoder=reference).save(directory / HEADS / head.field)
 
 
 def _report(

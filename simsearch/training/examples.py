@@ -9,20 +9,32 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from dataclasses import replace as with_changes
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from simsearch.errors import InvalidData, InvalidInput
-from simsearch.formats import Example, ReadOptions, is_beir, read_beir, read_examples
+from simsearch.formats import (
+    Example,
+    ReadOptions,
+    is_beir,
+    read_beir,
+    read_examples,
+    read_tagged_texts,
+)
 from simsearch.records import (
     ClassPair,
     LabelledPair,
     LabelledText,
     Pair,
+    TaggedText,
     Triplet,
     UnlabelledText,
 )
 from simsearch.search_index import RetrievalTask
-from simsearch.training.config import AUTO
+from simsearch.training.config import AUTO, TAGS
 from simsearch.training.run_file import DataSource
+
+if TYPE_CHECKING:
+    from simsearch.heads import ClassifierConfig, TaggerConfig
 
 _WITH_CLASS = ClassPair | LabelledPair
 _NOT_WORD = re.compile(r"[\W_]+")
@@ -32,13 +44,19 @@ _NOT_WORD = re.compile(r"[\W_]+")
 class TrainingData:
     """Examples of one kind, and texts that held-out queries search among beside the answers.
 
-    Of several data sets in a run each has a name, and its own objective.
+    Of several data sets in a run each has a name, its own objective, and the weight of its loss.
+    `field` names the head that is kept of texts with classes or entities, and the metadata field
+    that it writes to; "" is what such heads write to by default. `head` are other settings of it,
+    its field among them.
     """
 
     examples: Sequence[Example]
     distractors: Sequence[str] = field(default=())
     name: str = ""
     objective: str = AUTO
+    weight: float = 1.0
+    field: str = ""
+    head: ClassifierConfig | TaggerConfig | None = None
 
     @property
     def kind(self) -> type[Example]:
@@ -62,7 +80,8 @@ def load_training_data(
 ) -> list[TrainingData]:
     """Read example files, and BEIR folders whose judged pairs of a split become examples.
 
-    Files with examples of one kind and the same objective are one data set, each folder is one.
+    Files with examples of one kind and the same objective, weight and field are one data set, each
+    folder is one. Entities are read where the objective is `tags`.
     """
     folders: list[TrainingData] = []
     read: list[tuple[DataSource, Sequence[Example]]] = []
@@ -70,19 +89,29 @@ def load_training_data(
         if source.path.is_dir():
             folders.append(_from_beir(source))
         else:
-            examples = read_examples(source.path, options or ReadOptions(), on_reject=on_reject)
-            read.append((source, list(examples)))
+            read.append((source, _examples_of(source.path, source.objective, options, on_reject)))
     files: list[TrainingData] = []
-    for objective in dict.fromkeys(source.objective for source, _ in read):
-        files += _by_kind([one for one in read if one[0].objective == objective], objective)
+    for settings in dict.fromkeys(source.settings for source, _ in read):
+        files += _by_kind([one for one in read if one[0].settings == settings])
     found = [*files, *folders]
     return found if len(found) > 1 else [with_changes(data, name="") for data in found]
 
 
-def _by_kind(
-    read: Sequence[tuple[DataSource, Sequence[Example]]], objective: str
-) -> list[TrainingData]:
-    """Return the examples of files as one data set for each kind, named by its files."""
+def _examples_of(
+    path: Path,
+    objective: str,
+    options: ReadOptions | None,
+    on_reject: Callable[[InvalidData], None] | None = None,
+) -> Sequence[Example]:
+    read = read_tagged_texts if objective == TAGS else read_examples
+    return list(read(path, options or ReadOptions(), on_reject=on_reject))
+
+
+def _by_kind(read: Sequence[tuple[DataSource, Sequence[Example]]]) -> list[TrainingData]:
+    """Return the examples of files with the same settings as one data set for each kind.
+
+    It is named by its files.
+    """
     members: defaultdict[type[Example], list[Example]] = defaultdict(list)
     names: defaultdict[type[Example], list[str]] = defaultdict(list)
     has_classes = any(isinstance(e, ClassPair) for _, examples in read for e in examples)
@@ -91,8 +120,15 @@ def _by_kind(
         if own:
             members[type(own[0])] += own
             names[type(own[0])].append(source.path.name)
+    source = read[0][0]
     return [
-        TrainingData(examples, name=" + ".join(names[kind]), objective=objective)
+        TrainingData(
+            examples,
+            name=" + ".join(names[kind]),
+            objective=source.objective,
+            weight=source.weight,
+            field=source.field,
+        )
         for kind, examples in members.items()
     ]
 
@@ -116,17 +152,22 @@ def _from_beir(source: DataSource) -> TrainingData:
         distractors=list(contents.values()),
         name=source.path.name,
         objective=source.objective,
+        weight=source.weight,
     )
 
 
 def load_evaluation_data(
-    path: Path, *, split: str = "test", options: ReadOptions | None = None
+    path: Path,
+    *,
+    split: str = "test",
+    options: ReadOptions | None = None,
+    objective: str = AUTO,
 ) -> Sequence[Example] | RetrievalTask:
-    """Read held-out data: a BEIR folder, or a file of examples."""
+    """Read held-out data: a BEIR folder, or a file of examples for an objective."""
     if path.is_dir():
         beir = read_beir(path, split)
         return RetrievalTask(beir.queries, beir.corpus, beir.qrels, name=f"{path.name}/{split}")
-    return as_one_kind(list(read_examples(path, options or ReadOptions())))
+    return as_one_kind(_examples_of(path, objective, options))
 
 
 def texts_of(example: Example) -> tuple[str, ...]:
@@ -135,16 +176,20 @@ def texts_of(example: Example) -> tuple[str, ...]:
         return (example.anchor, example.positive, example.negative)
     if isinstance(example, Pair):
         return (example.anchor, example.positive)
-    if isinstance(example, LabelledText | UnlabelledText):
+    if isinstance(example, LabelledText | UnlabelledText | TaggedText):
         return (example.text,)
     return (example.sentence1, example.sentence2)
 
 
 def class_names(examples: Iterable[Example]) -> tuple[str, ...]:
     """Return the names of the classes that examples have, in order; none where they have none."""
-    return tuple(
-        sorted({str(e.label) for e in examples if isinstance(e, LabelledText | _WITH_CLASS)})
-    )
+    names: set[str] = set()
+    for example in examples:
+        if isinstance(example, TaggedText):
+            names.update(span.label for span in example.spans)
+        elif isinstance(example, LabelledText | _WITH_CLASS):
+            names.add(str(example.label))
+    return tuple(sorted(names))
 
 
 def as_one_kind(examples: Sequence[Example]) -> Sequence[Example]:

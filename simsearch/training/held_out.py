@@ -25,6 +25,7 @@ from simsearch.evaluation import (
     spearman,
 )
 from simsearch.formats import Example
+from simsearch.heads import Head
 from simsearch.records import (
     ClassPair,
     Document,
@@ -56,11 +57,12 @@ class Scores:
     """How one encoder did: `metrics` by name, and what they were computed from.
 
     `units` holds per-query scores by metric name for retrieval, or one array of similarities
-    under the empty name for pairs.
+    under the empty name for pairs. `head` is what was fitted to be scored, where that is kept.
     """
 
     metrics: Mapping[str, float]
     units: Mapping[str, FloatArray]
+    head: Head | None = None
 
 
 class HeldOut(Protocol):

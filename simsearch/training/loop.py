@@ -37,8 +37,8 @@ from simsearch.training.workers import Workers
 # Called after each optimiser step with (steps done, steps in all).
 StepProgress = Callable[[int, int], None]
 
-# A pair decoder begins with random weights, and has further to go than the encoder: its rate is so
-# many times that of the encoder.
+# What decodes pairs, classes or tags begins with random weights, and has further to go than the
+# encoder: its rate is so many times that of the encoder.
 _DECODER_RATE = 20.0
 _SEEDS_A_STEP = 1 << 16  # more than a batch has micro-batches
 
@@ -89,7 +89,7 @@ class Training:
         self._dev = dev
         self._mine = mine
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(config.seed)  # a pair decoder begins with random weights
+            torch.manual_seed(config.seed)  # a decoder begins with random weights
             self._losses = [
                 dataset.objective.make_loss(model, len(dataset.classes)).to(model.device)
                 for dataset in datasets
@@ -97,7 +97,7 @@ class Training:
         decoders: dict[str, nn.Module] = {
             f"loss.{number}.": loss
             for number, loss in enumerate(self._losses)
-            if isinstance(loss, SoftmaxPairLoss)
+            if any(True for _ in loss.parameters())
         }
         self.weights = Weights(
             {"": model, **decoders},
@@ -213,12 +213,12 @@ class Training:
         """Move the weights by one batch."""
         numbers = self._numbers
         self._adaptation.set_phase(step, self.steps)
-        loss = self._losses[batch.dataset]
+        loss, weight = self._losses[batch.dataset], self._datasets[batch.dataset].weight
         target = batch.target.to(self.model.device)
 
         def of(embeddings: Tensor) -> Tensor:
             columns = [embeddings[column.to(embeddings.device)] for column in batch.columns]
-            value: Tensor = loss(columns, target)
+            value: Tensor = weight * loss(columns, target)
             return value
 
         seed = (self._config.seed * self.steps + step) * _SEEDS_A_STEP

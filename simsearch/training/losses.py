@@ -61,6 +61,38 @@ class SoftmaxPairLoss(nn.Module):
         return cross_entropy(self.decoder(pair_features(first, second)), classes)
 
 
+class ClassLoss(nn.Module):
+    """Cross-entropy of a softmax over classes, of a linear map of the embedding.
+
+    Embeddings are of unit length, so the logits are divided by a temperature.
+    """
+
+    def __init__(self, dim: int, classes: int, *, temperature: float) -> None:
+        super().__init__()
+        self.decoder = nn.Linear(dim, classes)
+        self.temperature = temperature
+
+    def forward(self, columns: Sequence[Tensor], classes: Tensor) -> Tensor:
+        """Return the loss of texts; `classes` (b,) are the numbers of their classes."""
+        (embeddings,) = columns
+        return cross_entropy(self.decoder(embeddings) / self.temperature, classes)
+
+
+class TagLoss(nn.Module):
+    """Cross-entropy of a softmax over tags, of a linear map of the vector of a word."""
+
+    def __init__(self, hidden: int, tags: int) -> None:
+        super().__init__()
+        self.decoder = nn.Linear(hidden, tags)
+
+    def forward(self, columns: Sequence[Tensor], tags: Tensor) -> Tensor:
+        """Return the loss of the words of all texts: vectors (w, hidden), `tags` (w,)."""
+        (words,) = columns
+        if not len(tags):  # the window of every text ends within its first word
+            return words.sum()
+        return cross_entropy(self.decoder(words), tags)
+
+
 class TripletSoftmaxLoss(nn.Module):
     """-log exp(s(a,p)/t) / (exp(s(a,p)/t) + exp(s(a,n)/t)).
 

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 import torch
 from sentence_transformers import SentenceTransformer
+from sentence_transformers.sentence_transformer.modules import Pooling
 from torch import Tensor, nn
 
 from simsearch.encoder.batching import IntArray, pad, token_budget_batches
@@ -38,15 +39,35 @@ _FREE_BYTES = 8 << 30
 @dataclass(frozen=True, slots=True)
 class TokenizedInput:
     """What the encoder is given of one text: `ids` (t,), of which the first `prompt` tokens, if
-    any, do not count for the embedding."""
+    any, do not count for the embedding. With `words` their vectors are asked for instead of it."""
 
     ids: IntArray
     prompt: int = 0
+    words: WordPieces | None = None
+
+    @property
+    def rows(self) -> int:
+        """How many vectors the text has: one, or one for each word."""
+        return 1 if self.words is None else self.words.count
+
+
+@dataclass(frozen=True, slots=True)
+class WordPieces:
+    """Which tokens are pieces of which words: `tokens` (p,), and the `words` (p,) they belong to.
+
+    Of `count` words the vector is the mean of the pieces.
+    """
+
+    tokens: IntArray
+    words: IntArray
+    count: int
 
 
 class MicroBatches:
     """Embeds the texts of a batch in micro-batches of `budget` tokens, and leads gradients back.
 
+    Of texts with words each word has a row in the place of the embedding, in order; the texts of
+    a batch are all of one sort.
     Without a budget it is one that suits the model's device.
 
     Every micro-batch draws its dropout from a seed of its own, so a step can be repeated: after a
@@ -75,7 +96,7 @@ class MicroBatches:
         """Return embeddings of unit length without a gradient, (n, dim), in order."""
         with torch.inference_mode():
             parts = [(rows, self._forward(texts, rows)) for rows in self._split(texts)]
-        return self._in_order(parts, len(texts))
+        return self._in_order(parts, texts)
 
     def backward(
         self,
@@ -96,7 +117,7 @@ class MicroBatches:
             for number in own:
                 torch.manual_seed(seed + number)
                 parts.append((batches[number], self._forward(texts, batches[number])))
-        whole = self._in_order([(rows, part.detach()) for rows, part in parts], len(texts))
+        whole = self._in_order([(rows, part.detach()) for rows, part in parts], texts)
         embeddings = self.workers.sum(whole).requires_grad_()
         value = loss(embeddings)
         result = value.item()
@@ -111,7 +132,8 @@ class MicroBatches:
                 torch.manual_seed(seed + number)
                 part = self._forward(texts, rows)
             if part.requires_grad:  # of an encoder that is frozen as a whole, nothing does
-                torch.autograd.backward(part, gradient[torch.from_numpy(rows).to(gradient.device)])
+                places = torch.from_numpy(_places(texts, rows)).to(gradient.device)
+                torch.autograd.backward(part, gradient[places])
         return result
 
     def _split(self, texts: Sequence[TokenizedInput]) -> list[IntArray]:
@@ -124,7 +146,7 @@ class MicroBatches:
         return batches
 
     def _forward(self, texts: Sequence[TokenizedInput], rows: IntArray) -> Tensor:
-        """Return the embeddings of one micro-batch, (b, dim), in float32."""
+        """Return the rows of one micro-batch, (b, dim) or (words, hidden), in float32."""
         ids = [texts[row].ids for row in rows]
         device = self.model.device
         features: dict[str, Any] = {
@@ -142,17 +164,50 @@ class MicroBatches:
             layers = features["all_layer_embeddings"]
             features["all_layer_embeddings"] = tuple(layer.float() for layer in layers)
         for module in others:
+            if texts[rows[0]].words is not None and isinstance(module, Pooling):
+                return _word_vectors(features["token_embeddings"], [texts[row] for row in rows])
             features = module(features)
         embeddings: Tensor = features["sentence_embedding"][:, : self.model.truncate_dim]
         return nn.functional.normalize(embeddings, dim=-1)
 
-    def _in_order(self, parts: Iterable[tuple[IntArray, Tensor]], count: int) -> Tensor:
-        """Return the rows of all parts in order, (count, dim); rows that are in none are 0."""
-        dim = self.model.get_embedding_dimension()
-        whole = torch.zeros(count, dim, device=self.model.device)
+    def _in_order(
+        self, parts: Iterable[tuple[IntArray, Tensor]], texts: Sequence[TokenizedInput]
+    ) -> Tensor:
+        """Return the rows of all texts in order, (n, width); those that are in no part are 0."""
+        of_words = bool(texts) and texts[0].words is not None
+        asked = self.model[0] if of_words else self.model
+        width = asked.get_embedding_dimension()
+        count = sum(text.rows for text in texts)
+        whole = torch.zeros(count, width, device=self.model.device)
         for rows, part in parts:
-            whole[torch.from_numpy(rows).to(part.device)] = part
+            whole[torch.from_numpy(_places(texts, rows)).to(part.device)] = part
         return whole
+
+
+def _places(texts: Sequence[TokenizedInput], chosen: IntArray) -> IntArray:
+    """Return where the rows of some of the texts stand among the rows of all, in order."""
+    sizes = np.array([text.rows for text in texts], dtype=np.int64)
+    starts = np.cumsum(sizes) - sizes
+    return np.concatenate([np.arange(starts[row], starts[row] + sizes[row]) for row in chosen])
+
+
+def _word_vectors(tokens: Tensor, texts: Sequence[TokenizedInput]) -> Tensor:
+    """Return the mean of each word's pieces, zeros where it has none.
+
+    Shape: (b, t, hidden) -> (words of all texts, hidden).
+    """
+    taken, numbers, before = [], [], 0
+    for row, text in enumerate(texts):
+        if text.words is None:
+            raise TypeError("texts with and without words do not go together")
+        taken.append(row * tokens.shape[1] + text.words.tokens)
+        numbers.append(before + text.words.words)
+        before += text.words.count
+    words = torch.from_numpy(np.concatenate(numbers)).to(tokens.device)
+    pieces = tokens.flatten(0, 1)[torch.from_numpy(np.concatenate(taken)).to(tokens.device)]
+    sums = tokens.new_zeros(before, tokens.shape[2]).index_add(0, words, pieces)
+    counts = torch.bincount(words, minlength=before).clamp(min=1)
+    return sums / counts[:, None]
 
 
 def tokens_that_fit(model: SentenceTransformer) -> int:

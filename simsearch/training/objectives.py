@@ -20,20 +20,24 @@ from torch import nn
 
 from simsearch.errors import InvalidData, InvalidInput
 from simsearch.formats import Example
+from simsearch.heads import HeadKind
 from simsearch.records import (
     ClassPair,
     LabelledPair,
     LabelledText,
     Pair,
     ScoredPair,
+    TaggedText,
     Triplet,
     UnlabelledText,
 )
-from simsearch.training.config import AUTO, OptimizerName
+from simsearch.training.config import AUTO, TAGS, OptimizerName
 from simsearch.training.losses import (
+    ClassLoss,
     InBatchLoss,
     LibraryLoss,
     SoftmaxPairLoss,
+    TagLoss,
     TripletMarginRankingLoss,
     TripletSoftmaxLoss,
 )
@@ -70,6 +74,8 @@ class Objective:
     by_class: bool = False
     # Hard negatives that are mined for a pair, if nothing else is asked for.
     negatives: int = 0
+    # A head of this kind is fitted to the tuned encoder, scored on the held-out part, and kept.
+    head: HeadKind | None = None
 
     def rate_with(self, optimizer: OptimizerName) -> float:
         """Return the peak learning rate: SGD takes the gradient as long as it is."""
@@ -96,6 +102,14 @@ def _cosine(model: SentenceTransformer, _: int) -> nn.Module:
 
 def _softmax(model: SentenceTransformer, classes: int) -> nn.Module:
     return SoftmaxPairLoss(model.get_embedding_dimension(), classes)
+
+
+def _classes(model: SentenceTransformer, classes: int) -> nn.Module:
+    return ClassLoss(model.get_embedding_dimension(), classes, temperature=TEMPERATURE)
+
+
+def _tags(model: SentenceTransformer, classes: int) -> nn.Module:
+    return TagLoss(model[0].get_embedding_dimension(), 1 + 2 * classes)
 
 
 def _triplet_hinge(model: SentenceTransformer, _: int) -> nn.Module:
@@ -200,6 +214,26 @@ _ALL = (
         takes=(UnlabelledText, LabelledText),
         make_loss=_in_batch,
         in_batch=True,
+    ),
+    Objective(
+        name="classes",
+        formula="cross-entropy of softmax((W u + b) / t) to the class of the text",
+        source="the linear probe of the class head, with the encoder learning too",
+        takes=(LabelledText,),
+        make_loss=_classes,
+        epochs=4,
+        head=HeadKind.CLASSIFIER,
+    ),
+    Objective(
+        name=TAGS,
+        formula="cross-entropy of softmax(W x + b) to the IOB2 tag of each word, x the mean of its "
+        "pieces in the last layer",
+        source="Devlin et al. 2019 (BERT), section 5.3",
+        takes=(TaggedText,),
+        make_loss=_tags,
+        epochs=4,
+        batch_size=16,
+        head=HeadKind.TAGGER,
     ),
 )
 OBJECTIVES: dict[str, Objective] = {objective.name: objective for objective in _ALL}

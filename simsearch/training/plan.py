@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import random
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -22,6 +23,7 @@ from simsearch.training.examples import (
     without_duplicates,
     without_leaks,
 )
+from simsearch.training.head_tasks import head_config, make_head_held_out
 from simsearch.training.held_out import HeldOut, HeldOutRetrieval, check_metric, make_held_out
 from simsearch.training.objectives import Objective, choose_objective
 from simsearch.training.resolve import Resolved, resolve
@@ -95,6 +97,17 @@ class Plan:
         """How many of them augmentation added."""
         return sum(len(part.added) for part in self.parts)
 
+    @property
+    def judged(self) -> dict[str, Part]:
+        """The part that each held-out data is of, by its name there; a retrieval task is of none.
+
+        But for one that is given for pairs, which are the first part then.
+        """
+        found = {part.name: part for part in self.parts if part.name in self.further}
+        rest = [part for part in self.parts if part.name not in self.further]
+        first = [part for part in rest if part.held_out] or rest
+        return {**({"": first[0]} if first else {}), **found}
+
     def without_augmentation(self) -> Plan:
         """Return the plan of the same run, had nothing been added."""
         parts = [with_changes(part, training=part.originals, added=[]) for part in self.parts]
@@ -118,6 +131,7 @@ def make_plan(
     if evaluation is not None and not isinstance(evaluation, RetrievalTask) and not evaluation:
         raise InvalidData("the evaluation data is empty")
     objectives = [_objective(one, config) for one in data]
+    _check_heads(data, [objective for objective, _ in objectives])
     parts, dev = _divide(data, objectives, evaluation, config)
     if config.patience is not None and dev is None:
         raise InvalidInput(
@@ -125,7 +139,7 @@ def make_plan(
             "patience out)"
         )
     numbers = resolve(config, parts[0].objective)
-    held_outs = {} if evaluation is not None else _held_outs(parts, config)
+    held_outs = _held_outs(parts, config)
     if isinstance(evaluation, RetrievalTask):
         held_out: HeldOut = HeldOutRetrieval(evaluation)
     elif evaluation is not None:
@@ -168,27 +182,34 @@ def _divide(
     distinct = [without_duplicates(one.examples) for one in data]
     training: list[list[Example]] = [examples for examples, _ in distinct]
     held_out: list[list[Example]] = [[] for _ in data]
-    if evaluation is None:
-        for number, examples in enumerate(training):
-            if data[number].kind is not UnlabelledText:
-                training[number], held_out[number] = split_examples(
-                    examples, share=config.held_out, limit=config.held_out_limit, seed=config.seed
-                )
-    judging = evaluation if evaluation is not None else [e for held in held_out for e in held]
-    cleaned = [without_leaks(examples, judging) for examples in training]
-    training = [examples for examples, _ in cleaned]
+    for number, examples in enumerate(training):
+        if _holds_out(number, data[number], objectives[number][0], evaluation):
+            training[number], held_out[number] = split_examples(
+                examples, share=config.held_out, limit=config.held_out_limit, seed=config.seed
+            )
+    judging: list[Sequence[Example] | RetrievalTask] = [[e for held in held_out for e in held]]
+    if evaluation is not None:
+        judging.append(evaluation)
+    leaks = [0 for _ in data]
+    for number in range(len(training)):
+        for asked in judging:
+            training[number], dropped = without_leaks(training[number], asked)
+            leaks[number] += dropped
     if not training[0]:
         raise InvalidData(
             "no training examples are left: all of them share a text with the held-out data "
             "(held-out questions need answers of their own, or a BEIR folder as --eval)"
         )
-    training[0], dev, chooser = _split_dev(training[0], data[0], config)
+    dev: list[Example] = []
+    chooser = None
+    if objectives[0][0].head is None:  # no head is fitted to an encoder that is still learning
+        training[0], dev, chooser = _split_dev(training[0], data[0], config)
     training[1:] = [without_leaks(examples, dev)[0] for examples in training[1:]]
     parts = []
     for number, one in enumerate(data):
         objective, why = objectives[number]
         _refuse_one_class(training[number], one, objective)
-        added = _augmented(training[number], [judging, dev], config)
+        added = _augmented(training[number], [*judging, dev], config)
         parts.append(
             Part(
                 data=one,
@@ -198,11 +219,28 @@ def _divide(
                 dev=dev if number == 0 else [],
                 held_out=held_out[number],
                 duplicates=distinct[number][1],
-                leaks=cleaned[number][1],
+                leaks=leaks[number],
                 added=[row for row, _ in added],
             )
         )
     return parts, chooser
+
+
+def _holds_out(
+    number: int,
+    data: TrainingData,
+    objective: Objective,
+    evaluation: Sequence[Example] | RetrievalTask | None,
+) -> bool:
+    """Whether a part of a data set is held out: what is made of it has to be judged.
+
+    Evaluation data of its own judges the first one, and the encoder; other heads need their own.
+    """
+    if data.kind is UnlabelledText:
+        return False
+    if evaluation is None:
+        return True
+    return objective.head is not None and (number > 0 or isinstance(evaluation, RetrievalTask))
 
 
 def _augmented(
@@ -270,6 +308,27 @@ def _with_names(data: Sequence[TrainingData]) -> list[TrainingData]:
     return named
 
 
+def _check_heads(data: Sequence[TrainingData], objectives: Sequence[Objective]) -> None:
+    """Refuse weights that are none, and heads that would write to the same field."""
+    fields: list[str] = []
+    for one, objective in zip(data, objectives, strict=True):
+        if not 0 < one.weight < math.inf:
+            raise InvalidInput(f"weight must be above 0, got {one.weight:g} for {one.name}")
+        if one.field and objective.head is None:
+            raise InvalidInput(
+                f"field names a head, and objective {objective.name} of {one.name} makes none"
+            )
+        if objective.head is not None:
+            fields.append(
+                head_config(objective.head, one.field, 0).field
+                if one.head is None
+                else one.head.field
+            )
+    twice = next((field for field in fields if fields.count(field) > 1), None)
+    if twice is not None:
+        raise InvalidInput(f"two heads are called {twice!r} (give one another field in [[data]])")
+
+
 def _check_numbers(parts: Sequence[Part], numbers: Resolved) -> None:
     for part in parts:
         if part.objective.by_class and (numbers.batch_size < 4 or numbers.batch_size % 2):
@@ -309,6 +368,12 @@ def _held_outs(parts: Sequence[Part], config: TrainingConfig) -> dict[str, HeldO
 
 
 def _made(examples: Sequence[Example], part: Part, config: TrainingConfig) -> HeldOut:
+    if part.objective.head is not None:
+        return make_head_held_out(
+            examples,
+            training=part.originals,
+            config=part.data.head or head_config(part.objective.head, part.data.field, config.seed),
+        )
     # Of the originals: what is asked does not depend on whether examples were added.
     return make_held_out(
         examples,
@@ -333,7 +398,11 @@ def identity(
 ) -> dict[str, str]:
     """Return what makes a run this run: one that is resumed has to agree in all of it."""
     settings = {name: json.dumps(value) for name, value in asdict(config).items()}
-    for name in ("checkpoint_minutes", "augment_control"):  # they change nothing of the model
+    for name in (
+        "checkpoint_minutes",
+        "augment_control",
+        "task_controls",
+    ):  # they change nothing of the model
         del settings[name]
     parts = {str(part.name or number): part for number, part in enumerate(plan.parts, start=1)}
     data = {
@@ -343,6 +412,11 @@ def identity(
         for name, part in parts.items()
     }
     objectives = {f"objective {name}": part.objective.name for name, part in parts.items()}
+    objectives |= {
+        f"weight {name}": repr(part.data.weight)
+        for name, part in parts.items()
+        if part.data.weight != 1
+    }
     judging = {} if evaluation is None else {"evaluation": _hash_evaluation(evaluation)}
     return {**settings, **data, **objectives, **judging, "encoder": base_fingerprint}
 

@@ -39,6 +39,31 @@ TABLE_HEADER = ("metric", "before", "after", "difference", "95% interval", "p")
 _GAIN_HEADER = ("metric", "without", "with", "difference", "95% interval", "p")
 
 
+TASKS_HEADER = (
+    "task", "metric", "before", "alone", "jointly", "difference", "95% interval", "p"
+)  # fmt: skip
+
+
+def tasks_table(result: FinetuneResult) -> list[tuple[str, ...]]:
+    """Return a row for each metric of each task of a joint run."""
+    rows = []
+    for task in result.alone:
+        for metric, change in task.difference.items():
+            name = f"{task.held_out}: {metric}" if task.held_out else metric
+            figures = (result.before[name], task.metrics[metric], result.after[name])
+            rows.append(
+                (
+                    task.name,
+                    metric,
+                    *(f"{figure:.4f}" for figure in figures),
+                    f"{change.value:+.4f}",
+                    f"{change.low:+.4f} .. {change.high:+.4f}",
+                    f"{change.p:.4f}",
+                )
+            )
+    return rows
+
+
 def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """Return a Markdown table."""
     lines = [header, ["---"] * len(header), *rows]
@@ -189,6 +214,13 @@ def report_text(
             f"The same run without {' and '.join(gain.ways)} was trained too, with the same seed, "
             f"{gain.steps:,} steps in the place of {result.steps:,}, and scored on the same data. "
             "The verdict does not depend on it.",
+        ]
+    if result.alone:
+        parts += [
+            "## Each task before, alone and jointly",
+            markdown_table(TASKS_HEADER, tasks_table(result)),
+            "Each task was trained alone, too, with the same settings, seed and held-out data. The "
+            "difference is jointly - alone. The verdict does not depend on it.",
         ]
     for heading, lines in sections.items():
         if lines:

@@ -41,13 +41,30 @@ class AugmentationGain:
 
 
 @dataclass(frozen=True, slots=True)
+class TaskAlone:
+    """One task of a joint run, trained alone: the same run on its data set only.
+
+    `metrics` are the figures, `difference` is jointly - alone, by metric; `held_out` is the name
+    that its held-out data has among the figures of the run, "" for the deciding one.
+    """
+
+    name: str
+    metrics: Mapping[str, float]
+    difference: Mapping[str, Difference]
+    held_out: str
+    steps: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
 class FinetuneResult:
     """What a run found; `difference` is after - before, by metric.
 
     `model` is the model directory (of a rejected model nothing was written to it, or only the run
     folder), `run` the run folder; `kept` says whether there is a model. `forgetting` is nDCG@10 on
     the general set, None where it says nothing of the encoder. `augmentation` is None where none
-    was asked for.
+    was asked for. `alone` has each task of a joint run that makes heads, `heads` the directories of
+    these.
     """
 
     before: Mapping[str, float]
@@ -66,6 +83,8 @@ class FinetuneResult:
     augmentation: AugmentationGain | None
     training_seconds: float
     seconds: float
+    alone: tuple[TaskAlone, ...] = ()
+    heads: tuple[str, ...] = ()
 
 
 def judge(metric: str, difference: Difference) -> tuple[Verdict, str]:
@@ -96,6 +115,11 @@ def read_result(run: Path) -> FinetuneResult:
         content["augmentation"] = AugmentationGain(
             **{**gain, "ways": tuple(gain["ways"]), "difference": difference}
         )
+    content["alone"] = tuple(
+        TaskAlone(**{**one, "difference": _differences(one["difference"])})
+        for one in content["alone"]
+    )
+    content["heads"] = tuple(content["heads"])
     if content["forgetting"] is not None:
         points = content["forgetting"].pop("curve")
         content["forgetting"] = Forgetting(

@@ -13,11 +13,12 @@ from simsearch.files import clear_directory, draft_directory, install_directory
 from simsearch.formats import Example
 from simsearch.search_index import RetrievalTask
 from simsearch.training.adaptation import check_adaptation
+from simsearch.training.alone import follow_alone, tasks_alone
 from simsearch.training.config import TrainingConfig
 from simsearch.training.control import augmentation_gain, follow_control
 from simsearch.training.data_check import check_data
 from simsearch.training.data_findings import DataCheck
-from simsearch.training.documents import Origin, write_documents
+from simsearch.training.documents import HEADS, Origin, write_documents, write_heads
 from simsearch.training.examples import TrainingData
 from simsearch.training.held_out import Scores
 from simsearch.training.output import RUN, check_output, place_of, working, working_directory
@@ -25,6 +26,7 @@ from simsearch.training.plan import Plan, identity, make_plan
 from simsearch.training.result import (
     AugmentationGain,
     FinetuneResult,
+    TaskAlone,
     Verdict,
     judge,
     read_result,
@@ -58,7 +60,9 @@ def finetune(
     `force`; a model that is there already stays, and the run folder goes to `output` + ".rejected".
 
     A run that augments is followed by its control, the same without augmentation, unless
-    `config.augment_control` is false: the result then tells what augmentation gained.
+    `config.augment_control` is false: the result then tells what augmentation gained. Of several
+    data sets of which one makes a head, each is trained on alone, too, unless
+    `config.task_controls` is false. Heads of classes and entities are left in `output`/heads.
 
     While it goes on, a run keeps checkpoints in `output` + ".training"; `resume` takes up one that
     was cut short, with the same settings and data. Started by torchrun, the processes share every
@@ -157,10 +161,14 @@ class _Run:
             gain = augmentation_gain(
                 trial, outcome, work=work, memory=watched.memory, resume=self.resume
             )
-            result = self._result(before, outcome, gain, started=started)
+            alone = tasks_alone(
+                trial, outcome, work=work, memory=watched.memory, resume=self.resume
+            )
+            result = self._result(before, outcome, gain, alone, started=started)
             settings = self.settings or RunSettings((), base.name, None, "test", trial.config)
             origin = Origin(settings, self.evaluation, checks, named)
             write_documents(draft, trial, outcome=outcome, result=result, origin=origin)
+            write_heads(draft, outcome, place=self.output)
             if not result.kept:
                 clear_directory(draft, keep=(RUN,))
             place = place_of(self.output, kept=result.kept)
@@ -173,6 +181,7 @@ class _Run:
         before: Mapping[str, Scores],
         outcome: Outcome,
         gain: AugmentationGain | None,
+        alone: tuple[TaskAlone, ...],
         *,
         started: float,
     ) -> FinetuneResult:
@@ -198,6 +207,8 @@ class _Run:
             augmentation=gain,
             training_seconds=outcome.seconds,
             seconds=round(time.monotonic() - started, 1),
+            alone=alone,
+            heads=tuple(str(self.output / HEADS / head.field) for head in outcome.heads if kept),
         )
 
     def follow(self) -> FinetuneResult:
@@ -206,6 +217,7 @@ class _Run:
         trial.workers.wait()
         trial.train(work, memory={}, resume=self.resume)
         follow_control(trial, work, resume=self.resume)
+        follow_alone(trial, work, resume=self.resume)
         kept = trial.workers.agree(False)  # what the first worker found
         trial.workers.wait()
         return read_result(place_of(self.output, kept=kept) / RUN)
@@ -227,7 +239,7 @@ def check_plan(
             added=len(part.added),
             control=config.augment_control and plan.added > 0,
             dev=part.dev,
-            held_out=part.held_out if evaluation is None else evaluation,
+            held_out=evaluation if evaluation and not part.held_out else part.held_out,
             encoder=encoder,
             objective_name=part.objective.name,
             objective_why=part.why,

@@ -35,11 +35,21 @@ _HEADER: Final = (
 
 @dataclass(frozen=True, slots=True)
 class DataSource:
-    """A file of examples, or a folder and a split of it, and what is minimised on it."""
+    """A file of examples, or a folder and a split of it, and what is minimised on it.
+
+    `weight` is that of its loss, `field` what a head of it is called (see `TrainingData`).
+    """
 
     path: Path
     objective: str = AUTO
     split: str = _TRAIN_SPLIT
+    weight: float = 1.0
+    field: str = ""
+
+    @property
+    def settings(self) -> tuple[str, float, str]:
+        """What files have to have in common to be one data set."""
+        return self.objective, self.weight, self.field
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,6 +213,8 @@ class _Reader:
             path=self.path(table, "path", entry=entry),
             objective=self.value(table, "objective", text, default=objective, entry=entry),
             split=self.value(table, "split", text, default=_TRAIN_SPLIT, entry=entry),
+            weight=self.value(table, "weight", _Type.NUMBER, default=1.0, entry=entry),
+            field=self.value(table, "field", text, default="", entry=entry),
         )
 
     def _filled(self, table: Mapping[str, Any], name: str, entry: str) -> str:
@@ -312,13 +324,23 @@ def _as_table(settings: RunSettings) -> dict[str, Any]:
 
 def _sources_as_lists(settings: RunSettings) -> list[Any]:
     """Return paths alone, if that says all there is to say of every source."""
-    plain = {(settings.config.objective, _TRAIN_SPLIT)}
-    if {(source.objective, source.split) for source in settings.data} <= plain:
+    objective = settings.config.objective
+    if all(source == DataSource(source.path, objective) for source in settings.data):
         return [_absolute(source.path) for source in settings.data]
-    return [
-        {"path": _absolute(source.path), "objective": source.objective, "split": source.split}
-        for source in settings.data
-    ]
+    return [_source_as_table(source) for source in settings.data]
+
+
+def _source_as_table(source: DataSource) -> dict[str, Any]:
+    table: dict[str, Any] = {
+        "path": _absolute(source.path),
+        "objective": source.objective,
+        "split": source.split,
+    }
+    if source.weight != 1:
+        table["weight"] = source.weight
+    if source.field:
+        table["field"] = source.field
+    return table
 
 
 def _absolute(path: Path) -> str:

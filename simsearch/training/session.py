@@ -79,7 +79,14 @@ def train_session(
     model = load_trainable(layout, from_scratch=config.seed if config.from_scratch else None)
     adaptation, pristine = _adapted(model, config)
     datasets = [
-        DataSet(part.name, part.training, part.objective, added=part.added) for part in plan.parts
+        DataSet(
+            part.name,
+            part.training,
+            part.objective,
+            added=part.added,
+            weight=part.data.weight,
+        )
+        for part in plan.parts
     ]
     miner = Miner(
         plan.parts,

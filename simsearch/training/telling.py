@@ -71,7 +71,22 @@ def run_sections(
         "Data": data,
         "Hard negatives": list(mined),
         "Augmentation": _told_augmentation(plan, config, result.augmentation),
+        "Heads": _told_heads(plan, result),
     }
+
+
+def _told_heads(plan: Plan, result: FinetuneResult) -> list[str]:
+    lines = [
+        f"{part.name or 'the data'}: loss weighted {part.data.weight:g}"
+        for part in plan.parts
+        if part.data.weight != 1
+    ]
+    if result.heads:
+        lines.append(
+            f"fitted to the tuned encoder on the training side: {', '.join(result.heads)}; "
+            "probabilities of classes are calibrated on the held-out texts"
+        )
+    return lines
 
 
 def _told_forgetting(forgetting: Forgetting | None, config: TrainingConfig) -> list[str]:

@@ -11,6 +11,7 @@ from pathlib import Path
 from simsearch.encoder import Encoder, write_model_file
 from simsearch.encoder.runtime import FloatArray
 from simsearch.evaluation import Difference
+from simsearch.heads import Head
 from simsearch.training.config import Adapt, TrainingConfig
 from simsearch.training.forgetting import Forgetting
 from simsearch.training.held_out import Scores
@@ -41,6 +42,11 @@ class Outcome:
     mined: list[str]
     forgetting: Forgetting | None
     seconds: float
+
+    @property
+    def heads(self) -> list[Head]:
+        """The heads that were fitted to the encoder."""
+        return [one.head for one in self.scores.values() if one.head is not None]
 
 
 @dataclass(frozen=True, slots=True)

@@ -49,11 +49,14 @@ def test_index_writes_what_heads_find_into_the_metadata(
     assert (outcome.code, outcome.object["encoded"]) == (0, 2)
     documents = stored(target)
     assert documents["a"].metadata["lang"] == "en"
-    assert documents["a"].metadata["entities"] == {"ANIMAL": ["the cat"]}
-    assert documents["b"].metadata["entities"] == {}
+    assert documents["a"].metadata["entities.ANIMAL"] == ["the cat"]
+    assert documents["b"].metadata["entities"] == []
     assert isinstance(documents["b"].metadata["topic"], str)
     hits = run("query", "the cat", "-i", target, "--json").object["hits"]
-    assert hits[0]["metadata"]["entities"] == {"ANIMAL": ["the cat"]}
+    assert hits[0]["metadata"]["entities"] == [{"start": 0, "end": 7, "label": "ANIMAL"}]
+    where = ["--where", "entities.ANIMAL contains 'the cat'"]
+    hits = run("query", "it", "-i", target, *where, "--json").object["hits"]
+    assert [hit["id"] for hit in hits] == ["a"]
 
 
 def test_a_field_that_is_taken_stops_the_command_before_anything_is_written(
@@ -80,3 +83,53 @@ def test_heads_do_not_go_with_ready_vectors_or_another_encoder(
     outcome = run("index", corpus, "-i", target, *heads, "--encoder", other)
     assert "the head was trained on encoder" in outcome.refusal(8)
     assert not target.exists()
+
+
+@pytest.fixture
+def plain_index(run: Run, write: Write, tiny_encoder_dir: Path, tmp_path: Path) -> Path:
+    corpus = write("corpus.jsonl", '{"id": "a", "text": "the cat sat"}\n')
+    target = tmp_path / "index"
+    assert run("index", corpus, "-i", target, "--encoder", tiny_encoder_dir).code == 0
+    return target
+
+
+def test_documents_of_an_index_are_annotated_where_they_are(
+    run: Run, heads: list[str], plain_index: Path
+):
+    topics = heads[:2]
+    outcome = run("annotate", "-i", plain_index, *topics, "--json")
+    facts = outcome.object
+    assert (facts["changed"], facts["encoded"], facts["reused"]) == (1, 0, 1)
+    assert set(stored(plain_index)["a"].metadata) == {"topic", "topic_probability"}
+    assert "has a field 'topic'" in run("annotate", "-i", plain_index, *topics).refusal(3)
+    shown = run("annotate", "-i", plain_index, *heads, "--replace")
+    assert shown.code == 0
+    assert "1 documents changed, 0 unchanged" in shown.out
+    assert "1 texts were encoded, 0 vectors reused" in shown.out
+    assert stored(plain_index)["a"].metadata["entities.ANIMAL"] == ["the cat"]
+
+
+@pytest.mark.parametrize("more", [["a text"], ["--texts", "x"], ["--encoder", "x"]])
+def test_an_index_brings_its_own_texts_and_encoder(
+    run: Run, heads: list[str], plain_index: Path, more: list[str]
+):
+    assert "give no others" in run("annotate", "-i", plain_index, *heads, *more).refusal(2)
+    assert "goes with -i" in run("annotate", "a text", *heads, "--replace").refusal(2)
+
+
+def test_add_and_upsert_write_what_heads_find(
+    run: Run, write: Write, heads: list[str], plain_index: Path
+):
+    more = write("more.jsonl", '{"id": "b", "text": "my the dog sat"}\n')
+    assert run("add", more, "-i", plain_index, *heads, "--json").object["added"] == 1
+    assert stored(plain_index)["b"].metadata["entities.ANIMAL"] == ["the dog"]
+    whole = write(
+        "whole.jsonl", '{"id": "a", "text": "the cat sat"}\n{"id": "b", "text": "my the dog sat"}\n'
+    )
+    facts = run("upsert", whole, "-i", plain_index, *heads, "--json").object
+    assert (facts["replaced"], facts["unchanged"], facts["encoded"]) == (1, 1, 2)
+    assert stored(plain_index)["a"].metadata["entities.ANIMAL"] == ["the cat"]
+    ready = run("add", more, "-i", plain_index, *heads, "--embeddings", more)
+    assert "--head reads the texts" in ready.refusal(2)
+    taken = write("taken.jsonl", '{"id": "c", "text": "cat", "entities.X": 1}\n')
+    assert "has a field 'entities.X'" in run("add", taken, "-i", plain_index, *heads).refusal(3)

@@ -155,3 +155,58 @@ def test_eight_texts_of_each_intent_beat_the_published_probe(run: Run, data_dir:
     # has a standard error of 1.6 points.
     assert found["metrics"]["accuracy"] > 0.77
     assert found["metrics"]["ece"] < 0.1
+
+
+def test_a_place_where_no_head_can_be_is_refused_before_data_is_read(run: Run, write: Write):
+    file = write("file", "x")
+    said = run("classifier", "train", "no-such-data", "-o", file / "below" / "head").refusal(6)
+    assert f"{file} is no directory" in said
+
+
+def test_one_shot_of_each_class_says_that_nothing_could_be_left_out(
+    run: Run, write: Write, tiny_encoder_dir, tmp_path
+):
+    arguments = ["-o", tmp_path / "h", "--encoder", tiny_encoder_dir, "--shots", "1"]
+    outcome = run("classifier", "train", write("train.jsonl", rows(20)), *arguments)
+    assert outcome.code == 0
+    assert "no class has two texts: nothing could be left out" in outcome.err
+    assert outcome.out.splitlines() == [f"{tmp_path / 'h'}: 5 classes of 5 texts"]
+
+
+def test_an_encoder_is_tuned_for_a_head_and_said_to_be_another(
+    run: Run, write: Write, tiny_encoder_dir, tmp_path
+):
+    data = write("train.jsonl", rows(60))
+    arguments = ["classifier", "train", data, "-o", tmp_path / "h", "--encoder", tiny_encoder_dir]
+    arguments += ["--adapt", "last-1", "--model", tmp_path / "tuned", "--adapt-epochs", "1"]
+    outcome = run(*arguments, "--force", "--field", "topic")
+    assert outcome.code in (0, 1)  # kept either way
+    assert "simsearch reindex INDEX_DIR --encoder" in outcome.err
+    loaded = json.loads((tmp_path / "h" / "head.json").read_text())
+    assert loaded["encoder"]["name"] == str(tmp_path / "tuned")
+    assert loaded["encoder"]["fingerprint"] == Encoder.load(tmp_path / "tuned").fingerprint
+    assert loaded["encoder"]["fingerprint"] != Encoder.load(tiny_encoder_dir).fingerprint
+    assert loaded["field"] == "topic"
+    assert run("classifier", "predict", "cat dog", "--head", tmp_path / "h").code == 0
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--adapt", "full"], "where is the tuned encoder to go"),
+        (["--model", "m"], "go with --adapt"),
+        (["--adapt", "half", "--model", "m"], "no adaptation 'half'"),
+        (["--adapt", "full", "--model", "m", "--out-of-scope", "x"], "not with --adapt"),
+    ],
+)
+def test_tuning_is_asked_for_whole(run: Run, write: Write, tmp_path, options, message):
+    data = write("train.jsonl", rows(20))
+    outcome = run("classifier", "train", data, "-o", tmp_path / "h", *options)
+    assert message in outcome.refusal(2)
+
+
+def test_tuning_is_for_one_label_a_text(run: Run, write: Write, tmp_path):
+    data = write("several.jsonl", '{"text": "a", "labels": ["x", "y"]}\n')
+    options = ["--adapt", "full", "--model", tmp_path / "m"]
+    outcome = run("classifier", "train", data, "-o", tmp_path / "h", *options)
+    assert "--adapt is for one label a text" in outcome.refusal(2)

@@ -94,6 +94,17 @@ def test_wrong_use_and_wrong_data_have_their_exit_codes(run: Run, write: Write, 
     assert "no head" in run("ner", "predict", "a", "--head", head.parent).refusal(2)
 
 
+def test_an_encoder_is_tuned_for_entities(run: Run, write: Write, tiny_encoder_dir, tmp_path):
+    data = write("train.jsonl", rows(40))
+    arguments = ["ner", "train", data, "-o", tmp_path / "h", "--encoder", tiny_encoder_dir]
+    arguments += ["--adapt", "full", "--model", tmp_path / "tuned", "--adapt-epochs", "1"]
+    facts = run(*arguments, "--epochs", "2", "--force", "--json").object
+    assert set(facts["before"]) == set(facts["after"]) == {"span_f1"}
+    assert facts["fingerprint"] == Encoder.load(tmp_path / "tuned").fingerprint
+    assert facts["fingerprint"] != facts["base_fingerprint"]
+    assert run("ner", "predict", "the cat", "--head", tmp_path / "h", "--json").code == 0
+
+
 @pytest.mark.slow
 @pytest.mark.data
 def test_a_hundred_texts_teach_what_a_few_epochs_of_fine_tuning_do_not(

@@ -21,7 +21,7 @@ from simsearch.heads import (
     train_tagger,
 )
 from simsearch.records import ClassifiedText, Document
-from simsearch.search_index import AnnotatingEncoder, SearchIndex
+from simsearch.search_index import AnnotatingEncoder, SearchIndex, annotate_index, check_index
 
 TEXTS = ["the cat sat the bank", "my money", "the dog sat late"]
 
@@ -70,7 +70,12 @@ def test_one_pass_gives_what_each_would_alone(encoder, topics, entities, passes)
 def test_metadata_are_labels_and_what_is_mentioned_once_each(encoder, topics, entities):
     (found,) = annotate(["the cat the bank the cat"], [topics, entities], encoder=encoder)
     fields = found.metadata()
-    assert fields["entities"] == {"ANIMAL": ["the cat"], "PLACE": ["the bank"]}
+    assert fields["entities"] == [
+        {"start": 0, "end": 7, "label": "ANIMAL"},
+        {"start": 8, "end": 16, "label": "PLACE"},
+        {"start": 17, "end": 24, "label": "ANIMAL"},
+    ]
+    assert (fields["entities.ANIMAL"], fields["entities.PLACE"]) == (["the cat"], ["the bank"])
     assert fields["topic"] == found.classes["topic"].label
     assert fields["topic_probability"] == pytest.approx(
         found.classes["topic"].probability, abs=1e-6
@@ -90,7 +95,7 @@ def test_heads_are_given_as_directories_and_bring_their_encoder(topics, entities
     assert isinstance(load_head(tmp_path / "topics"), Classifier)
     assert isinstance(load_head(tmp_path / "entities"), Tagger)
     (found,) = annotate(["the cat"], [tmp_path / "topics", tmp_path / "entities"])
-    assert set(found.metadata()) == {"topic", "topic_probability", "entities"}
+    assert set(found.metadata()) == {"topic", "topic_probability", "entities", "entities.ANIMAL"}
 
 
 def test_heads_that_cannot_go_together_are_refused(encoder, topics, entities, tmp_path):
@@ -114,9 +119,9 @@ def test_an_index_gets_metadata_and_vectors_in_one_pass(
         report = annotating.writing(index.upsert)(documents)
         assert (report.added, report.encoded, sum(passes)) == (3, 3, 3)
         stored = index.get("0")
-        assert stored.metadata["entities"] == {"ANIMAL": ["the cat"], "PLACE": ["the bank"]}
+        assert stored.metadata["entities.ANIMAL"] == ["the cat"]
         again = annotating.writing(index.upsert)(documents)
-        assert (again.unchanged, again.encoded) == (3, 0)
+        assert (again.unchanged, again.encoded, again.reused) == (3, 3, 0)  # read, not written
     with SearchIndex.create(tmp_path / "plain", encoder=encoder) as index:
         index.add(documents)
         plain = index.search("the cat", k=3)
@@ -135,20 +140,17 @@ def test_a_field_that_a_document_has_already_is_not_overwritten(encoder, topics,
         assert len(index) == 0
 
 
-def test_predicted_entities_are_the_gold_ones_on_a_corpus_that_is_known(
+def test_a_filter_on_predicted_entities_finds_the_gold_ones_of_a_known_corpus(
     encoder, entities, tmp_path
 ):
     gold = tagged_texts(80, seed=11)
     annotating = AnnotatingEncoder(Annotator([entities], encoder))
+    where = "entities.ANIMAL contains 'the cat'"
     with SearchIndex.create(tmp_path / "index", encoder=annotating) as index:
         annotating.writing(index.add)(
             [Document(str(number), each.text) for number, each in enumerate(gold)]
         )
-        found = {
-            document.id
-            for document in index.iterate()
-            if "the cat" in document.metadata["entities"].get("ANIMAL", [])
-        }
+        found = {hit.id for hit in index.search("the cat", k=80, where=where)}
     right = {
         str(number)
         for number, each in enumerate(gold)
@@ -156,3 +158,136 @@ def test_predicted_entities_are_the_gold_ones_on_a_corpus_that_is_known(
     }
     assert len(found & right) / len(found) > 0.95
     assert len(found & right) / len(right) > 0.95
+
+
+def test_a_filter_may_ask_for_a_class_and_an_entity_at_once(encoder, topics, entities, tmp_path):
+    annotating = AnnotatingEncoder(Annotator([topics, entities], encoder))
+    texts = [each.text for each in (*labelled_texts(60, seed=3), *tagged_texts(60, seed=3))]
+    expected = {
+        str(number)
+        for number, each in enumerate(annotate(texts, [topics, entities], encoder=encoder))
+        if each.classes["topic"].label == "animal"
+        and any(
+            (span.label, each.text[span.start : span.end]) == ("ANIMAL", "the dog")
+            for span in each.spans["entities"]
+        )
+    }
+    where = "topic = 'animal' and entities.ANIMAL contains 'the dog'"
+    with SearchIndex.create(tmp_path / "index", encoder=annotating) as index:
+        annotating.writing(index.add)([Document(str(n), text) for n, text in enumerate(texts)])
+        assert {hit.id for hit in index.search("dog", k=200, where=where)} == expected
+        assert 0 < len(expected) == index.count(where)
+
+
+def test_a_label_that_can_be_no_field_is_refused_by_name(encoder, entities):
+    odd = replace(entities, labels=("ANIMAL", "a place"))
+    with pytest.raises(InvalidInput, match="labelled 'a place' would go to the metadata field"):
+        AnnotatingEncoder(Annotator([odd], encoder))
+
+
+DOCUMENTS = [Document(str(number), text) for number, text in enumerate(TEXTS)]
+
+
+def filled(path, encoder, **options) -> SearchIndex:
+    index = SearchIndex.create(path, encoder=encoder, **options)
+    index.add(DOCUMENTS)
+    return index
+
+
+def test_a_classifier_annotates_an_index_from_its_stored_vectors(encoder, topics, passes, tmp_path):
+    with filled(tmp_path / "index", encoder) as index:
+        passes.clear()
+        before = index.search_vectors(encoder.encode_queries(["the cat"]), k=3)[0]
+        passes.clear()
+        report = annotate_index(index, Annotator([topics], encoder))
+        assert (report.changed, report.encoded, report.reused, passes) == (3, 0, 3, [])
+        labels = [each.label for each in topics.classify(encoder.encode_documents(TEXTS))]
+        assert [document.metadata["topic"] for document in index.iterate()] == labels
+        after = index.search_vectors(encoder.encode_queries(["the cat"]), k=3)[0]
+        assert [(hit.id, hit.score) for hit in after] == [(hit.id, hit.score) for hit in before]
+        assert index.count(f"topic = '{labels[0]}'") == labels.count(labels[0])
+        assert check_index(tmp_path / "index").findings == ()
+
+
+def test_a_tagger_reads_every_text_of_an_index_again(encoder, entities, passes, tmp_path):
+    with filled(tmp_path / "index", encoder) as index:
+        report = annotate_index(index, Annotator([entities], encoder))
+        assert (report.changed, report.encoded, report.reused) == (3, 3, 0)
+        assert index.get("0").metadata["entities.PLACE"] == ["the bank"]
+        again = annotate_index(index, Annotator([entities], encoder), replace_fields=True)
+        assert (again.changed, again.unchanged) == (0, 3)
+
+
+def test_a_new_head_replaces_what_an_old_one_wrote_only_if_asked(encoder, topics, tmp_path):
+    with filled(tmp_path / "index", encoder) as index:
+        annotate_index(index, Annotator([topics], encoder))
+        renamed = replace(topics, labels=tuple(label.upper() for label in topics.labels))
+        with pytest.raises(InvalidData, match="has a field 'topic', which a head writes"):
+            annotate_index(index, Annotator([renamed], encoder))
+        annotate_index(index, Annotator([renamed], encoder), replace_fields=True)
+        assert all(document.metadata["topic"].isupper() for document in index.iterate())
+
+
+def test_what_is_mentioned_no_more_is_in_no_field_any_more(encoder, entities, tmp_path):
+    with filled(tmp_path / "index", encoder) as index:
+        annotate_index(index, Annotator([entities], encoder))
+        swapped = replace(entities, labels=("BEAST", "SPOT"))
+        annotate_index(index, Annotator([swapped], encoder), replace_fields=True)
+        assert set(index.get("0").metadata) == {"entities", "entities.BEAST", "entities.SPOT"}
+
+
+def test_a_document_that_somebody_changed_meanwhile_is_left_as_it_is(encoder, topics, tmp_path):
+    with filled(tmp_path / "index", encoder) as index:
+        old = index.get("1")
+        index.upsert([replace(old, metadata={"mine": 1})])
+        assert index.replace_documents([(old, replace(old, metadata={"topic": "x"}))]) == 0
+        assert index.get("1").metadata == {"mine": 1}
+        with pytest.raises(InvalidInput, match="only metadata can be replaced"):
+            index.replace_documents([(old, replace(old, text="another"))])
+
+
+def test_supplied_vectors_stay_and_their_texts_are_encoded_for_the_head(encoder, topics, tmp_path):
+    vectors = encoder.encode_documents(["my money"] * 3)
+    with SearchIndex.create(tmp_path / "index", encoder=encoder) as index:
+        index.add(DOCUMENTS, vectors)
+        report = annotate_index(index, Annotator([topics], encoder))
+        assert (report.changed, report.encoded, report.reused) == (3, 3, 0)
+        hits = index.search_vectors(vectors[:1], k=3)[0]
+        assert [hit.score for hit in hits] == pytest.approx([1, 1, 1], abs=1e-6)
+        labels = [each.label for each in topics.classify(encoder.encode_documents(TEXTS))]
+        assert [document.metadata["topic"] for document in index.iterate()] == labels
+
+
+def test_vectors_of_a_smaller_dim_are_not_enough_for_a_head(encoder, topics, tmp_path):
+    with filled(tmp_path / "index", encoder, dim=16) as index:
+        report = annotate_index(index, Annotator([topics], encoder))
+        assert (report.encoded, report.reused) == (3, 0)
+
+
+def test_documents_of_several_passages_are_encoded_whole_for_a_classifier(
+    encoder, topics, tmp_path
+):
+    long = Document("long", ". ".join(["the cat sat on the mat"] * 12))
+    with SearchIndex.create(tmp_path / "index", encoder=encoder, long_texts="passages") as index:
+        index.add([*DOCUMENTS, long])
+        report = annotate_index(index, Annotator([topics], encoder))
+        assert (report.encoded, report.reused) == (1, 3)
+        expected = topics.classify(encoder.encode_documents([long.text]))[0].label
+        assert index.get("long").metadata["topic"] == expected
+
+
+def test_an_index_of_another_encoder_is_not_annotated(encoder, topics, tmp_path):
+    other = Encoder.load(write_tiny_encoder(tmp_path / "other", seed=1))
+    with filled(tmp_path / "index", other) as index, pytest.raises(EncoderMismatch):
+        annotate_index(index, Annotator([topics], encoder))
+
+
+def test_upsert_with_a_classifier_encodes_only_what_the_index_does_not_have(
+    encoder, topics, passes, tmp_path
+):
+    annotating = AnnotatingEncoder(Annotator([topics], encoder))
+    with SearchIndex.create(tmp_path / "index", encoder=annotating) as index:
+        index.add(DOCUMENTS)
+        write = annotating.writing(index.upsert, known=index.embeddings_of_texts)
+        report = write([*DOCUMENTS, Document("new", "a bird sings")])
+        assert (report.added, report.replaced, report.encoded, report.reused) == (1, 3, 1, 3)

@@ -8,7 +8,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from simsearch.errors import InvalidData, InvalidInput
-from simsearch.records import ClassPair, LabelledPair, Pair, ScoredPair, Triplet
+from simsearch.records import (
+    ClassPair,
+    LabelledPair,
+    LabelledText,
+    Pair,
+    ScoredPair,
+    Span,
+    TaggedText,
+    Triplet,
+)
 from simsearch.search_index import RetrievalTask
 from simsearch.training.examples import (
     TrainingData,
@@ -172,6 +181,26 @@ def test_files_of_several_kinds_and_folders_are_a_data_set_each(tmp_path, beir):
         ("pairs.jsonl", Pair, "triplet-softmax"),
         (beir.name, Pair, "auto"),
     ]
+
+
+def test_entities_are_read_where_the_objective_is_tags(tmp_path):
+    conll = tmp_path / "train.conll"
+    conll.write_text("Acme B-ORG\nsued O\n", encoding="utf-8")
+    texts = write_jsonl(tmp_path / "intents.jsonl", {"text": "a", "label": "x"})
+    sets = load_training_data(
+        [
+            DataSource(conll, objective="tags", weight=0.5),
+            replace(texts, objective="classes", field="intent"),
+            replace(texts, objective="classes", field="mood"),
+        ]
+    )
+    assert [(data.kind, data.weight, data.field) for data in sets] == [
+        (TaggedText, 0.5, ""),
+        (LabelledText, 1.0, "intent"),
+        (LabelledText, 1.0, "mood"),
+    ]
+    found = load_evaluation_data(conll, objective="tags")
+    assert found == sets[0].examples == [TaggedText("Acme sued", (Span(0, 4, "ORG"),))]
 
 
 def test_pairs_of_classes_are_one_data_set_whatever_the_classes_of_a_file_are_called(tmp_path):

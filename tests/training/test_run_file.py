@@ -108,6 +108,28 @@ def test_a_table_of_data_has_an_objective_and_a_split_of_its_own(run_file, tmp_p
     )
 
 
+def test_a_table_of_data_has_the_weight_of_its_loss_and_the_field_of_its_head(run_file, tmp_path):
+    path = run_file(
+        """
+        [[data]]
+        path = "intents.jsonl"
+        objective = "classes"
+        weight = 2
+        field = "intent"
+        [[data]]
+        path = "entities.conll"
+        objective = "tags"
+        """
+    )
+    settings = read_run_file(path)
+    assert settings.data == (
+        DataSource(tmp_path / "intents.jsonl", objective="classes", weight=2.0, field="intent"),
+        DataSource(tmp_path / "entities.conll", objective="tags"),
+    )
+    write_run_file(tmp_path / "again.toml", settings)
+    assert read_run_file(tmp_path / "again.toml").data == settings.data
+
+
 def test_paths_and_tables_may_stand_in_one_list(run_file, tmp_path):
     path = run_file('data = ["a.csv", {path = "b.csv", objective = "softmax"}]')
     assert read_run_file(path).data == (
@@ -180,7 +202,7 @@ def test_a_byte_order_mark_and_windows_line_ends_are_read(run_file):
         ),
         (
             "[[data]]\npath = 'a'\nqqq = 1",
-            "data entry 1: unknown key 'qqq' (there are: path, objective, split)",
+            "data entry 1: unknown key 'qqq' (there are: path, objective, split, weight, field)",
         ),
         (
             "[[data]]\npath = 'a'\nsplit = false",

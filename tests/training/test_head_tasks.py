@@ -1,0 +1,306 @@
+"""Classes and entities as tasks of a training run: batches, losses, held-out data, heads."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from head_training import labelled_texts, tagged_texts
+from training_runs import TinyRun, make_pairs
+
+from simsearch.encoder import Encoder
+from simsearch.encoder.layout import read_layout
+from simsearch.errors import EncoderMismatch, InvalidInput
+from simsearch.heads import Annotator, load_head
+from simsearch.records import Document, LabelledText, Span, TaggedText
+from simsearch.search_index import RetrievalTask
+from simsearch.training import TrainingConfig, TrainingData, finetune
+from simsearch.training.batches import Batches, DataSet
+from simsearch.training.config import Sampling
+from simsearch.training.losses import ClassLoss, TagLoss
+from simsearch.training.micro_batches import MicroBatches
+from simsearch.training.objectives import OBJECTIVES, choose_objective
+from simsearch.training.plan import identity, make_plan
+from simsearch.training.result import read_result
+from simsearch.training.trainable import load_trainable
+
+CONFIG = TrainingConfig(epochs=2, batch_size=16, learning_rate=1e-3, precision="fp32")
+
+
+def classes(count: int, **settings) -> TrainingData:
+    texts = [LabelledText(each.text, each.labels[0]) for each in labelled_texts(count)]
+    return TrainingData(texts, name="topics", objective="classes", **settings)
+
+
+def entities(count: int, **settings) -> TrainingData:
+    return TrainingData(tagged_texts(count), name="places", objective="tags", **settings)
+
+
+@pytest.fixture(scope="module")
+def layout(tiny_encoder_dir):
+    return read_layout(tiny_encoder_dir)
+
+
+@pytest.fixture(scope="module")
+def model(layout):
+    return load_trainable(layout).eval()
+
+
+def batches_of(layout, examples) -> Batches:
+    dataset = DataSet("", examples, OBJECTIVES["tags"])
+    return Batches([dataset], batch_size=8, sampling=Sampling.PROPORTIONAL, seed=0, layout=layout)
+
+
+TEXTS = [
+    TaggedText("the cat sat", (Span(0, 7, "ANIMAL"),)),
+    TaggedText("my-card was late on the red mat", (Span(12, 16, "TIME"), Span(20, 31, "THING"))),
+    TaggedText("where is it", ()),
+]
+
+
+def test_the_loss_of_classes_is_the_cross_entropy_of_the_divided_logits():
+    loss = ClassLoss(2, 2, temperature=0.5)
+    with torch.no_grad():
+        loss.decoder.weight.copy_(torch.tensor([[1.0, 0.0], [0.0, 1.0]]))
+        loss.decoder.bias.copy_(torch.tensor([0.0, 0.5]))
+    texts = torch.tensor([[1.0, 0.0], [0.0, 1.0]])
+    # Logits [2, 1] and [0, 3]: the first text is of class 0, the second of class 1.
+    expected = (np.log1p(np.exp(-1.0)) + np.log1p(np.exp(-3.0))) / 2
+    assert loss([texts], torch.tensor([0, 1])).item() == pytest.approx(expected, abs=1e-6)
+
+
+def test_the_loss_of_tags_is_a_mean_over_all_words_and_0_without_any():
+    loss = TagLoss(3, 3)
+    with torch.no_grad():
+        loss.decoder.weight.copy_(torch.eye(3))
+        loss.decoder.bias.zero_()
+    words = torch.tensor([[2.0, 0.0, 0.0], [0.0, 0.0, 1.0]])
+    first, second = np.log(np.exp(2) + 2) - 2, np.log(np.exp(1) + 2)
+    assert loss([words], torch.tensor([0, 1])).item() == pytest.approx((first + second) / 2)
+    assert loss([words[:0]], torch.tensor([], dtype=torch.int64)).item() == 0
+
+
+def test_a_batch_of_tagged_texts_has_each_word_with_its_tag(layout):
+    batch = batches_of(layout, TEXTS).batch((0, (1, 0, 2)))
+    # my - card was late on the red mat | the cat sat | where is it; of labels ANIMAL, THING, TIME.
+    tags = [0, 0, 0, 0, 5, 0, 3, 4, 4, 1, 2, 0, 0, 0, 0]
+    assert batch.target.tolist() == tags
+    assert [text.rows for text in batch.texts] == [9, 3, 3]
+    assert batch.columns[0].tolist() == list(range(15))
+
+
+def test_words_beyond_the_window_are_left_out_of_a_batch(layout):
+    words = ["cat"] * 40
+    spans = tuple(Span(4 * n, 4 * n + 3, "A") for n in range(40))
+    batch = batches_of(layout, [TaggedText(" ".join(words), spans)]).batch((0, (0,)))
+    # A window of 32 tokens holds 30 words between the two special tokens.
+    assert batch.target.tolist() == [1] * 30
+
+
+def test_a_text_that_stands_twice_in_a_batch_keeps_both_readings(layout):
+    same = [TaggedText("the cat", (Span(4, 7, "A"),)), TaggedText("the cat", ())]
+    batch = batches_of(layout, same).batch((0, (0, 1)))
+    assert batch.target.tolist() == [0, 1, 0, 0]
+
+
+def test_words_are_the_mean_of_their_pieces_in_the_last_layer(layout, model):
+    batch = batches_of(layout, TEXTS).batch((0, (0, 1, 2)))
+    found = MicroBatches(model, budget=12, pad_id=0).embed(batch.texts).numpy()
+    ids = torch.tensor([batch.texts[1].ids.tolist()])
+    with torch.no_grad():
+        tokens = model[0].model(input_ids=ids, attention_mask=torch.ones_like(ids))
+    alone = tokens.last_hidden_state[0].numpy()
+    # The tokenizer splits at the hyphen too: every word here is one token, after [CLS].
+    np.testing.assert_allclose(found[3:12], alone[1:10], atol=1e-5)
+
+
+def test_gradients_of_words_are_those_of_one_graph(layout):
+    model = load_trainable(layout).eval()
+    batch = batches_of(layout, TEXTS).batch((0, (0, 1, 2)))
+    weights = torch.randn(15, 32, generator=torch.Generator().manual_seed(1))
+    gradients = []
+    for budget, kept in ((10_000, 10_000), (12, 10_000), (12, 0)):
+        model.zero_grad()
+        micro = MicroBatches(model, budget=budget, pad_id=0, kept_tokens=kept)
+        micro.backward(batch.texts, lambda rows: (rows * weights).sum(), seed=0)
+        gradients.append(model[0].model.encoder.layer[0].output.dense.weight.grad.clone())
+    torch.testing.assert_close(gradients[1], gradients[0], atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(gradients[2], gradients[0], atol=1e-5, rtol=1e-4)
+
+
+def test_entities_are_trained_by_tags_and_classes_only_where_they_are_named():
+    assert choose_objective("auto", TaggedText).name == "tags"
+    assert choose_objective("auto", LabelledText).name == "batch-hard"
+    assert choose_objective("classes", LabelledText).name == "classes"
+
+
+def test_the_weight_of_a_data_set_multiplies_its_loss(tiny_encoder_dir, tmp_path):
+    first = []
+    for number, weight in enumerate((1.0, 0.25)):
+        run = TinyRun(
+            tiny_encoder_dir,
+            tmp_path / str(number),
+            replace(CONFIG, epochs=1),
+            data=[classes(40, weight=weight)],
+            dev=lambda encoder: 0.0,
+        )
+        run.training._datasets[0].weight = weight
+        first.append(run.run().log[0]["loss"])
+    assert first[1] == pytest.approx(first[0] / 4, rel=1e-5)
+
+
+def test_two_heads_of_one_name_are_refused_before_anything_is_done():
+    data = [classes(40), classes(40)]
+    with pytest.raises(InvalidInput, match="two heads are called 'label'"):
+        make_plan(data, None, CONFIG)
+    plan = make_plan([classes(40), classes(40, field="second")], None, CONFIG)
+    assert len(plan.judged) == 2
+
+
+@pytest.mark.parametrize("weight", [0.0, -1.0, float("inf"), float("nan")])
+def test_a_weight_that_is_none_is_refused(weight):
+    with pytest.raises(InvalidInput, match="weight must be above 0"):
+        make_plan([classes(40, weight=weight)], None, CONFIG)
+
+
+def test_a_field_without_a_head_is_refused():
+    pairs = TrainingData(make_pairs(40), name="pairs", field="topic")
+    with pytest.raises(InvalidInput, match="objective in-batch of pairs makes none"):
+        make_plan([pairs, classes(40)], None, CONFIG)
+
+
+def test_patience_has_no_dev_part_of_a_head_to_go_by():
+    with pytest.raises(InvalidInput, match="patience goes by the dev part"):
+        make_plan([classes(100)], None, replace(CONFIG, patience=2))
+
+
+def test_evaluation_data_judges_the_first_data_set_and_heads_hold_out_their_own():
+    task = RetrievalTask({"q": "my card"}, [Document(id="d", text="the bank")], {"q": {"d": 1}})
+    task.queries["r"], task.qrels["r"] = "a cat", {"d": 1}
+    plan = make_plan([TrainingData(make_pairs(40), name="pairs"), classes(100)], task, CONFIG)
+    assert plan.metric == "ndcg@10"
+    assert list(plan.held_outs) == ["", "topics"]
+    assert [len(part.held_out) for part in plan.parts] == [0, 20]
+    assert plan.judged["topics"].name == "topics"
+
+
+def test_another_weight_is_another_run():
+    plans = [make_plan([classes(40, weight=weight)], None, CONFIG) for weight in (1.0, 2.0)]
+    one, other = (identity(plan, CONFIG, base_fingerprint="x") for plan in plans)
+    assert one != other
+
+
+@pytest.fixture(scope="module")
+def joint(tmp_path_factory, tiny_encoder_dir):
+    """Pairs, classes and entities train one encoder."""
+    output = tmp_path_factory.mktemp("joint") / "model"
+    said: list[str] = []
+    result = finetune(
+        [TrainingData(make_pairs(120), name="pairs"), classes(120), entities(120)],
+        output,
+        encoder=str(tiny_encoder_dir),
+        config=replace(CONFIG, sampling="round-robin"),
+        force=True,
+        say=said.append,
+    )
+    return output, result, said
+
+
+def test_a_joint_run_scores_every_task_before_and_after(joint):
+    _, result, _ = joint
+    assert {"ndcg@10", "topics: accuracy", "places: span_f1"} <= result.before.keys()
+    assert result.before.keys() == result.after.keys()
+    assert {"topics: accuracy", "places: span_f1"} <= result.difference.keys()
+
+
+def test_a_joint_run_leaves_heads_that_belong_to_the_tuned_encoder(joint, tiny_encoder_dir):
+    output, result, _ = joint
+    assert result.heads == (str(output / "heads/label"), str(output / "heads/entities"))
+    heads = [load_head(path) for path in result.heads]
+    tuned = heads[0].encoder.load()  # the place that the head names
+    assert tuned.fingerprint == Encoder.load(output).fingerprint
+    found = next(Annotator(heads, tuned).annotate(["the cat sat on my bank"]))
+    assert found.classes.keys() == {"label"}
+    assert found.spans.keys() == {"entities"}
+    with pytest.raises(EncoderMismatch, match="train the head again"):
+        heads[0].encoder.check(Encoder.load(tiny_encoder_dir))
+
+
+def test_a_joint_run_compares_each_task_with_the_run_on_it_alone(joint):
+    output, result, said = joint
+    assert [task.name for task in result.alone] == ["pairs", "topics", "places"]
+    names = ("ndcg@10", "topics: accuracy", "places: span_f1")
+    for task, name in zip(result.alone, names, strict=True):
+        metric = name.rpartition(" ")[2]
+        gained = result.after[name] - task.metrics[metric]
+        assert task.difference[metric].value == pytest.approx(gained, abs=1e-9)
+    assert any("training on each task alone" in line for line in said)
+    assert "## Each task before, alone and jointly" in (output / "run/report.md").read_text()
+    assert not (output.parent / "model.training").exists()
+
+
+def test_what_a_joint_run_found_is_read_again_as_it_was(joint):
+    output, result, _ = joint
+    assert read_result(output / "run") == result
+    assert json.loads((output / "run/result.json").read_text())["alone"][1]["name"] == "topics"
+
+
+def test_probabilities_of_a_tuned_head_are_calibrated_on_the_held_out_texts(joint):
+    output, _, _ = joint
+    plan = make_plan([TrainingData(make_pairs(120), name="pairs"), classes(120)], None, CONFIG)
+    held_out = plan.held_outs["topics"]
+    encoder = Encoder.load(output)
+    head = held_out.score(encoder).head
+    texts = [each.text for each in plan.parts[1].held_out]
+    logits = head.logits(encoder.encode_documents(texts)).astype(np.float64)
+    gold = [head.labels.index(each.label) for each in plan.parts[1].held_out]
+
+    def loss(factor):
+        scaled = logits * factor
+        total = np.log(np.exp(scaled - scaled.max(1, keepdims=True)).sum(1)) + scaled.max(1)
+        return float((total - scaled[np.arange(len(gold)), gold]).mean())
+
+    assert loss(1.0) <= min(loss(0.9), loss(1.1)) + 1e-9
+
+
+def test_a_run_that_was_cut_short_in_a_task_alone_is_resumed_there(tmp_path, tiny_encoder_dir):
+    data = [classes(40), entities(30)]
+    options = {
+        "encoder": str(tiny_encoder_dir),
+        "config": replace(CONFIG, epochs=1, checkpoint_minutes=1e-9),
+        "force": True,
+    }
+    whole = finetune(data, tmp_path / "whole", **options)
+
+    def interrupt(stage: str, done: int, total: int) -> None:
+        if stage == "train (places alone)" and done == 1:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        finetune(data, tmp_path / "cut", progress=interrupt, **options)
+    stages: list[str] = []
+    resumed = finetune(
+        data,
+        tmp_path / "cut",
+        resume=True,
+        progress=lambda stage, done, total: stages.append(stage),
+        **options,
+    )
+    assert (resumed.before, resumed.after) == (whole.before, whole.after)
+    assert [task.metrics for task in resumed.alone] == [task.metrics for task in whole.alone]
+    assert "train" not in stages  # the joint run was done
+
+
+def test_a_rejected_joint_run_leaves_no_heads(tmp_path, tiny_encoder_dir):
+    result = finetune(
+        classes(60),
+        tmp_path / "model",
+        encoder=str(tiny_encoder_dir),
+        config=replace(CONFIG, epochs=1, learning_rate=1e-9),
+    )
+    assert not result.kept
+    assert result.heads == ()
+    assert sorted(each.name for each in (tmp_path / "model").iterdir()) == ["run"]
