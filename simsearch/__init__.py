@@ -16,7 +16,7 @@ from simsearch.lazy import lazy_names
 from simsearch.version import __version__
 
 if TYPE_CHECKING:
-    from simsearch.encoder import Encoder, EncodingCounts
+    from simsearch.encoder import Encoder, EncodingCounts, PairScorer, load_pair_scorer
     from simsearch.errors import (
         AlreadyExists,
         CorruptIndex,
@@ -55,21 +55,38 @@ if TYPE_CHECKING:
     )
     from simsearch.records import (
         ClassifiedText,
+        ClassPair,
         Document,
         Hit,
         LabelledPair,
+        LabelledText,
         Pair,
         ScoredPair,
         Span,
         TaggedText,
         Triplet,
+        UnlabelledText,
     )
-    from simsearch.search_index import SearchIndex, WriteReport, evaluate_retrieval, evaluate_sts
-    from simsearch.training import FinetuneResult, TrainingConfig, TrainingData, Verdict, finetune
-
+    from simsearch.search_index import (
+        RetrievalTask,
+        SearchIndex,
+        WriteReport,
+        evaluate_retrieval,
+        evaluate_sts,
+    )
+    from simsearch.training import (
+        DataSource,
+        FinetuneResult,
+        TrainingConfig,
+        TrainingData,
+        Verdict,
+        finetune,
+        load_evaluation_data,
+        load_training_data,
+    )
 
 _HOMES = {
-    "encoder": ("Encoder", "EncodingCounts"),
+    "encoder": ("Encoder", "EncodingCounts", "PairScorer", "load_pair_scorer"),
     "errors": (
         "AlreadyExists",
         "CorruptIndex",
@@ -107,18 +124,36 @@ _HOMES = {
         "train_tagger",
     ),
     "records": (
+        "ClassPair",
         "ClassifiedText",
         "Document",
         "Hit",
         "LabelledPair",
+        "LabelledText",
         "Pair",
         "ScoredPair",
         "Span",
         "TaggedText",
         "Triplet",
+        "UnlabelledText",
     ),
-    "search_index": ("SearchIndex", "WriteReport", "evaluate_retrieval", "evaluate_sts"),
-    "training": ("FinetuneResult", "TrainingConfig", "TrainingData", "Verdict", "finetune"),
+    "search_index": (
+        "RetrievalTask",
+        "SearchIndex",
+        "WriteReport",
+        "evaluate_retrieval",
+        "evaluate_sts",
+    ),
+    "training": (
+        "DataSource",
+        "FinetuneResult",
+        "TrainingConfig",
+        "TrainingData",
+        "Verdict",
+        "finetune",
+        "load_evaluation_data",
+        "load_training_data",
+    ),
 }
 if not TYPE_CHECKING:  # a type checker would take every name for one of the package
     __getattr__ = lazy_names(__name__, _HOMES)
@@ -126,11 +161,13 @@ if not TYPE_CHECKING:  # a type checker would take every name for one of the pac
 __all__ = [
     "AlreadyExists",
     "Annotation",
+    "ClassPair",
     "Classification",
     "ClassifiedText",
     "Classifier",
     "ClassifierConfig",
     "CorruptIndex",
+    "DataSource",
     "Document",
     "DuplicateId",
     "Encoder",
@@ -144,9 +181,12 @@ __all__ = [
     "InvalidData",
     "InvalidInput",
     "LabelledPair",
+    "LabelledText",
     "NotFound",
     "Pair",
+    "PairScorer",
     "ReadOptions",
+    "RetrievalTask",
     "ScoredPair",
     "SearchIndex",
     "SimsearchError",
@@ -159,6 +199,7 @@ __all__ = [
     "TrainingConfig",
     "TrainingData",
     "Triplet",
+    "UnlabelledText",
     "Verdict",
     "WriteReport",
     "__version__",
@@ -166,7 +207,10 @@ __all__ = [
     "evaluate_retrieval",
     "evaluate_sts",
     "finetune",
+    "load_evaluation_data",
     "load_head",
+    "load_pair_scorer",
+    "load_training_data",
     "read_beir",
     "read_corpus",
     "read_examples",

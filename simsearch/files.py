@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import errno
+import fcntl
 import os
+import re
 import secrets
 import shutil
 from collections.abc import Container, Iterator
@@ -115,16 +117,58 @@ def new_directory(path: Path, *, replace: bool = False) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def draft_directory(path: Path) -> Iterator[Path]:
-    """Give an empty directory beside `path`, which is removed at the end if it is still there."""
-    draft = draft_beside(path)
+    """Give an empty directory beside `path`, which is removed at the end if it is still there.
+
+    What killed processes left of theirs for the same `path` is removed first.
+    """
     with translated_os_errors(path):
         _make_parents(path.parent)
+        _remove_orphans(path)
         failpoint("draft.make")
-        draft.mkdir(mode=0o700)
+        draft, lock = _locked_draft(path)
     try:
         yield draft
     finally:
         shutil.rmtree(draft, ignore_errors=True)
+        os.close(lock)
+
+
+def _locked_draft(path: Path) -> tuple[Path, int]:
+    """Make a draft that is locked as long as its maker lives; return it and the lock."""
+    while True:
+        draft = draft_beside(path)
+        draft.mkdir(mode=0o700)
+        lock = os.open(draft, os.O_RDONLY | os.O_DIRECTORY)
+        # Another process may have taken it for an orphan in between: then it is gone, or locked.
+        if _try_lock(lock) and draft.exists():
+            return draft, lock
+        os.close(lock)
+
+
+def _remove_orphans(path: Path) -> None:
+    """Remove the drafts for a path that no living process holds."""
+    pattern = re.compile(re.escape(f".{path.name}.draft-") + r"\d+-[0-9a-f]{8}")
+    try:
+        orphans = [name for name in os.listdir(path.parent) if pattern.fullmatch(name)]
+    except OSError:  # a folder may be one to write in, and not to list
+        return
+    for name in orphans:
+        with contextlib.suppress(OSError):  # it is no directory, is gone, or not ours to read
+            flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
+            lock = os.open(path.parent / name, flags)
+            try:
+                if _try_lock(lock):
+                    shutil.rmtree(path.parent / name, ignore_errors=True)
+            finally:
+                os.close(lock)
+
+
+def _try_lock(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
 
 
 def _make_parents(path: Path) -> None:

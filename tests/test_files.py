@@ -120,3 +120,19 @@ def test_a_link_to_a_file_stays_a_link(tmp_path):
     files.replace_text(tmp_path / "link", "new")
     assert (tmp_path / "link").is_symlink()
     assert (tmp_path / "real").read_text() == "new"
+
+
+def test_the_draft_of_a_killed_process_is_removed_by_the_next_one_and_that_of_a_living_is_not(
+    tmp_path,
+):
+    orphan = tmp_path / ".model.draft-123-0123abcd"
+    orphan.mkdir()
+    (orphan / "weights").write_bytes(b"1")
+    others = [tmp_path / ".other.draft-123-0123abcd", tmp_path / ".model.draft-mine"]
+    for other in others:
+        other.mkdir()
+    with files.draft_directory(tmp_path / "model") as first:
+        assert not orphan.exists()
+        with files.draft_directory(tmp_path / "model") as second:
+            assert {*tmp_path.iterdir()} == {first, second, *others}
+    assert {*tmp_path.iterdir()} == {*others}

@@ -76,6 +76,18 @@ class Adaptation:
         """How many there are; a run of fewer steps would not reach the last."""
         return len(self._phases)
 
+    def check_steps(self, steps: int) -> None:
+        """Refuse a run that would not reach the last phase.
+
+        Raises:
+            InvalidInput: there are fewer steps than phases.
+        """
+        if self.phases > steps:
+            raise InvalidInput(
+                f"{self.method} has {self.phases} phases, and the run only {steps} steps (more "
+                "epochs, or smaller batches)"
+            )
+
     def set_phase(self, step: int, steps: int) -> None:
         """Let learn what learns at an optimiser step, counted from 0, of a run of `steps`.
 

@@ -87,6 +87,7 @@ def check_data(
     objective_why: str,
     batch_size: int,
     epochs: int,
+    negatives: int = 0,
     name: str = "",
     leaks: int = 0,
     seed: int = 0,
@@ -98,7 +99,8 @@ def check_data(
     the queries may not be trained on, while its corpus may. Of many texts a sample is
     tokenized, and a second is spent encoding some of them, to estimate how long training takes.
     `training` and `dev` are of the kind of `examples`. So many examples are `added` to `training`;
-    with a `control` it is trained on once more without them.
+    with a `control` it is trained on once more without them. So many hard negatives of each pair
+    are to be mined: about as long as the answers.
 
     Raises:
         InvalidData: there are no examples, or of several kinds.
@@ -112,6 +114,7 @@ def check_data(
     speed = tokens_per_second(encoder, sample, most=batch_size * columns, seed=seed, clock=clock)
     # Each text of a row, so often.
     row_tokens = _IN_BATCH.get(objective_name, 1) * columns * sample.mean_length
+    row_tokens += negatives * sample.mean_length_of(1)
     rows = len(training) + added, len(training) if control else 0
     return DataCheck(
         name=name,

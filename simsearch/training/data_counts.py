@@ -25,7 +25,7 @@ from simsearch.records import (
     Triplet,
 )
 from simsearch.search_index import RetrievalTask
-from simsearch.training.examples import class_names, fold, texts_of
+from simsearch.training.examples import class_names, fold, judged_texts
 
 IntArray = npt.NDArray[np.int64]
 KeyArray = npt.NDArray[np.uint64]
@@ -154,7 +154,7 @@ def asked_keys(held_out: Sequence[Example] | RetrievalTask) -> IntArray:
     """Return the keys of the texts that may not be trained on."""
     if isinstance(held_out, RetrievalTask):
         return _numbers(hash(fold(query)) for query in held_out.queries.values())
-    return _numbers(hash(fold(text)) for example in held_out for text in texts_of(example))
+    return _numbers(hash(fold(text)) for example in held_out for text in judged_texts(example))
 
 
 def count_shared(keys: IntArray, others: IntArray) -> int:

@@ -22,7 +22,10 @@ from simsearch.training.config import TAGS
 from simsearch.training.data_counts import Rows
 
 MOST_UNKNOWN: Final = 0.3  # share of tokens; above it the encoder was made for another language
-MOST_FALSE_NEGATIVES: Final = 0.1  # share of rows
+MOST_LEFT_OUT: Final = 0.3  # share of rows
+# Of fewer questions all may get better, and chance does it in one of 2^n runs: p, on two sides,
+# is above 0.05 whatever the encoder learns.
+LEAST_QUESTIONS: Final = 6
 
 _MEANING: Final[dict[type[Example], str]] = {
     Pair: "two texts that belong together",
@@ -176,10 +179,17 @@ class DataCheck:
                 f"every score is {self.score_range[0]:g}: there is nothing to rank "
                 "(bring rows with other scores)"
             )
-        if (self.false_negative_share or 0) > MOST_FALSE_NEGATIVES:
+        if self.leaks > MOST_LEFT_OUT * self.rows:
             found.append(
-                f"{_percent(self.false_negative_share or 0)} of the rows would meet a right answer "
-                "as a negative (a smaller --batch-size makes that rarer)"
+                f"{self.leaks:,} of {self.rows:,} rows were left out, because the held-out data "
+                "asks or answers with a text of theirs (a BEIR folder as --eval asks, and lets "
+                "its answers be trained on)"
+            )
+        if 0 < self.held_out_rows < LEAST_QUESTIONS:
+            found.append(
+                f"{_many(self.held_out_rows, 'row')} held out: of so few no difference is "
+                "significant, and the verdict will be reject (bring more, or evaluation data of "
+                "its own with --eval)"
             )
         return found
 
@@ -214,7 +224,8 @@ class DataCheck:
         if self.false_negative_share is not None:
             facts.append(
                 f"false negatives: in a random batch of {self.batch_size:,}, "
-                f"{_percent(self.false_negative_share)} of the rows meet another right answer"
+                f"{_percent(self.false_negative_share)} of the rows meet another right answer, "
+                "which does not count as a negative"
             )
         facts.append(f"objective {self.objective}: {self.objective_why}")
         facts.append(self._steps())

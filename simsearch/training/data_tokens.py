@@ -42,10 +42,14 @@ class TrainableEncoder(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class TokenizedSample:
-    """Some of the distinct texts, with how often each is used, and its length in tokens."""
+    """Some of the distinct texts: how often each is used, in which column it stands first.
+
+    And its length in tokens.
+    """
 
     texts: Sequence[str]
     uses: IntArray
+    columns: IntArray
     lengths: IntArray
     counts: EncodingCounts
 
@@ -53,6 +57,11 @@ class TokenizedSample:
     def mean_length(self) -> float:
         """The length of a text of a row, in the mean over all rows."""
         return float(np.average(self.lengths, weights=self.uses))
+
+    def mean_length_of(self, column: int) -> float:
+        """Return the mean length of the distinct texts of a column; of all, where it has none."""
+        own = self.lengths[self.columns == column]
+        return float(own.mean()) if len(own) else self.mean_length
 
     def percentile(self, percent: int) -> int:
         """Return the least length that so many percent of the texts do not exceed."""
@@ -98,7 +107,8 @@ def tokenized_sample(
             counts.tokens += len(row.ids) - tokenizer.special_tokens
             counts.unknown_tokens += int((row.ids == tokenizer.unknown_id).sum())
             counts.truncated += row.truncated
-    return TokenizedSample(sampled, texts.uses[chosen], np.array(lengths), counts)
+    columns = texts.first[chosen] % len(texts.columns)
+    return TokenizedSample(sampled, texts.uses[chosen], columns, np.array(lengths), counts)
 
 
 def tokens_per_second(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from dataclasses import replace as with_changes
@@ -10,11 +11,11 @@ from pathlib import Path
 from simsearch.encoder import PairScorer, write_model_file, write_pair_scorer
 from simsearch.formats import Example
 from simsearch.heads import EncoderReference
+from simsearch.records import ClassPair, LabelledPair
 from simsearch.search_index import RetrievalTask
-from simsearch.training.config import Adapt
 from simsearch.training.data_findings import DataCheck
 from simsearch.training.examples import class_names
-from simsearch.training.held_out import scorer_accuracy
+from simsearch.training.held_out import fit_pair_scorer, scorer_accuracy
 from simsearch.training.output import RUN
 from simsearch.training.plan import Plan
 from simsearch.training.report import model_card, report_text, write_run_folder
@@ -42,6 +43,7 @@ def write_documents(
 ) -> None:
     """Write all that is to be read of a run into its model directory, for people and programs."""
     scorer, told = _pair_scorer(trial.plan, outcome, origin.evaluation)
+    device, precision = outcome.trained.computed
     report = _report(trial, outcome, result, checks=origin.checks, scorer=told)
     config = resolved_config(trial.config, trial.plan.numbers)
     write_run_folder(
@@ -51,10 +53,12 @@ def write_documents(
         dev=outcome.trained.dev,
         result=asdict(result),
         checks=[check.as_dict() for check in origin.checks],
-        provenance=origin.identity,
+        provenance={**origin.identity, "device": device, "computed in": precision},
         report=report,
     )
-    plain = outcome.method not in (Adapt.DENSE, Adapt.CONV)
+    modules = (directory / "modules.json").read_text(encoding="utf-8")
+    # A base that was adapted so before keeps its module, whatever the adaptation now.
+    plain = not any(each["type"].startswith("simsearch.") for each in json.loads(modules))
     card = model_card(trial.base.name, report, plain=plain)
     (directory / "README.md").write_text(card, encoding="utf-8")
     write_model_file(
@@ -99,6 +103,7 @@ def _report(
         parameters=outcome.parameters,
         scorer=scorer,
         seconds=result.seconds,
+        computed=outcome.trained.computed,
     )
     sections = run_sections(
         trial.plan,
@@ -120,8 +125,10 @@ def _pair_scorer(
     scorer = outcome.trained.pair_scorer
     if scorer is None:
         return None, ""
+    made = ""
     if outcome.forgetting is not None and outcome.forgetting.share is not None:
-        return None, "not kept: it was trained with weights that are mixed now"
+        scorer = fit_pair_scorer(outcome.encoder, _pairs_of_classes(plan))
+        made = "fitted anew, because its decoder was trained with weights that are mixed now; "
     judging = [example for part in plan.parts for example in part.held_out]
     if evaluation is not None and not isinstance(evaluation, RetrievalTask):
         judging = list(evaluation)
@@ -129,4 +136,10 @@ def _pair_scorer(
     judging = [example for example in judging if class_names([example]) in known]
     accuracy = scorer_accuracy(scorer, outcome.encoder, judging)
     measured = "" if accuracy is None else f", accuracy {accuracy:.4f} on the held-out pairs"
-    return scorer, f"tells {', '.join(scorer.classes)}{measured}"
+    return scorer, f"{made}tells {', '.join(scorer.classes)}{measured}"
+
+
+def _pairs_of_classes(plan: Plan) -> list[ClassPair | LabelledPair]:
+    """Return what the pair scorer of a run learns from: the first data set with its objective."""
+    part = next(part for part in plan.parts if part.objective.name == "softmax")
+    return [each for each in part.originals if isinstance(each, ClassPair | LabelledPair)]

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import random
 import re
+import sys
+import unicodedata
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -37,7 +40,7 @@ if TYPE_CHECKING:
     from simsearch.heads import ClassifierConfig, TaggerConfig
 
 _WITH_CLASS = ClassPair | LabelledPair
-_NOT_WORD = re.compile(r"[\W_]+")
+_DRAWS = 10  # of a split, until both sides have two classes
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,19 +84,27 @@ def load_training_data(
     """Read example files, and BEIR folders whose judged pairs of a split become examples.
 
     Files with examples of one kind and the same objective, weight and field are one data set, each
-    folder is one. Entities are read where the objective is `tags`.
+    folder is one; in the order of their first sources. Entities are read where the objective is
+    `tags`.
     """
-    folders: list[TrainingData] = []
-    read: list[tuple[DataSource, Sequence[Example]]] = []
-    for source in sources:
+    read: list[tuple[DataSource, Sequence[Example]]] = [
+        (
+            source,
+            []
+            if source.path.is_dir()
+            else _examples_of(source.path, source.objective, options, on_reject),
+        )
+        for source in sources
+    ]
+    found: list[TrainingData] = []
+    taken: set[object] = set()
+    for source, _ in read:
         if source.path.is_dir():
-            folders.append(_from_beir(source))
-        else:
-            read.append((source, _examples_of(source.path, source.objective, options, on_reject)))
-    files: list[TrainingData] = []
-    for settings in dict.fromkeys(source.settings for source, _ in read):
-        files += _by_kind([one for one in read if one[0].settings == settings])
-    found = [*files, *folders]
+            found.append(_from_beir(source))
+        elif source.settings not in taken:
+            taken.add(source.settings)
+            same = [each for each in read if each[0].settings == source.settings and each[1]]
+            found += _by_kind(same)
     return found if len(found) > 1 else [with_changes(data, name="") for data in found]
 
 
@@ -181,6 +192,16 @@ def texts_of(example: Example) -> tuple[str, ...]:
     return (example.sentence1, example.sentence2)
 
 
+def judged_texts(example: Example) -> tuple[str, ...]:
+    """Return the texts that an example asks and answers with, which may not be trained on.
+
+    All of them, but for a triplet's negative: that is only one more text to search among.
+    """
+    if isinstance(example, Triplet):
+        return (example.anchor, example.positive)
+    return texts_of(example)
+
+
 def class_names(examples: Iterable[Example]) -> tuple[str, ...]:
     """Return the names of the classes that examples have, in order; none where they have none."""
     names: set[str] = set()
@@ -211,9 +232,19 @@ def _with_classes(examples: Sequence[Example]) -> Sequence[Example]:
 def fold(text: str) -> str:
     """Return a text without what does not make it another text: case, space, punctuation.
 
-    A text of nothing else is returned as it is.
+    Nor without accents and vowel signs, which do. A text of nothing else is returned as it is.
     """
-    return _NOT_WORD.sub(" ", text.casefold()).strip() or text
+    composed = unicodedata.normalize("NFC", text.casefold())
+    return _not_word().sub(" ", composed).strip() or text
+
+
+@functools.cache
+def _not_word() -> re.Pattern[str]:
+    """What is no letter, digit or combining mark; to `re` a mark is no part of a word."""
+    marks = "".join(
+        chr(code) for code in range(sys.maxunicode + 1) if unicodedata.category(chr(code))[0] == "M"
+    )
+    return re.compile(rf"(?:[^\w{marks}]|_)+")
 
 
 def split_examples(
@@ -224,25 +255,45 @@ def split_examples(
     Examples that share a text, directly or through others, form a component, and a component
     goes to one side whole. Components are drawn at random until the held-out side has
     `share` of the examples, at most `limit`; one that does not fit any more stays in training.
+    The negative of a triplet connects nothing: triplets whose negative is asked or answered with
+    on the held-out side are on neither. Where examples have classes, both sides get two of them,
+    if there is a draw in ten that gives them.
 
     Raises:
         InvalidData: no component fits; everything is connected.
     """
     wanted = max(1, min(limit, round(len(examples) * share)))
     components = connected_components(examples)
-    random.Random(seed).shuffle(components)
+    rng = random.Random(seed)
+    needed = min(2, len(class_names(examples)))
+    sides: tuple[list[Example], list[Example]] = [], []
+    for _ in range(_DRAWS):
+        rng.shuffle(components)
+        sides = _sides(examples, components, wanted)
+        if all(sides) and min(len(class_names(side)) for side in sides) >= needed:
+            break
+    if not all(sides):
+        largest = max(map(len, components))
+        connected = f": {largest:,} of them are connected by shared texts" if largest > 1 else ""
+        raise InvalidData(
+            f"cannot hold out {wanted:,} of {len(examples):,} examples{connected} (bring more, "
+            "or evaluation data of its own with --eval)"
+        )
+    return sides
+
+
+def _sides(
+    examples: Sequence[Example], components: Sequence[Sequence[int]], wanted: int
+) -> tuple[list[Example], list[Example]]:
+    """Return what trains, and at most `wanted` examples that judge: the first components."""
     held_out: set[int] = set()
     for component in components:
         if len(held_out) + len(component) <= wanted:
             held_out.update(component)
-    if not held_out or len(held_out) == len(examples):
-        largest = max(map(len, components))
-        raise InvalidData(
-            f"cannot hold out {wanted} of {len(examples)} examples: {largest} of them are "
-            "connected by shared texts (give evaluation data of its own with --eval)"
-        )
-    training = [example for row, example in enumerate(examples) if row not in held_out]
-    return training, [examples[row] for row in sorted(held_out)]
+    judging = [examples[row] for row in sorted(held_out)]
+    rest = [example for row, example in enumerate(examples) if row not in held_out]
+    training, _ = without_leaks(rest, judging)
+    return training, judging
 
 
 def connected_components(examples: Sequence[Example]) -> list[list[int]]:
@@ -257,7 +308,7 @@ def connected_components(examples: Sequence[Example]) -> list[list[int]]:
 
     first_with: dict[str, int] = {}
     for row, example in enumerate(examples):
-        for text in texts_of(example):
+        for text in judged_texts(example):
             other = first_with.setdefault(fold(text), row)
             parent[root(row)] = root(other)
     groups: defaultdict[int, list[int]] = defaultdict(list)
@@ -272,12 +323,12 @@ def without_leaks(
     """Drop training examples that the evaluation data asks about; return the rest and how many.
 
     Of a retrieval task the queries may not be trained on (its corpus may: searching it is the
-    task); of held-out examples no text may stand on both sides.
+    task); of held-out examples no text that is asked or answered with.
     """
     if isinstance(held_out, RetrievalTask):
         seen = {fold(query) for query in held_out.queries.values()}
     else:
-        seen = {fold(text) for example in held_out for text in texts_of(example)}
+        seen = {fold(text) for example in held_out for text in judged_texts(example)}
     examples = list(examples)
     clean = [row for row in examples if seen.isdisjoint(fold(text) for text in texts_of(row))]
     return clean, len(examples) - len(clean)

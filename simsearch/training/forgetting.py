@@ -100,7 +100,8 @@ def mix(base: Mapping[str, Tensor], tuned: Mapping[str, Tensor], share: float) -
     """Return share * tuned + (1 - share) * base, tensor by tensor (WiSE-FT, Wortsman et al. 2022).
 
     Computed in float32 (of float64 in float64), kept in the dtype and on the device of `tuned`.
-    What does not hold fractions, such as a counter, is that of `tuned`. Every tensor is a copy.
+    What does not hold fractions, such as a counter, is that of `tuned`, and a tensor that is the
+    same in both is that one, to the bit. Every tensor is a copy.
 
     Raises:
         InvalidInput: `share` is not 0 to 1, or the two have not the same tensors.
@@ -112,7 +113,8 @@ def mix(base: Mapping[str, Tensor], tuned: Mapping[str, Tensor], share: float) -
     _check_same_tensors(base, tuned)
     mixed: dict[str, Tensor] = {}
     for name, after in tuned.items():
-        if not after.is_floating_point():
+        same = torch.equal(base[name].detach().to(after.device), after.detach())
+        if same or not after.is_floating_point():
             mixed[name] = after.detach().clone()
             continue
         exact = torch.promote_types(after.dtype, torch.float32)

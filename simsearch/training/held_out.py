@@ -167,19 +167,8 @@ class HeldOutClasses:
 
     def score(self, encoder: Embedder) -> Scores:
         """Fit the probe and return the share of pairs whose class it finds."""
-        from sklearn.linear_model import LogisticRegression
-
-        pairs = [*self._training, *self._pairs]
-        features = pair_features(
-            *embed_pairs(
-                encoder, [pair.sentence1 for pair in pairs], [pair.sentence2 for pair in pairs]
-            )
-        )
-        labels = np.array([pair.label for pair in pairs])
-        seen = len(self._training)
-        probe = LogisticRegression(C=_PROBE_C, max_iter=1000)
-        probe.fit(features[:seen], labels[:seen])
-        right = (probe.predict(features[seen:]) == labels[seen:]).astype(np.float64)
+        probe = fit_pair_scorer(encoder, self._training)
+        right = _found_right(probe, encoder, self._pairs)
         return Scores({"accuracy": float(right.mean())}, {"accuracy": right})
 
     def compare(self, before: Scores, after: Scores) -> dict[str, Difference]:
@@ -277,19 +266,44 @@ def check_metric(held_out: HeldOut, metric: str | None) -> str:
     return metric
 
 
-def scorer_accuracy(
-    scorer: PairScorer, encoder: Embedder, examples: Sequence[Example]
-) -> float | None:
-    """Return the share of pairs whose class a scorer finds; None where there are no such pairs."""
-    pairs = [example for example in examples if isinstance(example, ClassPair | LabelledPair)]
-    if not pairs:
-        return None
+def fit_pair_scorer(
+    encoder: Embedder, pairs: Sequence[ClassPair | LabelledPair], *, seed: int = 0
+) -> PairScorer:
+    """Return logistic regression on [u; v; |u - v|] of pairs, at most 5,000 drawn from them."""
+    from sklearn.linear_model import LogisticRegression
+
+    if len(pairs) > _PROBE_PAIRS:
+        pairs = random.Random(seed).sample(pairs, _PROBE_PAIRS)
+    first, second = embed_pairs(
+        encoder, [pair.sentence1 for pair in pairs], [pair.sentence2 for pair in pairs]
+    )
+    fitted = LogisticRegression(C=_PROBE_C, max_iter=1000)
+    fitted.fit(pair_features(first, second), [str(pair.label) for pair in pairs])
+    weight, bias = fitted.coef_, fitted.intercept_
+    if len(fitted.classes_) == 2:  # of two classes only the second has numbers
+        weight, bias = np.vstack([0 * weight, weight]), np.append(0 * bias, bias)
+    classes = tuple(map(str, fitted.classes_))
+    return PairScorer(classes, weight.astype(np.float32), bias.astype(np.float32))
+
+
+def _found_right(
+    scorer: PairScorer, encoder: Embedder, pairs: Sequence[ClassPair | LabelledPair]
+) -> FloatArray:
+    """Return 1 for each pair whose class a scorer finds, 0 for the others; (n,)."""
     first, second = embed_pairs(
         encoder, [pair.sentence1 for pair in pairs], [pair.sentence2 for pair in pairs]
     )
     found = scorer.probabilities(first.astype(np.float32), second.astype(np.float32)).argmax(axis=1)
     right = [scorer.classes[n] == str(pair.label) for n, pair in zip(found, pairs, strict=True)]
-    return float(np.mean(right))
+    return np.array(right, dtype=np.float64)
+
+
+def scorer_accuracy(
+    scorer: PairScorer, encoder: Embedder, examples: Sequence[Example]
+) -> float | None:
+    """Return the share of pairs whose class a scorer finds; None where there are no such pairs."""
+    pairs = [example for example in examples if isinstance(example, ClassPair | LabelledPair)]
+    return float(_found_right(scorer, encoder, pairs).mean()) if pairs else None
 
 
 def _candidates(examples: Sequence[Example]) -> list[str]:

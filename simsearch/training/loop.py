@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from simsearch.encoder import PairScorer
 from simsearch.encoder.layout import Layout
 from simsearch.encoder.precision import cpu_has_bfloat16
-from simsearch.errors import EncoderError, InvalidInput
+from simsearch.errors import EncoderError
 from simsearch.training.adaptation import Adaptation
 from simsearch.training.batches import Batch, Batches, DataSet, Draw
 from simsearch.training.checkpoints import Best, Checkpoints, TrainingState
@@ -40,6 +40,7 @@ StepProgress = Callable[[int, int], None]
 # What decodes pairs, classes or tags begins with random weights, and has further to go than the
 # encoder: its rate is so many times that of the encoder.
 _DECODER_RATE = 20.0
+_SHOWN = 3  # examples of a batch whose loss is not finite
 _SEEDS_A_STEP = 1 << 16  # more than a batch has micro-batches
 
 
@@ -49,6 +50,7 @@ class Trained:
 
     `log` has a record for each step, `dev` one for each epoch; `stopped` says why the run ended
     before its last step, None if it did not. `kept_step` is the step whose weights it ended with.
+    `computed` says on what, in which numbers: ("cpu", "bf16").
     """
 
     log: Sequence[Mapping[str, float]]
@@ -56,6 +58,7 @@ class Trained:
     stopped: str | None
     kept_step: int
     pair_scorer: PairScorer | None
+    computed: tuple[str, TrainingPrecision]
 
 
 class Training:
@@ -99,10 +102,12 @@ class Training:
             for number, loss in enumerate(self._losses)
             if any(True for _ in loss.parameters())
         }
-        self.weights = Weights(
-            {"": model, **decoders},
-            bfloat16=model[0] if use_bfloat16(config.precision, model.device) else None,
+        bfloat16 = use_bfloat16(config.precision, model.device)
+        self._computed = (
+            model.device.type,
+            TrainingPrecision.BF16 if bfloat16 else TrainingPrecision.FP32,
         )
+        self.weights = Weights({"": model, **decoders}, bfloat16=model[0] if bfloat16 else None)
         # After the weights: what numbers they are in decides how much of a graph is kept.
         self._micro_batches = MicroBatches(
             model,
@@ -157,11 +162,7 @@ class Training:
             InvalidInput: there are fewer steps than phases of the adaptation.
             EncoderError: the loss is not finite any more; the last checkpoint stays.
         """
-        if self._adaptation.phases > self.steps:
-            raise InvalidInput(
-                f"{self._adaptation.method} has {self._adaptation.phases} phases, and the run only "
-                f"{self.steps} steps (more epochs, or smaller batches)"
-            )
+        self._adaptation.check_steps(self.steps)
         # A run may have been killed after the checkpoint at which it stopped, or after its last
         # step: then the report still wants to know what was mined.
         stopped = self._out_of_patience() if start else None
@@ -245,11 +246,12 @@ class Training:
     def _not_finite(self, step: int, batch: Batch, value: float) -> str:
         what = "the gradient is not finite" if math.isfinite(value) else f"the loss is {value}"
         dataset = self._datasets[batch.dataset]
-        shown = ", ".join(map(str, batch.rows[:8])) + (", ..." if len(batch.rows) > 8 else "")
-        text = texts_of(dataset.examples[batch.rows[0]])[0]
+        texts = [texts_of(dataset.examples[row])[0] for row in batch.rows[:_SHOWN]]
+        shown = ", ".join(repr(text[:60]) for text in texts)
+        more = f" and {len(batch.rows) - len(texts)} more" if len(batch.rows) > len(texts) else ""
         return (
-            f"{what} at step {step + 1} of {self.steps} (training examples {shown}"
-            f"{f' of {dataset.name}' if dataset.name else ''}, the first {text[:60]!r}); training "
+            f"{what} at step {step + 1} of {self.steps} (examples "
+            f"{f'of {dataset.name} ' if dataset.name else ''}that begin {shown}{more}); training "
             "stopped (lower --learning-rate)"
         )
 
@@ -287,7 +289,7 @@ class Training:
         self.weights.release()
         self._adaptation.finish()
         self.model.eval()
-        return Trained(self._log, self._scores, stopped, kept, self._pair_scorer())
+        return Trained(self._log, self._scores, stopped, kept, self._pair_scorer(), self._computed)
 
     def _pair_scorer(self) -> PairScorer | None:
         for dataset, loss in zip(self._datasets, self._losses, strict=True):

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import sys
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -233,5 +234,29 @@ def free_memory(device: torch.device) -> int:
     with contextlib.suppress(OSError, ValueError, StopIteration):
         lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
         available = next(line for line in lines if line.startswith("MemAvailable:"))
-        return int(available.split()[1]) * 1024
+        return min(int(available.split()[1]) * 1024, _free_in_group(Path("/")))
     return _FREE_BYTES
+
+
+def _free_in_group(root: Path) -> int:
+    """Return what the memory limits of this process's control groups leave (cgroup v2).
+
+    What only caches files that nobody uses is counted as free. Without a limit it is a number that
+    no machine has.
+    """
+    free = sys.maxsize
+    with contextlib.suppress(OSError, ValueError, StopIteration):
+        groups = (root / "proc/self/cgroup").read_text(encoding="ascii").splitlines()
+        own = next(line for line in groups if line.startswith("0::"))[3:]
+        top = root / "sys/fs/cgroup"
+        folder = top / own.lstrip("/")
+        for group in (folder, *folder.parents):
+            if group == top.parent:
+                break
+            with contextlib.suppress(OSError, ValueError, StopIteration):  # "max" is no limit
+                limit = int((group / "memory.max").read_text(encoding="ascii"))
+                used = int((group / "memory.current").read_text(encoding="ascii"))
+                stated = (group / "memory.stat").read_text(encoding="ascii").splitlines()
+                cache = next(line for line in stated if line.startswith("inactive_file "))
+                free = min(free, max(0, limit - used) + int(cache.split()[1]))
+    return free

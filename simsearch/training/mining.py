@@ -14,7 +14,7 @@ from simsearch.training.batches import DataSet
 from simsearch.training.config import TrainingConfig
 from simsearch.training.live import LiveEncoder
 from simsearch.training.negatives import Mined, mine_negatives
-from simsearch.training.plan import Part, minable
+from simsearch.training.plan import Part, mined_of
 from simsearch.training.workers import Workers
 
 
@@ -40,8 +40,8 @@ class Miner:
     ) -> None:
         self._due: list[tuple[Part, DataSet, int]] = []
         for part, dataset in zip(parts, datasets, strict=True):
-            count = part.objective.negatives if config.negatives is None else config.negatives
-            if count and minable(part):
+            count = mined_of(part, config)
+            if count:
                 self._due.append((part, dataset, count))
         self._config = config
         self._epochs = epochs
@@ -81,7 +81,7 @@ class Miner:
             mined = mine_negatives(
                 encoder,
                 originals,
-                [*(pair.positive for pair in originals), *part.data.distractors],
+                [*(pair.positive for pair in originals), *part.distractors],
                 count=min(count * epochs, config.negatives_window),
                 window=config.negatives_window,
                 margin=config.negatives_margin,

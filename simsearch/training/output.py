@@ -64,6 +64,17 @@ def working_directory(output: Path) -> Path:
     return output.with_name(f"{output.name}.training")
 
 
+def check_resumable(output: Path, *, identity: Mapping[str, str]) -> None:
+    """Refuse to go on with a run that was cut short and is another one.
+
+    Raises:
+        InvalidInput: the message names what differs.
+    """
+    work = working_directory(output)
+    if _cut_short(work):
+        _refuse_another(work, identity)
+
+
 @contextlib.contextmanager
 def working(output: Path, *, identity: Mapping[str, str], resume: bool) -> Iterator[Path]:
     """Give the working directory of a run, new or taken up; it is deleted when the run is done.

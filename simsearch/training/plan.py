@@ -19,6 +19,8 @@ from simsearch.training.config import AUTO, Augmentation, TrainingConfig
 from simsearch.training.examples import (
     TrainingData,
     class_names,
+    fold,
+    judged_texts,
     split_examples,
     without_duplicates,
     without_leaks,
@@ -44,7 +46,8 @@ class Part:
 
     `training` ends with the examples that augmentation added; `added` are the positions of those
     that they were made of. `leaks` are the examples that were dropped because the held-out data
-    has a text of theirs.
+    has a text of theirs. `distractors` are those texts of the data set that hard negatives are
+    mined from: none that a held-out or dev example asks or is answered with.
     """
 
     data: TrainingData
@@ -56,6 +59,7 @@ class Part:
     duplicates: int
     leaks: int
     added: Sequence[int]
+    distractors: Sequence[str] = ()
 
     @property
     def originals(self) -> Sequence[Example]:
@@ -91,6 +95,12 @@ class Plan:
     def examples(self) -> int:
         """Training examples of all parts."""
         return sum(len(part.training) for part in self.parts)
+
+    @property
+    def most_steps(self) -> int:
+        """The most steps that the run takes: fewer where the data sets take turns."""
+        size = self.numbers.batch_size
+        return self.numbers.epochs * sum(math.ceil(len(p.training) / size) for p in self.parts)
 
     @property
     def added(self) -> int:
@@ -204,7 +214,10 @@ def _divide(
     chooser = None
     if objectives[0][0].head is None:  # no head is fitted to an encoder that is still learning
         training[0], dev, chooser = _split_dev(training[0], data[0], config)
-    training[1:] = [without_leaks(examples, dev)[0] for examples in training[1:]]
+    for number in range(1, len(training)):
+        training[number], dropped = without_leaks(training[number], dev)
+        leaks[number] += dropped
+    judged = _judged_texts([*judging, dev])
     parts = []
     for number, one in enumerate(data):
         objective, why = objectives[number]
@@ -221,9 +234,19 @@ def _divide(
                 duplicates=distinct[number][1],
                 leaks=leaks[number],
                 added=[row for row, _ in added],
+                distractors=[text for text in one.distractors if fold(text) not in judged],
             )
         )
     return parts, chooser
+
+
+def _judged_texts(judging: Sequence[Sequence[Example] | RetrievalTask]) -> set[str]:
+    """Return the texts, folded, that examples which judge ask or are answered with.
+
+    Not those of a retrieval task: searching its corpus is the task, as it will be later.
+    """
+    examples = (e for side in judging if not isinstance(side, RetrievalTask) for e in side)
+    return {fold(text) for example in examples for text in judged_texts(example)}
 
 
 def _holds_out(
@@ -384,9 +407,11 @@ def _made(examples: Sequence[Example], part: Part, config: TrainingConfig) -> He
     )
 
 
-def minable(part: Part) -> bool:
-    """Whether hard negatives can be mined for a part: its examples are pairs."""
-    return part.data.kind is Pair
+def mined_of(part: Part, config: TrainingConfig) -> int:
+    """Return how many hard negatives are mined for each example of a part; 0 if it has no pairs."""
+    if part.data.kind is not Pair:
+        return 0
+    return part.objective.negatives if config.negatives is None else config.negatives
 
 
 def identity(

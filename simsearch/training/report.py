@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.metadata
 import json
 import platform
@@ -65,8 +66,9 @@ def tasks_table(result: FinetuneResult) -> list[tuple[str, ...]]:
 
 
 def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Return a Markdown table."""
-    lines = [header, ["---"] * len(header), *rows]
+    """Return a Markdown table; a bar inside a cell is escaped, or it would begin another one."""
+    cells = [[cell.replace("|", "\\|") for cell in row] for row in (header, *rows)]
+    lines = [cells[0], ["---"] * len(header), *cells[1:]]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
@@ -239,7 +241,7 @@ def model_card(base: str, report: str, *, plain: bool) -> str:
     )
     library = "sentence-transformers" if plain else "simsearch"
     return (
-        f"---\nlibrary_name: {library}\nbase_model: {base}\n"
+        f"---\nlibrary_name: {library}\nbase_model: {json.dumps(base)}\n"
         "tags: [feature-extraction, sentence-similarity, simsearch]\n---\n\n"
         f"A text encoder, adapted with simsearch. {loads}\n\n"
         + report.replace("curves.png", "run/curves.png")
@@ -247,8 +249,10 @@ def model_card(base: str, report: str, *, plain: bool) -> str:
 
 
 def _versions() -> dict[str, str]:
-    names = ("torch", "transformers", "sentence-transformers", "numpy")
-    found = {name: importlib.metadata.version(name) for name in names}
+    found = {}
+    for name in ("torch", "transformers", "sentence-transformers", "peft", "onnxruntime", "numpy"):
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):  # some are extras
+            found[name] = importlib.metadata.version(name)
     return {"simsearch": __version__, "python": platform.python_version(), **found}
 
 

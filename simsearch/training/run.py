@@ -21,8 +21,15 @@ from simsearch.training.data_findings import DataCheck
 from simsearch.training.documents import HEADS, Origin, write_documents, write_heads
 from simsearch.training.examples import TrainingData
 from simsearch.training.held_out import Scores
-from simsearch.training.output import RUN, check_output, place_of, working, working_directory
-from simsearch.training.plan import Plan, identity, make_plan
+from simsearch.training.output import (
+    RUN,
+    check_output,
+    check_resumable,
+    place_of,
+    working,
+    working_directory,
+)
+from simsearch.training.plan import Plan, identity, make_plan, mined_of
 from simsearch.training.result import (
     AugmentationGain,
     FinetuneResult,
@@ -120,7 +127,7 @@ def inspect(
     check_adaptation(config)
     plan = make_plan(sets, evaluation, config)
     base = Encoder.load(encoder, max_length=config.max_length)
-    check_layers(base, config)
+    check_layers(base, plan, config)
     return check_plan(plan, base, evaluation, config)
 
 
@@ -140,18 +147,20 @@ class _Run:
         """Score, train, score again, judge, and write the directory."""
         started = time.monotonic()
         trial, plan, base, say = self.trial, self.trial.plan, self.trial.base, self.trial.say
-        check_layers(base, trial.config)
+        check_layers(base, plan, trial.config)
         checks = check_plan(plan, base, self.evaluation, trial.config)
         for check in checks:
             for line in check.lines():
                 say(line)
+        named = identity(
+            plan, trial.config, base_fingerprint=base.fingerprint, evaluation=self.evaluation
+        )
+        if self.resume:
+            check_resumable(self.output, identity=named)
         watched = trial.watched(base, "score before")
         before = trial.score(watched)
         decides = before[""].metrics[plan.metric]
         say(f"before: {plan.metric} {decides:.4f} ({plan.held_out.description})")
-        named = identity(
-            plan, trial.config, base_fingerprint=base.fingerprint, evaluation=self.evaluation
-        )
         with (
             working(self.output, identity=named, resume=self.resume) as work,
             draft_directory(self.output) as draft,
@@ -245,6 +254,7 @@ def check_plan(
             objective_why=part.why,
             batch_size=plan.numbers.batch_size,
             epochs=plan.numbers.epochs,
+            negatives=mined_of(part, config),
         )
         for part in plan.parts
     ]

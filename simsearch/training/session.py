@@ -149,15 +149,18 @@ def _taken_up(training: Training, checkpoints: Checkpoints, say: Say) -> int:
     return start
 
 
-def check_layers(base: Encoder, config: TrainingConfig) -> None:
-    """Refuse `last-N` of an encoder that has not so many layers, before anything is scored.
+def check_layers(base: Encoder, plan: Plan, config: TrainingConfig) -> None:
+    """Refuse an adaptation that an encoder's layers do not allow, before anything is scored.
+
+    `last-N` of an encoder that has not so many, `gradual` in fewer steps than it has phases.
 
     Raises:
-        InvalidInput: saying how many it has.
+        InvalidInput: saying how many there are.
     """
     method, _ = parse_adapt(config.adapt)
-    if method is Adapt.LAST and base.directory is not None:
-        prepare_adaptation(load_trainable(read_whole_layout(base.directory)), config)
+    if method in (Adapt.LAST, Adapt.GRADUAL) and base.directory is not None:
+        found = prepare_adaptation(load_trainable(read_whole_layout(base.directory)), config)
+        found.check_steps(plan.most_steps)
 
 
 def dev_score(plan: Plan) -> Callable[[LiveEncoder], float] | None:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from simsearch.records import Pair
 from simsearch.training.augmentation import describe
 from simsearch.training.config import Augmentation, TrainingConfig
 from simsearch.training.data_findings import DataCheck
 from simsearch.training.forgetting import Forgetting
 from simsearch.training.loop import Trained
-from simsearch.training.plan import Plan
+from simsearch.training.plan import Plan, mined_of
 from simsearch.training.result import AugmentationGain, FinetuneResult
 
 
@@ -21,6 +22,7 @@ def run_facts(
     parameters: int,
     scorer: str,
     seconds: float,
+    computed: tuple[str, str],
 ) -> dict[str, str]:
     """Return what was done, by what it is called in a table."""
     numbers = plan.numbers
@@ -36,6 +38,8 @@ def run_facts(
             f"{len(part.added):,} added by augmentation)"
         )
         objective = part.objective
+        if part.data.kind is Pair:
+            facts[f"hard negatives{of}"] = f"{mined_of(part, config)} of each pair, in each epoch"
         facts[f"objective{of}"] = f"{objective.name}: {objective.formula} [{objective.source}]"
     dev = "none" if plan.dev is None else plan.dev.description
     return {
@@ -49,6 +53,7 @@ def run_facts(
         "batch size": str(numbers.batch_size),
         "optimiser": f"{numbers.optimizer}, {numbers.schedule} schedule, "
         f"peak {numbers.learning_rate:g}, {config.warmup:.0%} warm-up",
+        "computed": f"on {computed[0]}, in {computed[1]}",
         "seed": str(config.seed),
         "seconds": f"{seconds:g}",
     }
@@ -133,7 +138,11 @@ def _told_augmentation(
     lines = [measured if gain.without else f"what it gained was not measured: {gain.reason}"]
     methods = [Augmentation(name) for name in config.augment]
     for part in plan.parts:
+        lines.append(
+            f"{len(part.added):,} examples added{f' to {part.name}' if part.name else ''}, each "
+            "once, without those that became a text of the held-out data"
+        )
         for summary in describe(part.originals, methods, seed=config.seed):
-            lines.append(f"{summary.method}: {summary.added:,} examples added")
+            lines.append(f"{summary.method}: {summary.added:,} examples made")
             lines += [f"{before!r} became {after!r}" for before, after in summary.samples]
     return lines

@@ -145,11 +145,14 @@ def test_the_lines_say_it_in_words_warnings_last(check):
         "1 text on both sides of the split",
         "tokens in a text: median 4, 95th percentile 8; 12.5% unknown",
         "12.5% of the texts are cut at the window of 8 tokens",
-        "false negatives: in a random batch of 2, 0.0% of the rows meet another right answer",
+        "false negatives: in a random batch of 2, 0.0% of the rows meet another right answer, "
+        "which does not count as a negative",
         "objective in-batch: asked for",
         "3 steps of 2 rows in 3 epochs, about 20 tokens each; training takes about 1 second here",
         "warning: 1 text of the held-out data can be learned by heart: the verdict would flatter "
         "(leave the rows out that have them)",
+        "warning: 1 row held out: of so few no difference is significant, and the verdict will be "
+        "reject (bring more, or evaluation data of its own with --eval)",
     ]
 
 
@@ -392,7 +395,7 @@ def test_of_many_classes_the_smallest_and_the_largest_are_named(check):
 def test_a_class_of_one_training_row_is_a_warning_for_batch_hard_alone(check):
     texts = [("cat", "x"), ("dog", "x"), ("red", "y"), ("blue", "y"), ("card", "z")]
     rows = [LabelledText(text, label) for text, label in texts]
-    found = check(rows, training=rows[:3], held_out=rows[3:], objective_name="batch-hard")
+    found = check(rows, training=rows[:3], objective_name="batch-hard")
     assert found.single_classes == 1
     assert found.warnings() == [
         "1 class with a single training row: batch-hard has no positive there "
@@ -476,14 +479,31 @@ def test_the_share_of_false_negatives_agrees_with_a_simulation():
     assert abs(false_negative_share(*as_numbers(rows), 32) - expected) < 4 * standard_error
 
 
-def test_false_negatives_are_found_after_folding_and_are_a_warning(check):
+def test_false_negatives_are_found_after_folding_and_are_no_warning_for_the_loss_knows_them(check):
     rows = [Pair("card", "bank"), Pair("Card?", "my bank"), Pair("cat", "mat")]
     found = check(rows)
     assert found.false_negative_share == pytest.approx((1 / 2 + 1 / 2) / 3)
-    assert found.warnings()[-1] == (
-        "33.3% of the rows would meet a right answer as a negative "
-        "(a smaller --batch-size makes that rarer)"
-    )
+    assert found.warnings() == []
+
+
+def test_mined_negatives_are_as_long_as_the_answers(check):
+    # 10 tokens a row, and 5 for each negative: (4 + 4 + 8 + 3) / 4 is the mean of the answers.
+    training = [PAIRS[0], PAIRS[3]]
+    assert check(PAIRS, training=training).tokens_per_step == 20
+    assert check(PAIRS, training=training, negatives=1).tokens_per_step == 20 + 2 * 19 / 4 + 0.5
+
+
+@pytest.mark.parametrize(("held_out", "warned"), [(5, True), (6, False)])
+def test_too_few_questions_for_any_significance_are_a_warning(check, held_out, warned):
+    asked = [Pair(f"red {n}", f"blue {n}") for n in range(held_out)]
+    told = check(PAIRS[3:], held_out=asked).warnings()
+    assert any("no difference is significant" in line for line in told) == warned
+
+
+@pytest.mark.parametrize(("leaks", "warned"), [(1, False), (2, True)])
+def test_many_rows_that_were_left_out_are_a_warning(check, leaks, warned):
+    told = check(PAIRS, leaks=leaks).warnings()
+    assert any(f"{leaks} of 5 rows were left out" in line for line in told) == warned
 
 
 def test_a_text_that_stands_twice_is_its_own_false_negative_without_labels(check):

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import random
 from dataclasses import replace
 
 import pytest
@@ -92,6 +93,33 @@ def test_data_that_is_all_connected_cannot_be_split():
     examples = [Pair("the same question", f"answer {number}") for number in range(20)]
     with pytest.raises(InvalidData, match=r"20 of them are connected.*--eval"):
         split_examples(examples, share=0.2, limit=100, seed=0)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_negative_that_answers_another_row_connects_nothing_and_leaks_nothing(seed):
+    rng = random.Random(seed)
+    rows = [
+        Triplet(f"question {n}", f"answer {n}", f"answer {(n + rng.randrange(1, 120)) % 120}")
+        for n in range(120)
+    ]
+    training, held_out = split_examples(rows, share=0.2, limit=500, seed=seed)
+    assert len(held_out) == 24
+    judged = {text for row in held_out for text in (row.anchor, row.positive)}
+    kept = [row for row in rows if judged.isdisjoint((row.anchor, row.positive, row.negative))]
+    assert training == kept
+    assert len(kept) > 60
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_rare_labels_are_on_both_sides(seed):
+    rows = [LabelledPair(f"first {n}", f"second {n}", int(n < 4)) for n in range(100)]
+    for side in split_examples(rows, share=0.2, limit=500, seed=seed):
+        assert {row.label for row in side} == {0, 1}
+
+
+def test_a_vowel_sign_makes_another_word_and_a_composed_accent_does_not():
+    assert fold("दिन") != fold("दान")
+    assert fold("Cafe\u0301!") == fold("café") == "café"
 
 
 def test_planted_leaks_are_taken_out_of_training():

@@ -173,6 +173,13 @@ def test_the_mixture_has_the_dtype_of_the_tuned_weights():
     assert torch.equal(mixed, base["layer.bias"].float())
 
 
+@pytest.mark.parametrize("share", [0.1, 0.3, 0.7, 0.9])
+def test_what_did_not_learn_stays_as_it_is_to_the_bit(share):
+    frozen = torch.randn(1000, generator=torch.Generator().manual_seed(0))
+    mixed = mix({"layer": frozen.clone()}, {"layer": frozen}, share)
+    assert torch.equal(mixed["layer"], frozen)
+
+
 def test_a_counter_is_that_of_the_tuned_encoder():
     base, tuned = states()
     assert int(mix(base, tuned, 0.1)["seen"]) == 9

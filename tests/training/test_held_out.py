@@ -3,6 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from scipy import stats
+from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import average_precision_score
 
 from simsearch.errors import InvalidData, InvalidInput
@@ -15,7 +16,7 @@ from simsearch.records import (
     Triplet,
     UnlabelledText,
 )
-from simsearch.training.held_out import HeldOutPairs, check_metric, make_held_out
+from simsearch.training.held_out import HeldOutPairs, check_metric, fit_pair_scorer, make_held_out
 
 WORDS = [f"word{number}" for number in range(50)]
 
@@ -165,6 +166,19 @@ def test_a_probe_finds_nothing_where_nothing_is_to_be_found():
         seed=0,
     )
     assert held_out.score(Directions()).metrics["accuracy"] < 0.5
+
+
+@pytest.mark.parametrize("classes", [2, 3])
+def test_a_fitted_pair_scorer_is_logistic_regression(hash_encoder, classes):
+    rows = [ClassPair(f"first {n}", f"second {n % 7}", f"class {n % classes}") for n in range(60)]
+    scorer = fit_pair_scorer(hash_encoder, rows)
+    first = hash_encoder.encode_documents([row.sentence1 for row in rows])
+    second = hash_encoder.encode_documents([row.sentence2 for row in rows])
+    features = np.hstack([first, second, abs(first - second)])
+    oracle = LogisticRegression(C=10, max_iter=1000).fit(features, [row.label for row in rows])
+    assert scorer.classes == tuple(oracle.classes_)
+    found = scorer.probabilities(first, second)
+    np.testing.assert_allclose(found, oracle.predict_proba(features), atol=2e-3)
 
 
 def test_the_difference_of_two_probes_is_that_of_their_accuracies(hash_encoder):

@@ -363,3 +363,16 @@ def test_half_of_the_free_memory_is_for_the_graph(model, monkeypatch):
 def test_the_free_memory_is_what_the_system_says():
     free = micro_batches.free_memory(torch.device("cpu"))
     assert 1 << 20 < free < os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
+def test_the_limits_of_control_groups_bound_what_is_free(tmp_path):
+    groups = tmp_path / "sys/fs/cgroup"
+    (groups / "pod/one").mkdir(parents=True)
+    (tmp_path / "proc/self").mkdir(parents=True)
+    (tmp_path / "proc/self/cgroup").write_text("9:name=systemd:/\n0::/pod/one\n")
+    assert micro_batches._free_in_group(tmp_path) > 1 << 60  # no limit is written down
+    for folder, limit, used in (("pod", "1000", "300"), ("pod/one", "max", "200")):
+        (groups / folder / "memory.max").write_text(f"{limit}\n")
+        (groups / folder / "memory.current").write_text(f"{used}\n")
+        (groups / folder / "memory.stat").write_text("anon 150\ninactive_file 50\n")
+    assert micro_batches._free_in_group(tmp_path) == 1000 - 300 + 50

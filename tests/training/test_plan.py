@@ -70,6 +70,18 @@ def test_what_one_set_holds_out_no_other_is_trained_on():
     assert not trained & texts(plan.parts[0].dev)
 
 
+def test_negatives_are_mined_from_no_text_that_judges():
+    pairs = [Pair(f"question {n}", f"answer {n}") for n in range(200)]
+    corpus = [*(pair.positive for pair in pairs), *(f"other {n}" for n in range(50))]
+    data = TrainingData(pairs, distractors=corpus)
+    (part,) = make_plan([data], None, TrainingConfig(patience=1)).parts
+    judged = texts([*part.held_out, *part.dev])
+    assert len(part.held_out) == 40
+    assert len(part.dev) > 0
+    assert set(part.distractors) == set(corpus) - judged
+    assert set(part.data.distractors) == set(corpus)  # the held-out questions search among all
+
+
 def test_planted_leakage_is_dropped_and_counted():
     """Evaluation data that stands in the training data, in other case and punctuation."""
     leaked = [Pair("QUESTION 3!", "something else"), Pair("new", "Answer, 7.")]

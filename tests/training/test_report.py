@@ -72,3 +72,8 @@ def test_the_legend_covers_no_bar_and_no_figure(drawn, tmp_path, without):
     assert [each for each in figures if each.x0 < inside.x0 or each.x1 > inside.x1] == []
     bars = [bar.get_window_extent() for bar in axes.patches]
     assert [(a, b) for a in figures for b in bars if a.overlaps(b)] == []
+
+
+def test_a_bar_in_a_cell_begins_no_other_one():
+    table = markdown_table(("name", "formula"), [("softmax", "[u; v; |u - v|]")])
+    assert table.splitlines()[-1] == r"| softmax | [u; v; \|u - v\|] |"
