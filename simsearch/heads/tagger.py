@@ -62,10 +62,14 @@ class ConvolutionBlock:
         reach = width // 2
         padded = np.pad(normed, ((reach, reach), (0, 0)))
         mixed = np.broadcast_to(self.depthwise_bias, rows.shape).copy()
+        term = np.empty_like(rows)
         for place in range(width):
-            mixed += padded[place : place + len(rows)] * self.depthwise[:, place]
+            np.multiply(padded[place : place + len(rows)], self.depthwise[:, place], out=term)
+            mixed += term
         np.maximum(mixed, 0, out=mixed)
-        result: FloatArray = rows + mixed @ self.mix.T + self.mix_bias
+        result: FloatArray = mixed @ self.mix.T
+        result += self.mix_bias
+        result += rows
         return result
 
 
@@ -246,10 +250,12 @@ def tagger_of(content: HeadContent) -> Tagger:
 
 def layer_norm(rows: FloatArray, weight: FloatArray, bias: FloatArray) -> FloatArray:
     """Return the rows at mean 0 and variance 1, times `weight`, plus `bias` (Ba et al. 2016)."""
-    centred = rows - rows.mean(axis=1, keepdims=True)
+    centred: FloatArray = rows - rows.mean(axis=1, keepdims=True)
     variance = np.einsum("nd,nd->n", centred, centred)[:, None] / rows.shape[1]
-    result: FloatArray = centred / np.sqrt(variance + np.float32(_NORM_EPSILON)) * weight + bias
-    return result
+    centred /= np.sqrt(variance + np.float32(_NORM_EPSILON))
+    centred *= weight
+    centred += bias
+    return centred
 
 
 def flat_places(lengths: Sequence[int], *, gap: int) -> tuple[list[tuple[int, int]], int]:
