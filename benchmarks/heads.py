@@ -219,9 +219,16 @@ def _task(
             [LabelledText(each.text, each.labels[0]) for each in part.texts]
             for part in (read_labelled_texts(DATA / name / f"{side}.jsonl") for side in _SIDES)
         ]
-        return TrainingData(read[0][:train], name=name, objective="classes"), read[1][:test]
+        return TrainingData(_spread(read[0], train), name=name, objective="classes"), _spread(
+            read[1], test
+        )
     tagged = [read_tagged_texts(DATA / name / f"{side}.conll") for side in _SIDES]
     return TrainingData(tagged[0][:train], name=name, objective="tags"), tagged[1][:test]
+
+
+def _spread(texts: list[LabelledText], count: int | None) -> list[LabelledText]:
+    """Return so many of the texts, from all of them: they lie sorted by class."""
+    return texts if count is None else texts[:: max(1, len(texts) // count)][:count]
 
 
 def _say(line: str) -> None:

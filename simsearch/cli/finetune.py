@@ -270,7 +270,7 @@ def contract(result: "FinetuneResult") -> Mapping[str, object]:
     """Return a result as the JSON object of the command-line contract."""
     names = ("before", "after", "difference", "verdict", "reason", "model", "run", "objective")
     found = asdict(result)
-    more = ("kept", "forgetting", "augmentation", "alone", "heads", "seconds")
+    more = ("kept", "forgetting", "augmentation", "seconds", "alone", "heads")
     return {name: found[name] for name in (*names, *more)}
 
 

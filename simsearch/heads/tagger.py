@@ -24,7 +24,8 @@ from simsearch.heads.words import SHAPES, spans_of_tags, word_shapes
 from simsearch.records import Span
 
 _NORM_EPSILON = 1e-5  # torch's
-_WORDS_AT_ONCE = 4096
+_WORDS_AT_ONCE = 4096  # of the chain, which goes over all texts word by word
+_WORDS_IN_CACHE = 512  # of the blocks, whose rows should stay there
 _MOST_BLOCKS = 16
 _TEXTS_AT_ONCE = 256
 
@@ -62,10 +63,14 @@ class ConvolutionBlock:
         reach = width // 2
         padded = np.pad(normed, ((reach, reach), (0, 0)))
         mixed = np.broadcast_to(self.depthwise_bias, rows.shape).copy()
+        term = np.empty_like(rows)
         for place in range(width):
-            mixed += padded[place : place + len(rows)] * self.depthwise[:, place]
+            np.multiply(padded[place : place + len(rows)], self.depthwise[:, place], out=term)
+            mixed += term
         np.maximum(mixed, 0, out=mixed)
-        result: FloatArray = rows + mixed @ self.mix.T + self.mix_bias
+        result: FloatArray = mixed @ self.mix.T
+        result += self.mix_bias
+        result += rows
         return result
 
 
@@ -99,7 +104,9 @@ class Tagger:
         filled = [row for row, reading in enumerate(readings) if len(reading.words)]
         # Texts of like length together: the chain goes over the longest of a batch.
         filled.sort(key=lambda row: len(readings[row].words))
-        for part in _parts(filled, readings):
+        lengths = [len(readings[row].words) for row in filled]
+        for numbers in word_parts(lengths, most=_WORDS_AT_ONCE):
+            part = [filled[number] for number in numbers]
             shapes = [word_shapes(texts[row], readings[row].words) for row in part]
             emissions = self.emissions([readings[row].vectors for row in part], shapes)
             best = self.chain.best(emissions)
@@ -119,11 +126,21 @@ class Tagger:
 
         Shape: (w_i, layers x hidden) and (w_i, SHAPES) -> (w_i, tags), for each text.
         """
+        scores: list[FloatArray] = []
+        for part in word_parts([len(each) for each in vectors], most=_WORDS_IN_CACHE):
+            scores += self._part_emissions(
+                [vectors[text] for text in part], [shapes[text] for text in part]
+            )
+        return scores
+
+    def _part_emissions(
+        self, vectors: Sequence[FloatArray], shapes: Sequence[FloatArray]
+    ) -> list[FloatArray]:
         places, total = flat_places([len(each) for each in vectors], gap=self._gap)
         taken = np.concatenate([np.arange(start, stop) for start, stop in places])
-        weight = self.project.T
-        # Text by text: one behind another they would have to be copied.
-        rows = np.concatenate([each.astype(np.float32, copy=False) @ weight for each in vectors])
+        # One product for all: the weights are read once, which is more than the texts.
+        joined = np.concatenate(list(vectors), dtype=np.float32)
+        rows = joined @ self.project.T
         rows += self.project_bias
         rows += np.concatenate(list(shapes)) @ self.shape.T
         np.maximum(rows, 0, out=rows)
@@ -246,10 +263,12 @@ def tagger_of(content: HeadContent) -> Tagger:
 
 def layer_norm(rows: FloatArray, weight: FloatArray, bias: FloatArray) -> FloatArray:
     """Return the rows at mean 0 and variance 1, times `weight`, plus `bias` (Ba et al. 2016)."""
-    centred = rows - rows.mean(axis=1, keepdims=True)
+    centred: FloatArray = rows - rows.mean(axis=1, keepdims=True)
     variance = np.einsum("nd,nd->n", centred, centred)[:, None] / rows.shape[1]
-    result: FloatArray = centred / np.sqrt(variance + np.float32(_NORM_EPSILON)) * weight + bias
-    return result
+    centred /= np.sqrt(variance + np.float32(_NORM_EPSILON))
+    centred *= weight
+    centred += bias
+    return centred
 
 
 def flat_places(lengths: Sequence[int], *, gap: int) -> tuple[list[tuple[int, int]], int]:
@@ -262,14 +281,14 @@ def flat_places(lengths: Sequence[int], *, gap: int) -> tuple[list[tuple[int, in
     return places, max(0, start - gap)
 
 
-def _parts(rows: Sequence[int], readings: Sequence[TextReading]) -> list[list[int]]:
-    """Return the texts in batches of some thousand words."""
+def word_parts(lengths: Sequence[int], *, most: int) -> list[list[int]]:
+    """Return the positions of texts in order, in parts of `most` words, or of one longer text."""
     parts: list[list[int]] = []
-    words = _WORDS_AT_ONCE
-    for row in rows:
-        if words + len(readings[row].words) > _WORDS_AT_ONCE:
+    words = 0
+    for position, length in enumerate(lengths):
+        if not parts or words + length > most:
             parts.append([])
             words = 0
-        parts[-1].append(row)
-        words += len(readings[row].words)
+        parts[-1].append(position)
+        words += length
     return parts

@@ -105,7 +105,7 @@ class _Pending:
         chosen = numbers[better]
         vectors = pool_pieces(_chosen(window.layers, real), pieces, self._words[chosen])
         if self._vectors is None and len(chosen) == len(self._words):
-            self._vectors = vectors.astype(dtype)  # the whole text at once, without a copy
+            self._vectors = vectors.astype(dtype, copy=False)  # the whole text at once
         else:
             if self._vectors is None:
                 self._vectors = np.zeros((len(self._words), vectors.shape[1]), dtype=dtype)

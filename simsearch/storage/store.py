@@ -210,12 +210,17 @@ class DocumentStore:
         """Give documents that are in the store the metadata of these; inside a transaction.
 
         Their rows keep their numbers, and vectors are not touched.
+
+        Raises:
+            CorruptIndex: one is damaged.
         """
         for document in documents:
             failpoint("update.metadata")
             (row,) = self._connection.execute(
                 "SELECT * FROM documents WHERE id = ?", (document.id,)
             ).fetchall()
+            if not sound_document(row):  # or its new checksum would hide the damage
+                raise self._session.damage(f"the document of row {row[0]} is damaged")
             first_row, rows, id_, text, title, _, supplied, _ = row
             fields = (first_row, rows, id_, text, title, _dump(document.metadata), supplied)
             self._connection.execute(

@@ -12,6 +12,7 @@ from dataclasses import replace as with_changes
 from pathlib import Path
 
 from simsearch.encoder.runtime import FloatArray
+from simsearch.errors import EncoderError, InvalidData, InvalidInput
 from simsearch.training.control import run_beside, train_beside
 from simsearch.training.plan import Plan
 from simsearch.training.result import TaskAlone
@@ -29,13 +30,23 @@ def tasks_alone(
     """Train and score each task of a joint trial alone; none where no head is made in it.
 
     `outcome` is what came of the trial, `work` its working directory, and `memory` are embeddings
-    of the base.
+    of the base. A task that cannot be trained alone costs the comparison, not the run.
+
+    Raises:
+        SystemFailure: the operating system refused.
+        InvalidInput, InvalidData, EncoderError: with several processes, as above.
     """
     found: list[TaskAlone] = []
-    for name, folder, alone in _trials(trial, work):
-        if not found:
+    for number, (name, folder, alone) in enumerate(_trials(trial, work)):
+        if not number:
             trial.say(_ANNOUNCED)
-        one = run_beside(alone, folder, memory=memory, resume=resume)
+        try:
+            one = run_beside(alone, folder, memory=memory, resume=resume)
+        except (EncoderError, InvalidData, InvalidInput) as error:
+            if trial.workers.count > 1:  # the others may be waiting
+                raise
+            trial.say(f"{alone.plan.parts[0].name} cannot be trained alone: {error}")
+            continue
         held_out = alone.plan.held_out
         difference = held_out.compare(one.scores[""], outcome.scores[name])
         found.append(

@@ -210,7 +210,7 @@ class Batches:
                 )
             words = split_words(example.text)
             own, _ = tags_of_spans(example.spans, words, dataset.classes)
-            pieces = _word_pieces(one, words, prompt=len(prompt))
+            pieces = word_pieces(one, words, prompt=len(prompt))
             texts.append(TokenizedInput(one.ids, self._prompt_lengths[False], pieces))
             tags.append(own[: pieces.count])
         target = torch.from_numpy(np.concatenate(tags))
@@ -228,7 +228,7 @@ class Batches:
         ]
 
 
-def _word_pieces(text: TokenizedText, words: IntArray, *, prompt: int) -> WordPieces:
+def word_pieces(text: TokenizedText, words: IntArray, *, prompt: int) -> WordPieces:
     """Return the pieces of the words (w, 2) that lie within the window, whole.
 
     `prompt` is how many characters stand before the text.

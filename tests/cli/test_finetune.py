@@ -80,6 +80,8 @@ def test_a_reject_prints_its_numbers_as_json_and_exits_1(
         "forgetting",
         "augmentation",
         "seconds",
+        "alone",
+        "heads",
     ]
     assert outcome.object["verdict"] == "reject"
     assert outcome.object["reason"].startswith("mrr@10 changed by +0.0000")

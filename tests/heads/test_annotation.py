@@ -228,6 +228,20 @@ def test_a_new_head_replaces_what_an_old_one_wrote_only_if_asked(encoder, topics
         assert all(document.metadata["topic"].isupper() for document in index.iterate())
 
 
+def test_a_filter_that_was_asked_before_sees_what_a_new_head_wrote(encoder, topics, tmp_path):
+    vector = encoder.encode_queries(["the cat"])
+    loud = replace(topics, labels=tuple(label.upper() for label in topics.labels))
+    with filled(tmp_path / "index", encoder) as index:
+        annotate_index(index, Annotator([topics], encoder))
+        label = index.get("0").metadata["topic"]
+        asked = [f"topic = '{label}'", f"topic = '{label.upper()}'"]
+        counts = [len(index.search_vectors(vector, k=3, where=where)[0]) for where in asked]
+        annotate_index(index, Annotator([loud], encoder), replace_fields=True)
+        again = [len(index.search_vectors(vector, k=3, where=where)[0]) for where in asked]
+    assert counts[0] > 0
+    assert again == counts[::-1] == [0, counts[0]]
+
+
 def test_what_is_mentioned_no_more_is_in_no_field_any_more(encoder, entities, tmp_path):
     with filled(tmp_path / "index", encoder) as index:
         annotate_index(index, Annotator([entities], encoder))

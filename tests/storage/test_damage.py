@@ -10,6 +10,7 @@ from stores import insert, raw, write
 
 from simsearch.conditions import Comparator, Comparison
 from simsearch.errors import CorruptIndex
+from simsearch.records import Document
 from simsearch.storage import DocumentStore, text_hash, verified
 
 
@@ -54,6 +55,17 @@ def test_a_changed_passage_is_refused(store, directory, statement):
     change(directory, statement)
     with pytest.raises(CorruptIndex, match="the passage of row 1 is damaged"):
         store.passages_at([0, 1])
+
+
+def test_a_damaged_document_gets_no_metadata_and_no_checksum_that_hides_it(store, directory):
+    write(store, "a", "b")
+    change(directory, "UPDATE documents SET text = 'text of B' WHERE id = 'b'")
+    both = [Document("a", "text of a", metadata={"n": 2}), Document("b", "b", metadata={"n": 2})]
+    with pytest.raises(CorruptIndex, match="the document of row 1 is damaged"), store.transaction():
+        store.update_metadata(both)
+    assert store.fetch_ids(["a"])["a"].metadata != {"n": 2}
+    with pytest.raises(CorruptIndex, match="the document of row 1 is damaged"):
+        store.fetch_ids(["b"])
 
 
 def test_blocks_that_changed_places_are_refused(store, directory):

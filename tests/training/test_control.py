@@ -222,7 +222,7 @@ def test_a_control_that_cannot_be_trained_costs_the_comparison_not_the_run(
     def diverge(*arguments, **options):
         raise EncoderError("the loss is nan at step 2 of 6")
 
-    monkeypatch.setattr(control, "_run", diverge)
+    monkeypatch.setattr(control, "run_beside", diverge)
     result = train(tmp_path / "model")
     reason = "the control cannot be trained: the loss is nan at step 2 of 6"
     assert result.augmentation == replace(

@@ -13,15 +13,16 @@ from training_runs import TinyRun, make_pairs
 
 from simsearch.encoder import Encoder
 from simsearch.encoder.layout import read_layout
+from simsearch.encoder.tokenization import TokenizedText
 from simsearch.errors import EncoderMismatch, InvalidInput
 from simsearch.heads import Annotator, load_head
 from simsearch.records import Document, LabelledText, Span, TaggedText
 from simsearch.search_index import RetrievalTask
 from simsearch.training import TrainingConfig, TrainingData, finetune
-from simsearch.training.batches import Batches, DataSet
+from simsearch.training.batches import Batches, DataSet, word_pieces
 from simsearch.training.config import Sampling
 from simsearch.training.losses import ClassLoss, TagLoss
-from simsearch.training.micro_batches import MicroBatches
+from simsearch.training.micro_batches import MicroBatches, TokenizedInput, WordPieces
 from simsearch.training.objectives import OBJECTIVES, choose_objective
 from simsearch.training.plan import identity, make_plan
 from simsearch.training.result import read_result
@@ -115,6 +116,29 @@ def test_words_are_the_mean_of_their_pieces_in_the_last_layer(layout, model):
     alone = tokens.last_hidden_state[0].numpy()
     # The tokenizer splits at the hyphen too: every word here is one token, after [CLS].
     np.testing.assert_allclose(found[3:12], alone[1:10], atol=1e-5)
+
+
+def test_a_word_of_several_pieces_is_their_mean_and_one_of_none_is_zero(layout, model):
+    ids = batches_of(layout, TEXTS).batch((0, (0,))).texts[0].ids
+    pieces = WordPieces(np.array([1, 2, 3]), np.array([0, 0, 1]), 3)
+    found = MicroBatches(model, budget=64, pad_id=0).embed([TokenizedInput(ids, words=pieces)])
+    given = torch.tensor([ids.tolist()])
+    with torch.no_grad():
+        tokens = model[0].model(input_ids=given, attention_mask=torch.ones_like(given))
+    alone = tokens.last_hidden_state[0].numpy()
+    expected = [(alone[1] + alone[2]) / 2, alone[3], np.zeros(32)]
+    np.testing.assert_allclose(found.numpy(), expected, atol=1e-5)
+
+
+def test_pieces_are_given_to_the_words_that_they_lie_in():
+    # [CLS] pl ##aying chess [SEP], behind a prompt of three characters, cut off after "chess".
+    offsets = np.array([[0, 0], [3, 5], [5, 10], [11, 16], [0, 0]])
+    text = TokenizedText(np.arange(5), truncated=True, offsets=offsets)
+    words = np.array([[0, 7], [8, 13], [14, 18]])  # playing, chess, well
+    found = word_pieces(text, words, prompt=3)
+    assert found.tokens.tolist() == [1, 2, 3]
+    assert found.words.tolist() == [0, 0, 1]
+    assert found.count == 2
 
 
 def test_gradients_of_words_are_those_of_one_graph(layout):
@@ -248,22 +272,27 @@ def test_what_a_joint_run_found_is_read_again_as_it_was(joint):
     assert json.loads((output / "run/result.json").read_text())["alone"][1]["name"] == "topics"
 
 
-def test_probabilities_of_a_tuned_head_are_calibrated_on_the_held_out_texts(joint):
-    output, _, _ = joint
-    plan = make_plan([TrainingData(make_pairs(120), name="pairs"), classes(120)], None, CONFIG)
-    held_out = plan.held_outs["topics"]
-    encoder = Encoder.load(output)
+def test_probabilities_of_a_kept_head_are_calibrated_on_the_held_out_texts(tiny_encoder_dir):
+    # Every fourth text has the class of another one: nobody can be certain.
+    texts = [LabelledText(each.text, each.labels[0]) for each in labelled_texts(160)]
+    noisy = [
+        replace(each, label=texts[-row].label) if row % 4 == 1 else each
+        for row, each in enumerate(texts)
+    ]
+    plan = make_plan([TrainingData(noisy, objective="classes")], None, CONFIG)
+    held_out = plan.held_out
+    encoder = Encoder.load(tiny_encoder_dir)
     head = held_out.score(encoder).head
-    texts = [each.text for each in plan.parts[1].held_out]
+    texts = [each.text for each in plan.parts[0].held_out]
     logits = head.logits(encoder.encode_documents(texts)).astype(np.float64)
-    gold = [head.labels.index(each.label) for each in plan.parts[1].held_out]
+    gold = [head.labels.index(each.label) for each in plan.parts[0].held_out]
 
     def loss(factor):
         scaled = logits * factor
         total = np.log(np.exp(scaled - scaled.max(1, keepdims=True)).sum(1)) + scaled.max(1)
         return float((total - scaled[np.arange(len(gold)), gold]).mean())
 
-    assert loss(1.0) <= min(loss(0.9), loss(1.1)) + 1e-9
+    assert loss(1.0) <= min(loss(0.99), loss(1.01))
 
 
 def test_a_run_that_was_cut_short_in_a_task_alone_is_resumed_there(tmp_path, tiny_encoder_dir):

@@ -313,6 +313,8 @@ SLOPES = {
     "triplet-margin-ranking": (3, NONE),
     "batch-hard": (1, CLASSES),
     "unlabelled": (2, torch.zeros(4, 4, dtype=torch.bool)),
+    "classes": (1, torch.tensor([0, 1, 2, 1])),
+    "tags": (1, torch.tensor([0, 5, 6, 1])),  # of three labels
 }
 
 

@@ -14,6 +14,7 @@ from simsearch.records import (
     LabelledText,
     Pair,
     ScoredPair,
+    TaggedText,
     Triplet,
     UnlabelledText,
 )
@@ -24,7 +25,7 @@ from simsearch.training.resolve import Resolved, resolve, resolved_config
 TRIPLET_OBJECTIVES = ("triplet-hinge", "triplet-softmax", "triplet-margin-ranking")
 
 
-def test_there_are_nine_objectives_each_with_its_formula_and_source():
+def test_there_are_eleven_objectives_each_with_its_formula_and_source():
     assert list(OBJECTIVES) == [
         "in-batch",
         "contrastive",
@@ -35,6 +36,8 @@ def test_there_are_nine_objectives_each_with_its_formula_and_source():
         "triplet-margin-ranking",
         "batch-hard",
         "unlabelled",
+        "classes",
+        "tags",
     ]
     assert all(objective.formula and objective.source for objective in OBJECTIVES.values())
 
@@ -49,6 +52,7 @@ def test_there_are_nine_objectives_each_with_its_formula_and_source():
         (ScoredPair, "cosine"),
         (LabelledText, "batch-hard"),
         (UnlabelledText, "unlabelled"),
+        (TaggedText, "tags"),
     ],
 )
 def test_auto_goes_by_the_kind_of_example(kind, name):
