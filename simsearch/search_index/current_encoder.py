@@ -60,10 +60,10 @@ class CurrentEncoder:
         """
         with self._mutex:
             while True:
-                constants = self._store.constants
-                space = space_of(constants)
                 if self._given:
                     self.refuse_switched()
+                constants = self._store.constants
+                space = space_of(constants)
                 if self._encoder is None or self._encoder.fingerprint != space.fingerprint:
                     try:
                         self._encoder = load_own_encoder(self._path, constants, self._precision)
@@ -81,6 +81,9 @@ class CurrentEncoder:
             EncoderMismatch: the index was switched to another one since.
         """
         now = self.space()
+        if now != self.opened:
+            with self._store.snapshot():  # it may have been switched back
+                now = self.space()
         if now != self.opened:
             raise EncoderMismatch(
                 f"{self._path} was switched to another encoder ({now.fingerprint[:12]}, dim "

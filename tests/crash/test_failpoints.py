@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from conftest import HashEncoder
-from scenarios import SCENARIOS, prepare, state
+from scenarios import SCENARIOS, encoder_of, prepare, state
 
 import simsearch
 from simsearch import failpoints
@@ -97,10 +97,10 @@ def test_after_a_fault_there_is_the_old_or_the_new_and_the_same_command_ends(
     found = state(place)
     for index in before:
         assert found[index] in (before[index], after[index], "unfinished"), index
-    for index in ("i", "new"):
+    for index in ("i", "two", "new"):
         if_there = [place / index][: found[index] is not None]
         for path in if_there:
-            report = check_index(path, encoder=HashEncoder())
+            report = check_index(path, encoder=encoder_of(path))
             assert report.worst in (None, Severity.NOTE), report.findings
     SCENARIOS[scenario](place)
     assert state(place) == after
