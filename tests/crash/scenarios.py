@@ -213,9 +213,7 @@ def state(place: Path) -> dict[str, Any]:
     kept = found["two/previous"]
     if kept is not None:  # a rollback has begun by bringing over what was written since
         kept[1][:] = [each for each in kept[1] if each[0] != "since"]
-    return found | {
-        "file": (place / "file").read_text()
-    }
+    return found | {"file": (place / "file").read_text()}
 
 
 def _found_at(path: Path) -> Path:

@@ -182,14 +182,13 @@ def test_a_handle_with_the_index_s_own_encoder_goes_on_after_a_switch(tmp_path):
         handle.add([Document("bird", "a bird sings")])
         assert handle.encoder.fingerprint == second.fingerprint
         assert handle.search("a bird sings", k=1)[0].score == pytest.approx(1, abs=1e-5)
-        with pytest.raises(EncoderMismatch, match="switched to another encoder .*open it again"):
+        with pytest.raises(EncoderMismatch, match=r"switched to another encoder .*open it again"):
             handle.search_vectors(first.encode_queries(["my card"]))
         with pytest.raises(EncoderMismatch, match="switched to another encoder"):
             handle.add([Document("x", "x")], first.encode_documents(["x"]))
         roll_back(path)
-        assert handle.search_vectors(first.encode_queries(["where is my card"]), k=1) == [
-            handle.search("where is my card", k=1)
-        ]
+        ((hit,),) = handle.search_vectors(first.encode_documents(["a bird sings"]), k=1)
+        assert (hit.id, hit.score) == ("bird", pytest.approx(1, abs=1e-5))
     assert check_index(path).findings == ()
 
 
@@ -512,7 +511,10 @@ def test_a_generation_of_another_index_is_not_rolled_back_to(path, tmp_path, sec
 
 
 def test_a_failed_exchange_leaves_the_index_and_the_next_run_switches(path, second):
-    with pytest.raises(SystemFailure, match="generation.exchange"), fault("generation.exchange:eio"):
+    with (
+        pytest.raises(SystemFailure, match=r"generation\.exchange"),
+        fault("generation.exchange:eio"),
+    ):
         reindex(path, second)
     assert len(documents(path, HashEncoder())) == 29
     second.encoded.clear()
