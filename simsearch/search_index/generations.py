@@ -100,6 +100,16 @@ def generation_info(place: Path) -> GenerationInfo | None:
         return None
 
 
+def other_generations(
+    path: Path, number: int
+) -> tuple[GenerationInfo | None, GenerationInfo | None]:
+    """Return the generation before `number`, which answers, and the one that is being built."""
+    places = (previous_place(path), building_place(path), moved_place(path))
+    kept, built, moved = (generation_info(place) for place in places)
+    before = (each for each in (kept, built, moved) if each and each.generation < number)
+    return next(before, None), built if built and built.generation > number else None
+
+
 @contextlib.contextmanager
 def settled(path: Path) -> Iterator[None]:
     """Hold the writer lock of an index of which no generation is between two places.

@@ -49,12 +49,7 @@ from simsearch.search_index.directory import (
 )
 from simsearch.search_index.donor import Donor
 from simsearch.search_index.filtering import FilteredRows, matching_ids
-from simsearch.search_index.generations import (
-    building_place,
-    generation_info,
-    number_of,
-    previous_place,
-)
+from simsearch.search_index.generations import number_of, other_generations
 from simsearch.search_index.live_rows import LiveRows
 from simsearch.search_index.nearest import nearest_documents
 from simsearch.search_index.passages import (
@@ -607,6 +602,8 @@ class SearchIndex:
         with self._store.snapshot():
             setting = self._store.read_setting
             passages = self._store.count_passages()
+            generation = number_of(self._store.constants)
+            previous, building = other_generations(self._path, generation)
             return IndexInfo(
                 path=str(self._path),
                 format=FORMAT_VERSION,
@@ -624,9 +621,9 @@ class SearchIndex:
                 bytes_on_disk=directory_bytes(self._path),
                 target=self.target,
                 search=search_info(self._store),
-                generation=number_of(self._store.constants),
-                previous=generation_info(previous_place(self._path)),
-                building=generation_info(building_place(self._path)),
+                generation=generation,
+                previous=previous,
+                building=building,
             )
 
 

@@ -258,6 +258,19 @@ def test_a_second_reindex_keeps_one_step_back(path, second):
         roll_back(path, encoder=HashEncoder())
 
 
+def test_a_rollback_while_the_next_generation_is_built_does_not_disturb_it(path, second):
+    third = HashEncoder()
+    third.fingerprint = "hash-3"
+    reindex(path, second)
+    with build_generation(path, encoder=third):
+        with SearchIndex.open(path, encoder=second) as index:
+            index.add([Document("new", "added since")])
+        roll_back(path, encoder=HashEncoder())
+    now = info(path, third)
+    assert (now.generation, now.previous.generation, now.documents) == (3, 1, 30)
+    assert documents(path, third)["new"].text == "added since"
+
+
 def test_a_rollback_brings_over_all_that_was_written_since(path, second):
     reindex(path, second)
     with SearchIndex.open(path, encoder=second) as index:
