@@ -171,15 +171,21 @@ def test_a_handle_with_the_index_s_own_encoder_goes_on_after_a_switch(tmp_path):
     path = tmp_path / "index"
     with SearchIndex.create(path, encoder=first) as index:
         index.add([Document("card", "my card"), Document("cat", "the cat sat on the mat")])
-    with SearchIndex.open(path) as handle, SearchIndex.open(path) as unused:
+    with (
+        SearchIndex.open(path) as handle,
+        SearchIndex.open(path) as unused,
+        SearchIndex.open(path) as writer,
+    ):
         before = handle.search("where is my card")
+        _ = writer.encoder
         reindex(path, second)
         with SearchIndex.open(path) as fresh:
             expected = fresh.search("where is my card")
         assert [hit.score for hit in expected] != [hit.score for hit in before]
         assert handle.search("where is my card") == expected
         assert unused.search("where is my card") == expected
-        handle.add([Document("bird", "a bird sings")])
+        writer.add([Document("bird", "a bird sings")])
+        writer.upsert([Document("dog", "a dog sat on the mat")])
         assert handle.encoder.fingerprint == second.fingerprint
         assert handle.search("a bird sings", k=1)[0].score == pytest.approx(1, abs=1e-5)
         with pytest.raises(EncoderMismatch, match=r"switched to another encoder .*open it again"):
@@ -189,6 +195,30 @@ def test_a_handle_with_the_index_s_own_encoder_goes_on_after_a_switch(tmp_path):
         roll_back(path)
         ((hit,),) = handle.search_vectors(first.encode_documents(["a bird sings"]), k=1)
         assert (hit.id, hit.score) == ("bird", pytest.approx(1, abs=1e-5))
+    assert check_index(path).findings == ()
+
+
+@pytest.mark.parametrize("verb", ["add", "upsert"])
+def test_what_was_encoded_when_the_index_is_switched_is_encoded_again(tmp_path, monkeypatch, verb):
+    models = [write_tiny_encoder(tmp_path / f"m{seed}", seed=seed) for seed in (1, 2)]
+    first, second = (Encoder.load(model) for model in models)
+    path = tmp_path / "index"
+    with SearchIndex.create(path, encoder=first) as index:
+        index.add([Document("card", "my card")])
+    encode, switches = Encoder.encode_documents, [lambda: reindex(path, second)]
+
+    def encode_and_switch(self, texts, **options):
+        vectors = encode(self, texts, **options)
+        while switches:
+            switches.pop()()
+        return vectors
+
+    with SearchIndex.open(path) as handle:
+        monkeypatch.setattr(Encoder, "encode_documents", encode_and_switch)
+        assert getattr(handle, verb)([Document("dog", "the dog sat")]).added == 1
+        assert handle.encoder.fingerprint == second.fingerprint
+        ((hit,),) = handle.search_many(["the dog sat"], k=1)
+        assert (hit.id, hit.score) == ("dog", pytest.approx(1, abs=1e-5))
     assert check_index(path).findings == ()
 
 
