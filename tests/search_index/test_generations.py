@@ -125,6 +125,17 @@ def test_what_is_written_while_a_generation_is_built_is_in_it(path, second):
     assert check_index(path, encoder=second).findings == ()
 
 
+def test_metadata_that_is_replaced_while_a_generation_is_built_is_in_it(path, second):
+    with (
+        build_generation(path, encoder=second),
+        SearchIndex.open(path, encoder=HashEncoder()) as index,
+    ):
+        old = index.get("d9")
+        index.replace_documents([(old, Document(old.id, old.text, metadata={"label": "late"}))])
+    assert documents(path, second)["d9"].metadata == {"label": "late"}
+    assert second.encoded.count(CORPUS[9].content) == 1
+
+
 def test_a_compaction_while_a_generation_is_built_loses_nothing(path, second):
     with (
         build_generation(path, encoder=second),
