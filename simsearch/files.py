@@ -285,12 +285,12 @@ def _install(draft: Path, path: Path, *, replace: bool) -> None:
             raise
         if not replace:
             raise AlreadyExists(f"{path} was created meanwhile by somebody else") from error
-        _exchange(draft, path)  # the old content is now the draft, which the caller removes
+        exchange(draft, path)  # the old content is now the draft, which the caller removes
     failpoint("install.sync-parent")
     sync_directory(path.parent)
 
 
-def _exchange(first: Path, second: Path) -> None:
+def exchange(first: Path, second: Path) -> None:
     """Swap two directory entries in one step (renameat2, Linux 3.15)."""
     libc = ctypes.CDLL(None, use_errno=True)
     if hasattr(libc, "renameat2"):

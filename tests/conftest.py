@@ -106,6 +106,14 @@ class HashEncoder:
         directory.mkdir()
 
 
+class OtherHashEncoder(HashEncoder):
+    """The same of another fingerprint and dim: an encoder to change to."""
+
+    name = "other"
+    dim = 64
+    fingerprint = "hash-2"
+
+
 def _eight_words_each(text: str) -> list[tuple[int, int]]:
     words = [found.span() for found in re.finditer(r"\S+", text)]
     if len(words) <= 8:

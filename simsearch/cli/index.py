@@ -102,7 +102,7 @@ def index(
         loaded = stack.enter_context(encoding.load(encoder, texts=to_encode))
         if dim is not None:
             check_dim(dim, loaded.dim)
-            _warn_of_untrained(dim, loaded, output)
+            warn_of_untrained(dim, loaded, output)
         vectors = source.vectors(embeddings, dim=dim or loaded.dim)
         annotating = None
         if head:
@@ -156,7 +156,8 @@ def _annotating(heads: list[Path], encoder: "TextEncoder | EncoderPool") -> "Ann
     return AnnotatingEncoder(Annotator([load_head(path) for path in heads], encoder))
 
 
-def _warn_of_untrained(dim: int, encoder: "Encoder | EncoderPool", output: Output) -> None:
+def warn_of_untrained(dim: int, encoder: "Encoder | EncoderPool", output: Output) -> None:
+    """Warn of a number of components that an encoder was not trained to be cut to."""
     if dim not in (encoder.dim, *encoder.trained_dims):
         output.warn(
             f"this encoder does not say that it was trained for dim {dim} (Matryoshka); expect to "
@@ -310,10 +311,16 @@ def info(
     lines = search_facts(facts)
     del facts["search"], facts["target"]
     for name, value in facts.items():
-        shown = f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else value
-        output.text(f"{name.replace('_', ' '):15} {clean(str(shown))}")
+        output.text(f"{name.replace('_', ' '):15} {clean(_shown(value))}")
     for line in lines:
         output.text(line)
+
+
+def _shown(value: Any) -> str:
+    """Return a fact as a person reads it."""
+    if isinstance(value, dict):  # another generation
+        return "{generation} by {encoder} (dim {dim}), {documents:,} documents".format(**value)
+    return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
 
 
 class _State(NamedTuple):

@@ -18,6 +18,7 @@ from simsearch.cli import (
     encode,
     evaluate,
     finetune,
+    generations,
     index,
     maintenance,
     model,
@@ -47,6 +48,8 @@ app.command("delete")(index.delete)
 app.command("get")(index.get)
 app.command("info")(index.info)
 app.command("upgrade")(index.upgrade)
+app.command("reindex")(generations.reindex)
+app.command("rollback")(generations.rollback)
 app.command("check")(maintenance.check)
 app.command("repair")(maintenance.repair)
 app.command("compact")(maintenance.compact)

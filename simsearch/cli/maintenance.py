@@ -99,6 +99,8 @@ def compact(
             f"removed {report.removed_rows:,} rows: "
             f"{report.bytes_before:,} bytes before, {report.bytes_after:,} now"
         )
+        if report.removed_generation is not None:
+            output.text(f"generation {report.removed_generation}, the one before, was deleted")
 
 
 @bundled

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
         is_beir,
         read_beir,
         read_beir_corpus,
+        read_beir_queries,
+        read_qrels,
     )
     from simsearch.formats.checks import (
         checked_id,
@@ -65,6 +67,8 @@ _HOMES = {
         "is_beir",
         "read_beir",
         "read_beir_corpus",
+        "read_beir_queries",
+        "read_qrels",
     ),
     "checks": (
         "checked_id",
@@ -132,11 +136,13 @@ __all__ = [
     "is_field_name",
     "read_beir",
     "read_beir_corpus",
+    "read_beir_queries",
     "read_corpus",
     "read_documents",
     "read_examples",
     "read_labelled_texts",
     "read_lines",
+    "read_qrels",
     "read_rows",
     "read_tagged_texts",
     "read_vectors",

@@ -58,8 +58,8 @@ def read_beir(path: Path, split: str, options: ReadOptions = DEFAULT_OPTIONS) ->
         InvalidData: a file of it is not in order, or the split holds no relevant document.
         SystemFailure: the operating system refused to read it.
     """
-    judged = _read_qrels(_split_file(path, split), options)
-    texts = _read_queries(_required(path, "queries"), options)
+    judged = read_qrels(_split_file(path, split), options)
+    texts = read_beir_queries(_required(path, "queries"), options)
     counts = DocumentCounts()
     corpus = list(read_beir_corpus(path, options, counts=counts))
     document_ids = {document.id for document in corpus}
@@ -144,7 +144,8 @@ def _names_in(folder: Path) -> list[str]:
         raise SystemFailure(f"{folder}: {error.strerror or error}") from error
 
 
-def _read_queries(path: Path, options: ReadOptions) -> dict[str, str]:
+def read_beir_queries(path: Path, options: ReadOptions = DEFAULT_OPTIONS) -> dict[str, str]:
+    """Read queries by id: rows with `id` or `_id`, and `text`; errors as `read_beir`."""
     queries: dict[str, str] = {}
     places: dict[str, str] = {}
     for row in read_rows(path, options):
@@ -158,7 +159,8 @@ def _read_queries(path: Path, options: ReadOptions) -> dict[str, str]:
     return queries
 
 
-def _read_qrels(path: Path, options: ReadOptions) -> dict[str, dict[str, int]]:
+def read_qrels(path: Path, options: ReadOptions = DEFAULT_OPTIONS) -> dict[str, dict[str, int]]:
+    """Read judgements, query -> document -> score: rows with query-id, corpus-id and score."""
     qrels: dict[str, dict[str, int]] = {}
     for row in read_rows(path, options):
         query, document, score = _judgement(row)

@@ -44,6 +44,11 @@ if TYPE_CHECKING:
         CompactReport,
         compact_index,
     )
+    from simsearch.search_index.comparison import (
+        Comparison,
+        check_questions,
+        compare_indexes,
+    )
     from simsearch.search_index.evaluate import (
         RetrievalTask,
         embed_pairs,
@@ -58,11 +63,21 @@ if TYPE_CHECKING:
     from simsearch.search_index.passages import (
         LongTexts,
     )
+    from simsearch.search_index.reindex import (
+        Follower,
+        build_generation,
+        roll_back,
+    )
+    from simsearch.search_index.reindex_plan import (
+        ReindexPlan,
+        plan_reindex,
+    )
     from simsearch.search_index.repair import (
         RepairReport,
         repair_index,
     )
     from simsearch.search_index.reports import (
+        GenerationInfo,
         IndexInfo,
         SearchInfo,
         SegmentInfo,
@@ -80,6 +95,11 @@ _HOMES = {
     "annotating": ("AnnotatingEncoder", "AnnotationReport", "annotate_index"),
     "backup": ("BackupReport", "backup_index", "restore_index"),
     "check": ("CheckReport", "check_index"),
+    "comparison": (
+        "Comparison",
+        "check_questions",
+        "compare_indexes",
+    ),
     "compaction": ("CompactReport", "compact_index"),
     "repair": ("RepairReport", "repair_index"),
     "binding": ("Embedder", "TextEncoder"),
@@ -106,7 +126,17 @@ _HOMES = {
     ),
     "index": ("SearchIndex",),
     "passages": ("LongTexts",),
+    "reindex": (
+        "Follower",
+        "build_generation",
+        "roll_back",
+    ),
+    "reindex_plan": (
+        "ReindexPlan",
+        "plan_reindex",
+    ),
     "reports": (
+        "GenerationInfo",
         "IndexInfo",
         "SearchInfo",
         "SegmentInfo",
@@ -125,9 +155,13 @@ __all__ = [
     "BuildReport",
     "CheckReport",
     "CompactReport",
+    "Comparison",
     "Embedder",
+    "Follower",
+    "GenerationInfo",
     "IndexInfo",
     "LongTexts",
+    "ReindexPlan",
     "RepairReport",
     "RetrievalTask",
     "SearchIndex",
@@ -138,22 +172,27 @@ __all__ = [
     "WriteReport",
     "annotate_index",
     "backup_index",
+    "build_generation",
     "build_index",
     "check_build",
     "check_dim",
     "check_index",
     "check_k",
     "check_query",
+    "check_questions",
     "compact_index",
+    "compare_indexes",
     "embed_pairs",
     "evaluate_index",
     "evaluate_retrieval",
     "evaluate_sts",
     "pair_similarities",
+    "plan_reindex",
     "refuse_known_ids",
     "remove_all_but",
     "repair_index",
     "restore_index",
+    "roll_back",
     "tune_index",
     "upgrade_index",
     "write_corpus",

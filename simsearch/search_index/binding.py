@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -70,6 +70,18 @@ def bind_encoder(encoder: TextEncoder, directory: Path) -> dict[str, str]:
     }
 
 
+class VectorSpace(NamedTuple):
+    """What vectors must have in common to be compared."""
+
+    fingerprint: str
+    dim: int
+
+
+def space_of(constants: Mapping[str, str]) -> VectorSpace:
+    """Return the space in which the vectors of an index lie."""
+    return VectorSpace(constants["fingerprint"], int(constants["dim"]))
+
+
 def refuse_other_encoder(constants: Mapping[str, str], encoder: TextEncoder) -> None:
     """Refuse an encoder whose vectors cannot be compared with those of the index.
 
@@ -81,7 +93,8 @@ def refuse_other_encoder(constants: Mapping[str, str], encoder: TextEncoder) -> 
         raise EncoderMismatch(
             f"the index was built with encoder {constants['encoder']} "
             f"({stored[:12]}, dim {constants['dim']}), got {encoder.name} ({given[:12]}, "
-            f"dim {encoder.dim}); use the original encoder, or index the corpus again"
+            f"dim {encoder.dim}); use the original encoder, or bring the index to this one: "
+            "`simsearch reindex INDEX_DIR --encoder MODEL`"
         )
 
 
@@ -133,11 +146,22 @@ def load_own_encoder(
 
 def own_precision(path: Path) -> str:
     """Return the precision of the copy of its encoder that an index keeps, "unknown" without it."""
+    # The first copies do not name it.
+    return str(_own_description(path, {"precision": "unknown"}).get("precision", Precision.FP32))
+
+
+def own_dim(path: Path) -> int | None:
+    """Return the dim of the copy of its encoder that an index keeps, None without it."""
+    found = _own_description(path, {}).get("dim")
+    return found if isinstance(found, int) else None
+
+
+def _own_description(path: Path, default: dict[str, Any]) -> dict[str, Any]:
     try:
         content = json.loads(_description(path).read_text(encoding="utf-8"))
-        return str(content.get("precision", Precision.FP32))  # the first copies do not name it
-    except (OSError, ValueError, AttributeError):
-        return "unknown"
+    except (OSError, ValueError):
+        return default
+    return content if isinstance(content, dict) else default
 
 
 def _description_sha256(directory: Path) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -37,7 +37,7 @@ Settings = tuple[LongTexts, int]  # with the dim: what an index has for good
 # lose to a kill.
 BATCH = 1024
 # Locked while an index is being built, in its directory; gone when it is finished.
-_BUILD = "BUILD"
+BUILD = "BUILD"
 
 
 def check_build(path: Path, *, replace: bool) -> None:
@@ -82,26 +82,12 @@ def build_index(
     check_build(path, replace=replace)
     beside = replace and occupied(path)
     place = path.with_name(f".{path.name}.new") if beside else path
-    if beside and occupied(place):
-        # Under its lock: another process may be building there, with settings of its own.
-        with writer_lock(place / _BUILD, budget=0):
-            if not _can_be_taken_up(place, encoder, wanted):
-                remove_directory(place)
-    if not occupied(place):
-        with contextlib.suppress(AlreadyExists):  # somebody was faster: the lock will tell
-            SearchIndex.create(
-                place,
-                encoder=encoder,
-                finished=False,
-                long_texts=wanted[0],
-                dim=wanted[1],
-                target=target,
-            ).close()
+    if beside:
+        discard_build(place, unless=lambda: _can_be_taken_up(place, encoder, wanted))
     with contextlib.ExitStack() as stack:
-        # A power loss may cost a batch or two, which the next run encodes again.
-        opened = SearchIndex.open(place, encoder=encoder, durability=Durability.BATCH)
-        index = stack.enter_context(opened)
-        stack.enter_context(writer_lock(place / _BUILD, budget=0))
+        index = stack.enter_context(
+            open_build(place, encoder=encoder, wanted=wanted, target=target)
+        )
         _refuse_finished(index)
         _refuse_other_settings(index, wanted)
         if target is not None and target != index.target:
@@ -116,9 +102,55 @@ def build_index(
                 remove_directory(place)
             raise
         index.mark_finished()
-        (place / _BUILD).unlink(missing_ok=True)
+        (place / BUILD).unlink(missing_ok=True)
     if beside:
         install_index(place, path, replace=True)
+
+
+def discard_build(place: Path, *, unless: Callable[[], bool]) -> None:
+    """Remove what was begun at `place`, if anything was, and `unless` does not say to keep it.
+
+    Raises:
+        IndexLocked: another process is building there, with settings of its own.
+    """
+    if occupied(place):
+        with writer_lock(place / BUILD, budget=0):
+            if not unless():
+                remove_directory(place)
+
+
+@contextlib.contextmanager
+def open_build(
+    place: Path,
+    *,
+    encoder: TextEncoder,
+    wanted: Settings,
+    target: Target | None = None,
+    lineage: Mapping[str, str] | None = None,
+) -> Iterator[SearchIndex]:
+    """Give the index that was begun at `place`, or begin it, and hold the lock of its build.
+
+    Raises:
+        IndexLocked: another process is building there.
+        EncoderMismatch: it was begun with another encoder.
+    """
+    if not occupied(place):
+        with contextlib.suppress(AlreadyExists):  # somebody was faster: the lock will tell
+            SearchIndex.create(
+                place,
+                encoder=encoder,
+                finished=False,
+                long_texts=wanted[0],
+                dim=wanted[1],
+                target=target,
+                lineage=lineage,
+            ).close()
+    # A power loss may cost a batch or two, which the next run encodes again.
+    with (
+        SearchIndex.open(place, encoder=encoder, durability=Durability.BATCH) as index,
+        writer_lock(place / BUILD, budget=0),
+    ):
+        yield index
 
 
 def _can_be_taken_up(place: Path, encoder: TextEncoder, wanted: Settings) -> bool:
@@ -173,7 +205,7 @@ def write_corpus(
         InvalidData: the corpus does not have `total` documents; earlier batches stay committed.
     """
     report, done = WriteReport(), 0
-    for batch in _batches(documents):
+    for batch in document_batches(documents):
         vectors = None if embeddings is None else embeddings[done : done + len(batch)]
         done += len(batch)
         if done > total:
@@ -192,7 +224,7 @@ def refuse_known_ids(index: SearchIndex, documents: Iterable[Document]) -> None:
     Raises:
         DuplicateId: naming the first of them in the order of the corpus.
     """
-    for batch in _batches(documents):
+    for batch in document_batches(documents):
         known = index.known_ids([document.id for document in batch])
         for document in batch:
             if document.id in known:
@@ -201,5 +233,6 @@ def refuse_known_ids(index: SearchIndex, documents: Iterable[Document]) -> None:
                 )
 
 
-def _batches(documents: Iterable[Document]) -> Iterator[list[Document]]:
+def document_batches(documents: Iterable[Document]) -> Iterator[list[Document]]:
+    """Divide documents into what one commit takes."""
     return text_chunks(documents, lambda document: len(document.content), most=BATCH)

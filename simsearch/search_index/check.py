@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import unicodedata
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -15,9 +15,16 @@ from simsearch.ann import recall_with_interval, recalled
 from simsearch.cache import file_sha256, hash_file
 from simsearch.encoder import ModelMoved
 from simsearch.errors import CorruptIndex, SimsearchError
+from simsearch.files import occupied
 from simsearch.records import Document, whole_passage
 from simsearch.search_index.binding import TextEncoder, fitted
 from simsearch.search_index.directory import marker_line, verify_format
+from simsearch.search_index.generations import (
+    PREVIOUS,
+    building_place,
+    moved_place,
+    previous_place,
+)
 from simsearch.search_index.index import SearchIndex
 from simsearch.search_index.passages import LongTexts
 from simsearch.storage import Finding, Inspection, Salvaged, Severity, lock_holder
@@ -35,7 +42,7 @@ _OURS = frozenset(
         "meta.db-wal",
         "meta.db-shm",
     }
-    | {"encoder", "quarantine", "segments"}
+    | {"encoder", "quarantine", "segments", PREVIOUS}
 )
 _SEARCHED = 200  # documents that are looked for by their own vector
 _ENCODED = 20  # texts that are encoded again
@@ -74,7 +81,18 @@ def check_index(
     """
     path = Path(path).resolve()
     findings = _check_marker(path) + _check_files(path)
-    samples: list[tuple[Salvaged, FloatArray]] = []
+    found, samples = _read(path, quick=quick)
+    findings += found + _check_previous(path, quick=quick)
+    if not quick:
+        findings += _check_encoder_files(path)
+        if all(each.severity is not Severity.DAMAGE for each in findings):
+            findings += _use(path, samples, encoder)
+    return CheckReport(str(path), quick, tuple(findings))
+
+
+def _read(path: Path, *, quick: bool) -> tuple[list[Finding], list[tuple[Salvaged, FloatArray]]]:
+    """Read a database, and return what is wrong with it, and the samples of `_read_all`."""
+    findings, samples = list[Finding](), list[tuple[Salvaged, FloatArray]]()
     try:
         with Inspection(path) as inspection:
             inspection.ask_sqlite(quick=quick)
@@ -86,11 +104,7 @@ def check_index(
                 findings += _compare_marker(path, inspection.constants)
     except CorruptIndex as error:
         findings.append(Finding(Severity.DAMAGE, "database", str(path / "meta.db"), str(error)))
-    if not quick:
-        findings += _check_encoder_files(path)
-        if all(each.severity is not Severity.DAMAGE for each in findings):
-            findings += _use(path, samples, encoder)
-    return CheckReport(str(path), quick, tuple(findings))
+    return findings, samples
 
 
 def _check_marker(path: Path) -> list[Finding]:
@@ -117,6 +131,12 @@ def _check_files(path: Path) -> list[Finding]:
     findings += [
         Finding(Severity.NOTE, "draft", str(entry), "was left by a killed process", "delete it")
         for entry in sorted(path.parent.glob(f".{path.name}.draft-*"))
+    ]
+    what = "is a generation that does not answer: what a reindex or a rollback began"
+    findings += [
+        Finding(Severity.NOTE, "generation", str(place), what, "run the same again, or delete it")
+        for place in (building_place(path), moved_place(path))
+        if occupied(place)
     ]
     holder = lock_holder(path / "LOCK")
     if holder is not None:
@@ -145,6 +165,24 @@ def _read_all(inspection: Inspection, findings: list[Finding]) -> list[tuple[Sal
             if vectors is not None:
                 samples.append((found, vectors[0]))
     return samples
+
+
+def _check_previous(path: Path, *, quick: bool) -> list[Finding]:
+    """Find damage of the generation before, which is a warning: it answers nothing."""
+    place = previous_place(path)
+    if not occupied(place):
+        return []
+    try:
+        found = _check_marker(place) + _read(place, quick=quick)[0]
+        found += [] if quick else _check_encoder_files(place)
+    except SimsearchError as error:  # no index at all, or one of another format
+        found = [Finding(Severity.DAMAGE, "format", str(place), str(error))]
+    remedy = f"run `simsearch repair {place}`, or delete it: `simsearch compact {path}`"
+    return [
+        replace(each, severity=Severity.WARNING, remedy=remedy)
+        for each in found
+        if each.severity is Severity.DAMAGE
+    ]
 
 
 def _check_encoder_files(path: Path) -> list[Finding]:

@@ -8,21 +8,39 @@ from pathlib import Path
 
 from simsearch.errors import CorruptIndex, InvalidInput
 from simsearch.failpoints import failpoint
-from simsearch.files import directory_bytes, draft_directory, install_directory
+from simsearch.files import (
+    directory_bytes,
+    draft_directory,
+    install_directory,
+    occupied,
+    remove_directory,
+)
 from simsearch.search_index.building import build_again
+from simsearch.search_index.bulk import discard_build
 from simsearch.search_index.directory import check_format
+from simsearch.search_index.generations import (
+    building_place,
+    number_of,
+    previous_place,
+    read_constants,
+    settled,
+)
 from simsearch.search_index.rewriting import carry_over, rewrite_store
-from simsearch.storage import Inspection, writer_lock
+from simsearch.storage import Inspection
 
 
 @dataclass(frozen=True, slots=True)
 class CompactReport:
-    """What a compaction did: rows that are gone, and the size of the directory."""
+    """What a compaction did: rows that are gone, and the size of the directory.
+
+    `removed_generation` is the number of the generation before, None where there was none.
+    """
 
     path: str
     removed_rows: int
     bytes_before: int
     bytes_after: int
+    removed_generation: int | None
 
 
 def compact_index(path: str | os.PathLike[str], *, purge: bool = False) -> CompactReport:
@@ -30,25 +48,32 @@ def compact_index(path: str | os.PathLike[str], *, purge: bool = False) -> Compa
 
     Searches go on meanwhile; open handles follow the new files. Cut short at any moment, it
     leaves the index as it was or compacted. Until it is done it takes the room of both.
-    `purge` writes in any case, and deletes `quarantine/`, which may hold what was deleted: no
-    byte of a deleted text or vector stays in the directory.
+    The generation before is deleted; there is no rollback afterwards.
+    `purge` writes in any case, and deletes `quarantine/` and a generation whose building was cut
+    short, which may hold what was deleted: no byte of a deleted text or vector stays there.
 
     Raises:
         NotFound, IncompatibleIndex: there is no index at `path`, or one of another format.
         InvalidInput: it is unfinished.
-        IndexLocked: somebody is writing to it.
+        IndexLocked: somebody is writing to it; or, with `purge`, building its next generation.
         CorruptIndex: it is damaged.
     """
     path = Path(path).resolve()
     check_format(path)
-    with writer_lock(path / "LOCK"), Inspection(path) as inspection:
+    if purge:
+        discard_build(building_place(path), unless=lambda: False)
+    with settled(path), Inspection(path) as inspection:
         check_format(path)  # again: it may have been replaced while the lock was waited for
         if inspection.finished != "yes":
             raise InvalidInput(f"{path} is unfinished (run `simsearch index` again to finish it)")
         before = directory_bytes(path)
         dead = inspection.variables["next_row"] - inspection.variables["living_rows"]
+        generation = _previous_number(path)
         if not dead and not purge:
-            return CompactReport(str(path), 0, before, before)
+            if generation is not None:
+                failpoint("compact.forget")
+                remove_directory(previous_place(path))
+            return CompactReport(str(path), 0, before, directory_bytes(path), generation)
         with draft_directory(path) as draft:
             inspection.read_blocks()
             rewrite_store(inspection, draft, settings={}, renew=None)
@@ -61,4 +86,11 @@ def compact_index(path: str | os.PathLike[str], *, purge: bool = False) -> Compa
             failpoint("rewrite.install")
             install_directory(draft, path, replace=True)
     build_again(path)
-    return CompactReport(str(path), dead, before, directory_bytes(path))
+    return CompactReport(str(path), dead, before, directory_bytes(path), generation)
+
+
+def _previous_number(path: Path) -> int | None:
+    place = previous_place(path)
+    if not occupied(place):
+        return None
+    return number_of(read_constants(place) or {"generation": "0"})  # one that cannot be read

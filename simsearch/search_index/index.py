@@ -6,7 +6,7 @@ import contextlib
 import functools
 import os
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
@@ -23,9 +23,9 @@ from simsearch.query import Filter, parse_filter
 from simsearch.records import Document, Hit, whole_passage
 from simsearch.search_index.binding import (
     TextEncoder,
+    VectorSpace,
     bind_encoder,
     fitted,
-    load_own_encoder,
     own_precision,
     refuse_other_encoder,
 )
@@ -40,6 +40,7 @@ from simsearch.search_index.checks import (
     refuse_known,
     same_document,
 )
+from simsearch.search_index.current_encoder import CurrentEncoder, Overtaken
 from simsearch.search_index.directory import (
     check_format,
     check_place,
@@ -48,6 +49,7 @@ from simsearch.search_index.directory import (
 )
 from simsearch.search_index.donor import Donor
 from simsearch.search_index.filtering import FilteredRows, matching_ids
+from simsearch.search_index.generations import number_of, other_generations
 from simsearch.search_index.live_rows import LiveRows
 from simsearch.search_index.nearest import nearest_documents
 from simsearch.search_index.passages import (
@@ -72,16 +74,14 @@ from simsearch.version import __version__
 FloatArray = npt.NDArray[np.float32]
 
 
-class _Overtaken(Exception):
-    """Another writer changed a document that was found to be as it should be."""
-
-
 class SearchIndex:
     """An index directory, open for reading and writing. Made by `create` or `open`.
 
     A call that writes is visible whole or not at all, and when it returns it survives kill -9.
     A search sees one commit, the latest, also when another process wrote it. One handle may be
-    shared by threads.
+    shared by threads. When the index is switched to another generation, a handle that uses the
+    index's own copy of its encoder goes on with that of the new one; one to which an encoder was
+    given refuses to, and so does one that is given vectors.
     """
 
     def __init__(
@@ -93,9 +93,7 @@ class SearchIndex:
     ) -> None:
         self._path = path
         self._store = store
-        self._encoder = encoder
-        self._precision = precision
-        self._encoder_mutex = threading.Lock()
+        self._encoder = CurrentEncoder(path, store, encoder, precision)
         self._mutex = threading.RLock()
         self._rows = LiveRows(store)
         self._filtered = FilteredRows(store)
@@ -112,6 +110,7 @@ class SearchIndex:
         long_texts: LongTexts | str = LongTexts.TRUNCATE,
         dim: int | None = None,
         target: Target | None = None,
+        lineage: Mapping[str, str] | None = None,
     ) -> SearchIndex:
         """Create an empty index for the vectors of `encoder`, loaded if it is given by name.
 
@@ -120,6 +119,8 @@ class SearchIndex:
         what becomes of a text beyond the encoder's window. `dim` keeps the first so many
         components of every embedding, renormalised; None keeps all. `target` is what approximate
         indexes of its rows have to be, if there come to be so many that one is worth it.
+        `lineage` are the settings
+        that make it a generation of another index (`generations.Lineage`).
 
         Raises:
             AlreadyExists: an index is at `path` and `replace` is false, or something else is,
@@ -140,6 +141,7 @@ class SearchIndex:
                 "finished": _yes_no(finished),
                 "long_texts": as_long_texts(long_texts),
                 "target": target_to_text(target or Target()),
+                **(lineage or {}),
             }
             DocumentStore.create(draft, dim=dim, settings=settings)
             write_format(draft, created_by=created_by)
@@ -209,11 +211,12 @@ class SearchIndex:
 
     @property
     def encoder(self) -> TextEncoder:
-        """The encoder of the index, loaded when first needed."""
-        with self._encoder_mutex:
-            if self._encoder is None:
-                self._encoder = load_own_encoder(self._path, self._store.constants, self._precision)
-            return self._encoder
+        """The encoder of the index, loaded when first needed.
+
+        Raises:
+            EncoderMismatch: another one was given, and the index was switched since.
+        """
+        return self._encoder.load()[0]
 
     @functools.cached_property
     def long_texts(self) -> LongTexts:
@@ -246,12 +249,15 @@ class SearchIndex:
             return WriteReport()
         known = self._store.known_ids([document.id for document in batch])
         refuse_known(known)
-        rows, report = self._rows_of(batch, embeddings, counts)
-        with self._store.transaction():
-            # Again, under the lock: somebody may have written while we encoded.
-            refuse_known(self._store.known_ids([document.id for document in batch]))
-            self._store.insert(batch, rows)
-        return report + WriteReport(added=len(batch))
+        while True:
+            with contextlib.suppress(Overtaken):
+                rows, report, space = self._rows_of(batch, embeddings, counts)
+                with self._store.transaction():
+                    self._encoder.check(space)
+                    # Again, under the lock: somebody may have written while we encoded.
+                    refuse_known(self._store.known_ids([document.id for document in batch]))
+                    self._store.insert(batch, rows)
+                return report + WriteReport(added=len(batch))
 
     def upsert(
         self,
@@ -274,15 +280,16 @@ class SearchIndex:
             batch = given if embeddings is not None else self._changed(given)
             if not batch:
                 return WriteReport(unchanged=len(given))
-            rows, report = self._rows_of(batch, embeddings, counts)
             try:
+                rows, report, space = self._rows_of(batch, embeddings, counts)
                 with self._store.transaction():
+                    self._encoder.check(space)
                     # Again, under the lock: somebody may have written while we encoded.
                     if embeddings is None and self._changed(given) != batch:
-                        raise _Overtaken
+                        raise Overtaken
                     replaced = self._store.remove([document.id for document in batch])
                     self._store.insert(batch, rows)
-            except _Overtaken:
+            except Overtaken:
                 continue
             return report + WriteReport(len(batch) - replaced, replaced, len(given) - len(batch))
 
@@ -409,10 +416,13 @@ class SearchIndex:
         wanted = None if where is None else parse_filter(where)
         if not queries:
             return []
-        if self._encoder is None and not self._rows.read:
+        if not self._encoder.loaded and not self._rows.read:
             self._warm_up()
-        vectors = fitted(self.encoder.encode_queries(queries), self._store.dim)
-        return self._search(vectors, k, wanted)
+        while True:
+            encoder, space = self._encoder.load()
+            vectors = fitted(encoder.encode_queries(queries), space.dim)
+            with contextlib.suppress(Overtaken):
+                return self._search(vectors, k, wanted, space)
 
     def _warm_up(self) -> None:
         """Load the encoder while the vectors are read: a first query waits for both."""
@@ -436,18 +446,29 @@ class SearchIndex:
         Raises:
             InvalidData: a row is not finite, zero, or of another dimension.
             InvalidFilter: as `search`.
+            EncoderMismatch: the index was switched to another encoder since it was opened.
         """
         check_k(k)
         wanted = None if where is None else parse_filter(where)
-        queries = check_vectors(vectors, rows=None, dim=self._store.dim)
-        return self._search(queries, k, wanted, exact=exact)
+        while True:
+            space = self._encoder.refuse_switched()
+            checked = check_vectors(vectors, rows=None, dim=space.dim)
+            with contextlib.suppress(Overtaken):
+                return self._search(checked, k, wanted, space, exact=exact)
 
     def _search(
-        self, vectors: FloatArray, k: int, wanted: Filter | None, *, exact: bool = False
+        self,
+        vectors: FloatArray,
+        k: int,
+        wanted: Filter | None,
+        space: VectorSpace,
+        *,
+        exact: bool = False,
     ) -> list[list[Hit]]:
         # Where documents have several rows, one may be among the nearest more than once.
         depth = k if self.long_texts is LongTexts.TRUNCATE else 2 * k
         with self._mutex, self._store.snapshot():
+            self._encoder.check(space)
             self._refresh()
             among = None if wanted is None else self._filtered.rows(wanted)
             return nearest_documents(
@@ -464,25 +485,28 @@ class SearchIndex:
         documents: Sequence[Document],
         embeddings: FloatArray | None,
         counts: EncodingCounts | None,
-    ) -> tuple[PassageRows, WriteReport]:
-        """Return the vector rows of documents, and a report of what they took."""
-        dim = self._store.dim
+    ) -> tuple[PassageRows, WriteReport, VectorSpace]:
+        """Return the vector rows of documents, a report of what they took, and their space."""
         whole = [[whole_passage(document)] for document in documents]
         if embeddings is not None:
-            vectors = check_vectors(embeddings, rows=len(documents), dim=dim)
+            space = self._encoder.refuse_switched()
+            vectors = check_vectors(embeddings, rows=len(documents), dim=space.dim)
             rows = PassageRows(ranges_of(whole), vectors, hashes=None)
-            return rows, WriteReport(passages=len(vectors))
+            return rows, WriteReport(passages=len(vectors)), space
+        space = self._encoder.space()
         if self.long_texts is LongTexts.PASSAGES:
             split = self.encoder.split_documents(documents)
         else:
             split = whole
-        return encode_passages(
-            documents,
-            split,
-            # Not loaded where nothing is new.
-            encode=lambda texts: fitted(self.encoder.encode_documents(texts, counts=counts), dim),
-            known=self._known_vectors,
-        )
+
+        def encode(texts: Sequence[str]) -> FloatArray:
+            encoder, now = self._encoder.load()  # not where nothing is new
+            if now != space:
+                raise Overtaken
+            return fitted(encoder.encode_documents(texts, counts=counts), space.dim)
+
+        rows, report = encode_passages(documents, split, encode=encode, known=self._known_vectors)
+        return rows, report, space
 
     def _known_vectors(self, hashes: Sequence[bytes]) -> dict[bytes, FloatArray]:
         own = self._store.vectors_of_texts(hashes)
@@ -578,6 +602,8 @@ class SearchIndex:
         with self._store.snapshot():
             setting = self._store.read_setting
             passages = self._store.count_passages()
+            generation = number_of(self._store.constants)
+            previous, building = other_generations(self._path, generation)
             return IndexInfo(
                 path=str(self._path),
                 format=FORMAT_VERSION,
@@ -595,6 +621,9 @@ class SearchIndex:
                 bytes_on_disk=directory_bytes(self._path),
                 target=self.target,
                 search=search_info(self._store),
+                generation=generation,
+                previous=previous,
+                building=building,
             )
 
 

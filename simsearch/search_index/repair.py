@@ -22,6 +22,7 @@ from simsearch.search_index.binding import (
 )
 from simsearch.search_index.building import build_again
 from simsearch.search_index.directory import verify_format
+from simsearch.search_index.generations import PREVIOUS
 from simsearch.search_index.passages import LongTexts, encode_passages
 from simsearch.search_index.rewriting import carry_over, rewrite_store, vectors_of
 from simsearch.storage import (
@@ -139,7 +140,8 @@ def _refuse_other(inspection: Inspection, encoder: TextEncoder) -> None:
     if encoder.fingerprint != stored:
         raise EncoderMismatch(
             f"the index was built with encoder {inspection.constants['encoder']} ({stored[:12]}), "
-            f"got {encoder.name} ({encoder.fingerprint[:12]})"
+            f"got {encoder.name} ({encoder.fingerprint[:12]}); repair it with its own, and then "
+            f"change it by `simsearch reindex {inspection.directory} --encoder MODEL`"
         )
 
 
@@ -182,7 +184,7 @@ def _write(
     renew_encoder: bool,
 ) -> None:
     settings: dict[str, str] = {}
-    names = ["encoder", "quarantine"]
+    names = ["encoder", "quarantine", PREVIOUS]
     if renew_encoder and encoder is not None:
         settings = bind_encoder(encoder, draft)
         names.remove("encoder")

@@ -71,11 +71,24 @@ class SearchInfo:
 
 
 @dataclass(frozen=True, slots=True)
+class GenerationInfo:
+    """A generation of an index that does not answer: the one before, or one that is being built."""
+
+    generation: int
+    encoder: str
+    fingerprint: str
+    dim: int
+    documents: int
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
 class IndexInfo:
     """What an index is.
 
     `passages` are the vectors of its documents, `dead_rows` those of documents that were deleted
-    or replaced. `precision` is that of its own copy of the encoder: fp32, or int8.
+    or replaced. `precision` is that of its own copy of the encoder: fp32, or int8. `previous` is
+    the generation before, where one is kept, `building` the next one, where it was begun.
     """
 
     path: str
@@ -94,3 +107,6 @@ class IndexInfo:
     bytes_on_disk: int
     target: Target
     search: SearchInfo
+    generation: int
+    previous: GenerationInfo | None
+    building: GenerationInfo | None

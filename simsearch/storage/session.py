@@ -54,9 +54,10 @@ class Checkpoint:
 class Session:
     """A connection that is safe to share between threads: one of them is inside at a time.
 
-    It follows an index that was compacted or repaired under its name, and refuses every other
-    change of hands. After an I/O error in a commit nothing may be read or written through it any
-    more: whether the disk has the commit is only known to who opens the index again.
+    It follows an index that was compacted, repaired or switched to another generation under its
+    name, and refuses every other change of hands. After an I/O error in a commit nothing may be
+    read or written through it any more: whether the disk has the commit is only known to who opens
+    the index again.
     """
 
     def __init__(self, directory: Path, durability: Durability) -> None:
@@ -108,6 +109,18 @@ class Session:
         (commit_number,) = self.numbers("commit_number")
         self.constants = constants
         refuse_lost_commits(self.directory, witnessed=witnessed, commit_number=commit_number)
+
+    @property
+    def dim(self) -> int:
+        """Width of the vectors.
+
+        Raises:
+            CorruptIndex: the settings do not say it.
+        """
+        try:
+            return int(self.constants["dim"])
+        except (KeyError, ValueError) as error:
+            raise CorruptIndex(f"{self.path}: dim is no number: {error}") from error
 
     def close(self) -> None:
         """Close the connection; a second call does nothing."""
@@ -301,7 +314,7 @@ class Session:
             raise SystemFailure(f"{self.directory} was deleted since it was opened (open it again)")
         try:
             self._open()
-            if self.constants != before:
+            if self.constants.get("index_id", "") != before.get("index_id"):
                 self.connection.close()
                 raise SystemFailure(
                     f"{self.directory} was replaced by another index since it was opened "

@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from simsearch.conditions import Condition
-from simsearch.errors import CorruptIndex, DuplicateId
+from simsearch.errors import DuplicateId
 from simsearch.failpoints import failpoint
 from simsearch.records import Document
 from simsearch.storage.checksums import (
@@ -61,11 +61,8 @@ class DocumentStore:
 
     def __init__(self, session: Session) -> None:
         self._session = session
-        try:
-            self.dim = int(session.constants["dim"])
-        except (KeyError, ValueError) as error:
-            raise CorruptIndex(f"{session.path}: dim is no number: {error}") from error
-        self._blocks = VectorBlocks(session, self.dim)
+        _ = self.dim  # refused now if it is none
+        self._blocks = VectorBlocks(session)
         self._documents = VerifiedDocuments(session)
         self.segments = Segments(session)
 
@@ -119,6 +116,11 @@ class DocumentStore:
     def close(self) -> None:
         """Close the store; a second call does nothing."""
         self._session.close()
+
+    @property
+    def dim(self) -> int:
+        """Width of the vectors, of the generation that was read last."""
+        return self._session.dim
 
     @property
     def identity(self) -> tuple[int, ...] | None:
@@ -413,6 +415,43 @@ class DocumentStore:
             for _, document in self._select("ORDER BY first_row", (), connection=connection):
                 yield document
 
+    def documents_between(self, first_row: int, end: int) -> list[Document]:
+        """Return the documents whose first row is `first_row` or later and before `end`."""
+        where = "WHERE first_row >= ? AND first_row < ? ORDER BY first_row"
+        with self.snapshot():
+            return [document for _, document in self._select(where, (first_row, end))]
+
+    def checksums_between(self, first_row: int, end: int) -> dict[int, int]:
+        """Return the checksums of those documents by first row: another one is another content."""
+        query = "SELECT first_row, crc32 FROM documents WHERE first_row >= ? AND first_row < ?"
+        with self.snapshot():
+            return dict(self._connection.execute(query, (first_row, end)))
+
+    def supplied_ids(self, first_row: int = 0, end: int | None = None) -> list[str]:
+        """Return the ids of those of them whose vectors were supplied; without `end`, of all."""
+        end = int(self.read_setting("next_row")) if end is None else end
+        query = "SELECT id FROM documents WHERE first_row >= ? AND first_row < ? AND supplied = 1"
+        with self.snapshot():
+            return [found for (found,) in self._connection.execute(query, (first_row, end))]
+
+    def ids(self) -> set[str]:
+        """Return the ids of all documents.
+
+        Raises:
+            CorruptIndex: they have not as many rows as there should be: some are lost.
+        """
+        with self.snapshot():
+            found = {found for (found,) in self._connection.execute("SELECT id FROM documents")}
+            count, rows = self._connection.execute(
+                "SELECT count(*), coalesce(sum(rows), 0) FROM documents"
+            ).fetchone()
+            living = int(self.read_setting("living_rows"))
+        if len(found) != count or rows != living:
+            raise self._session.damage(
+                f"{len(found)} documents have {rows} rows, and {living} are living"
+            )
+        return found
+
     def matching_rows(self, condition: Condition) -> IntArray:
         """Return the rows (n,) of the documents of which the condition is true, ascending.
 
@@ -465,7 +504,7 @@ class DocumentStore:
 
     @property
     def constants(self) -> Mapping[str, str]:
-        """The settings that never change."""
+        """The settings that never change within a generation, of the one that was read last."""
         return self._session.constants
 
     def read_setting(self, key: str) -> str:

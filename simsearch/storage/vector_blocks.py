@@ -22,9 +22,12 @@ _VECTOR_TYPE = np.dtype("<f4")
 class VectorBlocks:
     """The vectors of one open store; whoever calls holds its mutex and a transaction."""
 
-    def __init__(self, session: Session, dim: int) -> None:
+    def __init__(self, session: Session) -> None:
         self._session = session
-        self._dim = dim
+
+    @property
+    def _dim(self) -> int:
+        return self._session.dim
 
     def append(self, first_row: int, vectors: FloatArray) -> None:
         """Write vectors (n, dim) under the row numbers from `first_row` on."""

@@ -12,7 +12,7 @@ from stores import raw
 from simsearch.ann import Target
 from simsearch.errors import EncoderMismatch, SystemFailure
 from simsearch.records import Document
-from simsearch.search_index import SearchIndex
+from simsearch.search_index import SearchIndex, repair_index
 
 FORMATS = Path(__file__).parents[1] / "search_index" / "formats"
 
@@ -32,8 +32,11 @@ def test_row_80_a_directory_that_is_no_index_is_wrong_usage(run: Run, tmp_path: 
 def test_row_81_another_encoder_of_the_same_dim_is_refused_by_both_names(tmp_path, hash_encoder):
     SearchIndex.create(tmp_path / "i", encoder=hash_encoder).close()
     hash_encoder.fingerprint, hash_encoder.name = "hash-2", "other"
-    with pytest.raises(EncoderMismatch, match=r"encoder hash \(hash-1, .*got other \(hash-2"):
-        SearchIndex.open(tmp_path / "i", encoder=hash_encoder)
+    for use in (SearchIndex.open, repair_index):
+        with pytest.raises(
+            EncoderMismatch, match=r"encoder hash \(hash-1.*got other \(hash-2.*simsearch reindex"
+        ):
+            use(tmp_path / "i", encoder=hash_encoder)
     assert EncoderMismatch.exit_code == 8
 
 

@@ -34,6 +34,8 @@ def test_the_commands_are_those_of_the_contract() -> None:
         "get",
         "info",
         "upgrade",
+        "reindex",
+        "rollback",
         "check",
         "repair",
         "compact",

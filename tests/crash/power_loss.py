@@ -24,8 +24,8 @@ from typing import Any
 if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from conftest import HashEncoder
 from disk import CALLS, Disk, Token, parse
+from scenarios import encoder_of
 
 from simsearch.errors import NotFound, SimsearchError
 from simsearch.search_index import SearchIndex, check_index, restore_index
@@ -50,9 +50,10 @@ def contents(place: Path) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for name in ("i", "saved"):
         try:
-            with SearchIndex.open(place / name, encoder=HashEncoder()) as index:
+            encoder = encoder_of(place / name)
+            with SearchIndex.open(place / name, encoder=encoder) as index:
                 found[name] = {each.id: each.text for each in index.iterate()}
-            report = check_index(place / name, encoder=HashEncoder())
+            report = check_index(place / name, encoder=encoder)
             if report.worst not in (None, Severity.NOTE):
                 found[name] = str(report.findings)
             if name == "saved":

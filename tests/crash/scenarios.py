@@ -1,7 +1,8 @@
 """What is done to an index while a fault happens, and what must be found afterwards.
 
-A place is a directory with an index `i`, a damaged one `damaged`, one of an older format `old` and
-a backup `saved`. A scenario changes it; run again after a fault, it comes to the same end.
+A place is a directory with an index `i`, one of two generations `two`, a damaged one `damaged`, one
+of an older format `old` and a backup `saved`. A scenario changes it; run again after a fault, it
+comes to the same end.
 """
 
 from __future__ import annotations
@@ -12,26 +13,35 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from conftest import HashEncoder
+from conftest import HashEncoder, OtherHashEncoder
 from stores import raw
 
-from simsearch.errors import AlreadyExists, IncompatibleIndex, NotFound
+from simsearch.errors import AlreadyExists, EncoderMismatch, IncompatibleIndex, NotFound
 from simsearch.files import replace_text
 from simsearch.records import Document
 from simsearch.search_index import (
     SearchIndex,
     backup_index,
+    build_generation,
     build_index,
     compact_index,
+    plan_reindex,
     repair_index,
     restore_index,
+    roll_back,
     upgrade_index,
     write_corpus,
+)
+from simsearch.search_index.generations import (
+    building_place,
+    moved_place,
+    number_of,
+    read_constants,
 )
 from simsearch.storage import DocumentStore
 
 OLD = Path(__file__).parents[1] / "search_index" / "formats" / "v1"
-INDEXES = ("i", "damaged", "old", "saved", "new", "copy")
+INDEXES = ("i", "i/previous", "two", "two/previous", "damaged", "old", "saved", "new", "copy")
 
 
 def documents(*names: str) -> list[Document]:
@@ -46,6 +56,11 @@ def prepare(place: Path) -> None:
     with SearchIndex.create(place / "i", encoder=HashEncoder()) as index:
         index.add(FIRST)
         index.delete(["d0", "d1"])
+    shutil.copytree(place / "i", place / "two")
+    with build_generation(place / "two", encoder=OtherHashEncoder()):
+        pass
+    with SearchIndex.open(place / "two", encoder=OtherHashEncoder()) as index:
+        index.add(documents("since"))
     backup_index(place / "i", place / "saved")
     shutil.copytree(place / "i", place / "damaged")
     with raw(place / "damaged") as connection:
@@ -119,6 +134,32 @@ def purge(place: Path) -> None:
     compact_index(place / "i", purge=True)
 
 
+def reindex(place: Path) -> None:
+    if plan_reindex(place / "i", encoder=OtherHashEncoder()).needed:
+        with (
+            build_generation(place / "i", encoder=OtherHashEncoder()) as built,
+            SearchIndex.open(place / "i", encoder=HashEncoder()) as index,
+        ):
+            assert len(built.target) == len(index)
+
+
+def reindex_again(place: Path) -> None:
+    encoder = HashEncoder()
+    encoder.fingerprint = "hash-3"
+    if plan_reindex(place / "two", encoder=encoder).needed:
+        with build_generation(place / "two", encoder=encoder):
+            pass
+
+
+def rollback(place: Path) -> None:
+    with contextlib.suppress(NotFound):  # killed when it was done
+        roll_back(place / "two", encoder=HashEncoder())
+
+
+def forget(place: Path) -> None:
+    compact_index(place / "two")
+
+
 def repair(place: Path) -> None:
     repair_index(place / "damaged", encoder=HashEncoder())
 
@@ -153,6 +194,10 @@ SCENARIOS: Mapping[str, Callable[[Path], None]] = {
         rebuild,
         compact,
         purge,
+        reindex,
+        reindex_again,
+        rollback,
+        forget,
         repair,
         backup,
         restore,
@@ -164,18 +209,44 @@ SCENARIOS: Mapping[str, Callable[[Path], None]] = {
 
 def state(place: Path) -> dict[str, Any]:
     """Return what is in a place, by what its users see."""
-    return {name: _contents(place / name) for name in INDEXES} | {
-        "file": (place / "file").read_text()
-    }
+    found = {name: _contents(_found_at(place / name)) for name in INDEXES}
+    kept = found["two/previous"]
+    if kept is not None:  # a rollback has begun by bringing over what was written since
+        kept[1][:] = [each for each in kept[1] if each[0] != "since"]
+    return found | {"file": (place / "file").read_text()}
+
+
+def _found_at(path: Path) -> Path:
+    """Return where an index lies; the generation before is between two names for a moment."""
+    live = read_constants(path.parent)
+    if path.name != "previous" or path.exists() or live is None:
+        return path
+    for place in (building_place(path.parent), moved_place(path.parent)):
+        found = read_constants(place)
+        if found is not None and number_of(found) < number_of(live):
+            return place
+    return path
+
+
+def encoder_of(path: Path) -> HashEncoder:
+    """Return the encoder that the index at `path` is by."""
+    encoder = HashEncoder()
+    encoder.dim = 16 if path.name == "old" else 256
+    third = HashEncoder()
+    third.fingerprint = "hash-3"
+    for each in (encoder, OtherHashEncoder(), third):
+        with contextlib.suppress(EncoderMismatch):
+            SearchIndex.open(path, encoder=each).close()
+            return each
+    raise AssertionError(f"{path} is by no encoder of the tests")
 
 
 def _contents(path: Path) -> Any:
-    encoder = HashEncoder()
     try:
-        encoder.dim = 16 if path.name == "old" else 256
+        encoder = encoder_of(path)
         with SearchIndex.open(path, encoder=encoder) as index:
             documents = [(each.id, each.text) for each in index.iterate()]
-            return documents if index.finished else "unfinished"
+            return (encoder.fingerprint, documents) if index.finished else "unfinished"
     except NotFound:
         return None
     except IncompatibleIndex:

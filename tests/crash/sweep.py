@@ -30,8 +30,7 @@ from typing import Any
 if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from conftest import HashEncoder
-from scenarios import SCENARIOS, prepare, state
+from scenarios import SCENARIOS, encoder_of, prepare, state
 
 from simsearch.search_index import check_index
 from simsearch.storage import Severity
@@ -117,7 +116,7 @@ def wrong_in(place: Path, outcome: tuple[Any, Any], *, acknowledged: bool) -> st
             return f"{index}: neither the old nor the new: {found[index]}"
     for index in ("i", "new"):
         if found[index] is not None:
-            report = check_index(place / index, encoder=HashEncoder())
+            report = check_index(place / index, encoder=encoder_of(place / index))
             if report.worst not in (None, Severity.NOTE):
                 return f"{index}: {report.findings}"
     return "acknowledged, and not there" if acknowledged and found != after else ""

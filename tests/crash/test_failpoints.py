@@ -10,14 +10,21 @@ import signal
 from pathlib import Path
 
 import pytest
-from conftest import HashEncoder
-from scenarios import SCENARIOS, prepare, state
+from conftest import HashEncoder, OtherHashEncoder
+from scenarios import SCENARIOS, encoder_of, prepare, state
 
 import simsearch
 from simsearch import failpoints
 from simsearch.errors import SimsearchError
 from simsearch.records import Document
-from simsearch.search_index import SearchIndex, build_index, check_index, write_corpus
+from simsearch.search_index import (
+    SearchIndex,
+    build_generation,
+    build_index,
+    check_index,
+    roll_back,
+    write_corpus,
+)
 from simsearch.storage import Severity
 
 SOURCES = Path(simsearch.__file__).parent.rglob("*.py")
@@ -97,10 +104,10 @@ def test_after_a_fault_there_is_the_old_or_the_new_and_the_same_command_ends(
     found = state(place)
     for index in before:
         assert found[index] in (before[index], after[index], "unfinished"), index
-    for index in ("i", "new"):
+    for index in ("i", "two", "new"):
         if_there = [place / index][: found[index] is not None]
         for path in if_there:
-            report = check_index(path, encoder=HashEncoder())
+            report = check_index(path, encoder=encoder_of(path))
             assert report.worst in (None, Severity.NOTE), report.findings
     SCENARIOS[scenario](place)
     assert state(place) == after
@@ -119,6 +126,33 @@ def test_a_killed_load_is_taken_up_without_encoding_again(tmp_path):
     assert len(load(tmp_path)) == 3000 - 2 * 1024
     with SearchIndex.open(tmp_path / "i", encoder=HashEncoder()) as index:
         assert (len(index), index.finished) == (3000, True)
+
+
+def test_a_killed_reindex_is_taken_up_without_encoding_again(tmp_path):
+    with SearchIndex.create(tmp_path / "i", encoder=HashEncoder()) as index:
+        index.add([Document(f"d{n}", f"text number {n}") for n in range(3000)])
+
+    def reindex(place):
+        encoder = OtherHashEncoder()
+        with build_generation(place / "i", encoder=encoder):
+            pass
+        return encoder.encoded
+
+    kill(reindex, tmp_path, "transaction.commit@3", "kill")
+    assert len(reindex(tmp_path)) == 3000 - 2 * 1024
+    with SearchIndex.open(tmp_path / "i", encoder=OtherHashEncoder()) as index:
+        assert (len(index), index.finished) == (3000, True)
+
+
+def test_a_switch_that_was_killed_before_its_last_step_is_rolled_back_whole(place):
+    kill(SCENARIOS["reindex"], place, "generation.keep", "kill")
+    with SearchIndex.open(place / "i", encoder=OtherHashEncoder()) as index:
+        info = index.info()
+        assert (info.generation, info.previous.generation, info.building) == (2, 1, None)
+        index.add([Document("since", "written since")])
+    roll_back(place / "i", encoder=HashEncoder())
+    assert [id_ for id_, _ in state(place)["i"][1]][-1] == "since"
+    assert sorted(place.glob(".i.*")) == []
 
 
 def test_a_plan_of_another_form_is_refused():

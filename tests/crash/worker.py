@@ -15,16 +15,18 @@ from pathlib import Path
 
 sys.path[:0] = [str(Path(__file__).parents[1]), str(Path(__file__).parent)]
 
-from conftest import HashEncoder  # noqa: E402 - found by the path above
+from conftest import HashEncoder, OtherHashEncoder  # noqa: E402 - found by the path above
 from scenarios import documents  # noqa: E402 - found by the path above
 
 from simsearch.records import Document  # noqa: E402 - found by the path above
 from simsearch.search_index import (  # noqa: E402 - found by the path above
     SearchIndex,
     backup_index,
+    build_generation,
     build_index,
     compact_index,
     restore_index,
+    roll_back,
     write_corpus,
 )
 
@@ -58,6 +60,13 @@ def main(place: Path) -> None:
     acknowledge(i=first, saved=[*changed, *more])
     restore_index(place / "saved", place / "i", replace=True)
     acknowledge(i=[*changed, *more], saved=[*changed, *more])
+    with build_generation(place / "i", encoder=OtherHashEncoder()):
+        pass
+    with SearchIndex.open(place / "i", encoder=OtherHashEncoder()) as index:
+        index.delete(["d"])
+        acknowledge(i=[*changed, more[1]], saved=[*changed, *more])
+    roll_back(place / "i", encoder=encoder)
+    acknowledge(i=[*changed, more[1]], saved=[*changed, *more])
 
 
 if __name__ == "__main__":
