@@ -18,7 +18,9 @@ from pathlib import Path
 
 import pytest
 from command_line import Run, Write, contents
+from stores import fault
 
+from simsearch.ann import Target
 from simsearch.errors import IndexLocked
 from simsearch.records import Document
 from simsearch.search_index import SearchIndex, check_index, compact_index
@@ -99,6 +101,25 @@ def test_row_97_read_only_media_are_searched_and_not_written_to(
     assert '"id": "cat"' in done.stdout, done
     assert f"{index_dir} is sound\ncode 6\n" in done.stdout
     assert f"{index_dir} is read-only: it can be searched, not written to" in done.stderr
+
+
+@pytest.mark.parametrize("step", ["segment.write", "segment.sync", "segment.list"])
+def test_row_94_a_disk_that_fills_up_while_a_segment_is_built_leaves_the_search_as_it_was(
+    run: Run, index_dir: Path, step: str
+) -> None:
+    with SearchIndex.open(index_dir) as index:
+        index.set_target(Target(recall=1.0, exact_below=2))
+        index.optimize()
+    (segment,) = files = list((index_dir / "segments").glob("*.faiss"))
+    before = run("query", "my cat", "-i", index_dir, "--json").objects
+    with fault(f"{step}:enospc"):
+        message = run("tune", index_dir, "--rebuild", "--quiet").refusal(6)
+    assert "No space left on device" in message
+    assert list((index_dir / "segments").glob("*.*")) == files
+    assert segment.stat().st_size > 0
+    assert run("query", "my cat", "-i", index_dir, "--json").objects == before
+    assert run("check", index_dir).code == 0
+    assert run("tune", index_dir, "--rebuild").code == 0
 
 
 def test_row_95_a_commit_that_the_disk_refuses_is_one_line(

@@ -152,6 +152,8 @@ def sweep(scenario: str, *, every: int, faults: tuple[str, ...]) -> Counter[tupl
         prepared = Path(folder) / "prepared"
         prepared.mkdir()
         prepare(prepared)
+        # What a run imports when it first needs it are calls that a later one does not make.
+        SCENARIOS[scenario](shutil.copytree(prepared, Path(folder) / "first"))
         place = shutil.copytree(prepared, Path(folder) / "place")
         before = state(place)
         steps = steps_of(place, scenario)
