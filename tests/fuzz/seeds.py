@@ -10,6 +10,8 @@ from collections.abc import Mapping
 import faiss
 import numpy as np
 
+from simsearch.ann import write_vectors
+
 _JSONL = b'{"id":"a","title":"t","text":"my card","lang":"en","n":[1,null,{"x":1.5}]}\n'
 _CSV = b'id,text,lang\n1,"my ""card""\r\n2",en\n'
 _CONLL = b"-DOCSTART- -X- -X- O\n\nMary\tB-PER\nSmith\tI-PER\nsings\tO\n\nRome NNP B-NP S-LOC\n"
@@ -34,12 +36,15 @@ def _saved(array: np.ndarray) -> bytes:
     return file.getvalue()
 
 
-def _built(kind: str) -> bytes:
+def _segment(kind: str) -> bytes:
+    """Return the file of a segment of four rows, with an index of some kind."""
     vectors = np.eye(4, dtype=np.float32)
     index = faiss.index_factory(4, kind, faiss.METRIC_INNER_PRODUCT)
     index.train(vectors)
     index.add(vectors)
-    return faiss.serialize_index(index).tobytes()
+    file = io.BytesIO()
+    write_vectors(np.arange(4), [vectors], file.write)
+    return file.getvalue() + faiss.serialize_index(index).tobytes()
 
 
 SEEDS: Mapping[str, tuple[bytes, ...]] = {
@@ -71,5 +76,5 @@ SEEDS: Mapping[str, tuple[bytes, ...]] = {
         b"\0" + struct.pack("<qq", 0, 2) + np.ones((2, 4), dtype="<f4").tobytes(),
         b"\1" + struct.pack("<qq", 0, 2) + np.ones((2, 4), dtype="<f4").tobytes(),
     ),
-    "segment": tuple(_built(each) for each in ("Flat", "SQ8", "IVF2,Flat", "HNSW4,Flat")),
+    "segment": tuple(_segment(each) for each in ("Flat", "SQ8", "IVF2,Flat", "HNSW4,Flat")),
 }

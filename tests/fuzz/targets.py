@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import hashlib
+import io
 import json
 import logging
 import sqlite3
@@ -23,10 +24,10 @@ from differential_filters import table
 from filters import holds
 from stores import DIM, write
 
-from simsearch.ann import BuiltIndex, IndexRecord, index_bytes, read_index_file
+from simsearch.ann import BuiltIndex, IndexRecord, append_index, map_segment, write_vectors
 from simsearch.ann.candidates import FLAT
 from simsearch.conditions import leaves
-from simsearch.errors import CorruptIndex, SimsearchError
+from simsearch.errors import SimsearchError
 from simsearch.formats import (
     ReadOptions,
     read_documents,
@@ -218,29 +219,31 @@ def block(data: bytes) -> object:
 
 
 @functools.cache
-def _built() -> tuple[bytes, IndexRecord]:
-    vectors = np.eye(DIM, dtype=np.float32)
-    built = BuiltIndex.build(FLAT, vectors, seed=0)
-    return index_bytes(built), IndexRecord.of(built)
+def built() -> tuple[bytes, IndexRecord]:
+    """Return the file of a segment, and the record of the index in it."""
+    vectors, content = np.eye(DIM, dtype=np.float32), io.BytesIO()
+    write_vectors(np.arange(DIM), [vectors], content.write)
+    index = BuiltIndex.build(FLAT, vectors, seed=0)
+    append_index(index, content.write)
+    return content.getvalue(), IndexRecord.of(index)
 
 
 def segment(data: bytes) -> object:
     """A file beside the one that is listed is not used; nor read as an index that it is not."""
-    content, record = _built()
-    listed = hashlib.sha256(content).hexdigest()
+    content, record = built()
     source = store().segments.source(0, 2)
     path = folder() / "store" / "segments" / "s.faiss"
     path.parent.mkdir(exist_ok=True)
+    path.unlink(missing_ok=True)  # the one before may still be mapped
     path.write_bytes(data)
-    statement = "INSERT INTO segments VALUES ('s', 0, 2, ?, ?, ?, '')"
-    with changed(statement, (len(content), listed, source)) as its:
-        assert bool(its.segments.read()) == (data == content)
-    try:
-        found = read_index_file(path, record, mapped=False)
-    except CorruptIndex:
-        return None
-    assert (len(found), found.dim) == (DIM, DIM)
-    return found
+    listed = ("s", 0, 2, len(content), hashlib.sha256(content).hexdigest(), source, "")
+    with changed("INSERT INTO segments VALUES (?, ?, ?, ?, ?, ?, ?)", listed) as its:
+        (found,) = its.segments.read()
+    assert (found.fault is None) == (data == content)
+    mapped = map_segment(path, rows=DIM, dim=DIM, record=record)
+    assert mapped.index is not None
+    assert (len(mapped.index), mapped.index.dim, mapped.vectors.shape) == (DIM, DIM, (DIM, DIM))
+    return mapped
 
 
 TARGETS: Mapping[str, Target] = {
