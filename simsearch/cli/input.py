@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger("simsearch")
 
 STDIN = Path("-")
+FileState = tuple[int, int, int, int]
 # Above this share of unknown tokens the encoder was made for another language.
 UNKNOWN_SHARE = 0.3
 
@@ -76,6 +77,7 @@ class CorpusSource:
         self.rejects = rejects
         self._output = output
         self.total = 0  # known after `validate`
+        self._validated: list[FileState] = []
 
     def documents(
         self,
@@ -101,11 +103,21 @@ class CorpusSource:
             raise InvalidInput("give either corpus files or one BEIR folder")
         return folders[0] if folders else None
 
+    def _states(self) -> list[FileState]:
+        """Return what tells whether the files are those that they were."""
+        folder = self._beir_folder()
+        files = self._paths if folder is None else sorted(folder.iterdir())
+        return [
+            (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
+            for status in (file.stat() for file in files)
+        ]
+
     def validate(self) -> None:
         """Read everything once, so that an input error changes nothing."""
         from simsearch.formats import DocumentCounts, source_name
 
         counts = DocumentCounts()
+        self._validated = self._states()
         self.total = sum(1 for _ in self.documents(on_reject=self.rejects.callback, counts=counts))
         if not self.total:
             raise InvalidData(f"{source_name(self._paths[0])}: no row is left, nothing added")
@@ -129,8 +141,14 @@ class CorpusSource:
     def write(self, write: Callable[..., WriteReport], vectors: Any) -> WriteReport:
         """Write the documents in batches, with progress, and report what was noticed."""
         from simsearch.encoder import EncodingCounts
+        from simsearch.formats import source_name
         from simsearch.search_index import write_corpus
 
+        if self._states() != self._validated:
+            raise InvalidData(
+                f"{source_name(self._paths[0])}: changed since it was checked (let its writer "
+                "finish, then try again)"
+            )
         counts = EncodingCounts()
         with self._output.progress() as begin:
             advance = begin("indexing")

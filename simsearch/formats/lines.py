@@ -73,7 +73,8 @@ def read_lines(path: Source, options: ReadOptions = DEFAULT_OPTIONS) -> Iterator
     Raises:
         NotFound: there is no such file.
         InvalidInput: the path names a directory, a FIFO, a device or a socket.
-        InvalidData: the content is not text in `options.encoding`, or a line is too long.
+        InvalidData: the content is not text in `options.encoding`, a line is too long, or the
+            file changed meanwhile.
         SystemFailure: the operating system refused to open or to read it.
     """
     for number, line in raw_lines(path, options):
@@ -167,7 +168,20 @@ def _opened(path: Source) -> Iterator[BinaryIO]:
         return
     check_regular_file(path)
     with open(path, "rb") as stream:
+        before = _state(stream)
         yield stream
+        # Read to its end: what was cut or written to meanwhile is half of one file and half of
+        # another.
+        if _state(stream) != before:
+            raise InvalidData(
+                f"{source_name(path)}: changed while it was read (let its writer finish, then try "
+                "again)"
+            )
+
+
+def _state(stream: BinaryIO) -> tuple[int, int]:
+    status = os.fstat(stream.fileno())
+    return status.st_size, status.st_mtime_ns
 
 
 def _stdin() -> BinaryIO:

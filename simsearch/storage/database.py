@@ -133,7 +133,7 @@ def translated_errors(path: Path) -> Iterator[None]:
     except sqlite3.OperationalError as error:
         code = primary_code(error)
         damaged = code in (sqlite3.SQLITE_ERROR, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
-        if damaged or "decode to UTF-8" in str(error):  # the driver's own, without a code
+        if damaged or _no_text(error):
             raise _damage(path, error) from error
         if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
             raise IndexLocked(f"{path.parent} is busy: {error} (try again)") from error
@@ -149,10 +149,16 @@ def translated_errors(path: Path) -> Iterator[None]:
 
 
 def _damage(path: Path, error: Exception) -> CorruptIndex:
+    # The driver's message holds the text itself, whatever that is.
+    what = "a text is not UTF-8" if _no_text(error) else error
     return CorruptIndex(
-        f"{path} is damaged or not a store of simsearch: {error} (restore a backup, or see what "
+        f"{path} is damaged or not a store of simsearch: {what} (restore a backup, or see what "
         f"`simsearch check {path.parent}` says)"
     )
+
+
+def _no_text(error: Exception) -> bool:
+    return "decode to UTF-8" in str(error)  # the driver's own, without a code
 
 
 def primary_code(error: BaseException) -> int:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import bisect
 import contextlib
-import json
 import sqlite3
 import statistics
 from collections.abc import Iterator
@@ -32,6 +31,7 @@ from simsearch.storage.database import (
     translated_errors,
 )
 from simsearch.storage.findings import Finding, Severity, row_ranges
+from simsearch.storage.rows import read_metadata
 from simsearch.storage.segments import FOLDER, LOCK
 from simsearch.storage.settings import verified_constants
 from simsearch.storage.witness import read_witness, refuse_lost_commits
@@ -39,6 +39,7 @@ from simsearch.storage.witness import read_witness, refuse_lost_commits
 FloatArray = npt.NDArray[np.float32]
 
 _PORTION = 1024  # rows read at once
+_METADATA = 5  # its column in `documents`
 _UNIT = 1e-3  # how far the norm of a vector may be from 1
 
 
@@ -195,7 +196,12 @@ class Inspection:
         for start in range(0, end, _PORTION):
             upto = min(start + _PORTION, end)
             portion = self._rows_between("documents", "first_row", start, upto)
-            for found in self._with_passages([row for row in portion if sound_document(row)]):
+            whole = [
+                row
+                for row in portion
+                if sound_document(row) and read_metadata(row[_METADATA]) is not None
+            ]
+            for found in self._with_passages(whole):
                 missing[found.first_row : found.first_row + found.rows] = False
                 if found.ranges is None:
                     torn.append(found.first_row)
@@ -220,7 +226,7 @@ class Inspection:
             whole = [each for each in its if each is not None and each[1] == first]
             kept = len(whole) == count
             yield Salvaged(
-                Document(id_, text, title, json.loads(metadata)),
+                Document(id_, text, title, read_metadata(metadata) or {}),
                 first,
                 count,
                 bool(supplied),

@@ -14,6 +14,7 @@ from pathlib import Path
 from simsearch.errors import IndexLocked
 from simsearch.failpoints import failpoint
 from simsearch.files import translated_os_errors
+from simsearch.storage.mounts import refuse_network
 
 LOCK_BUDGET = 5.0  # seconds a second writer waits
 _POLL = 0.005
@@ -27,8 +28,10 @@ def writer_lock(path: Path, *, budget: float | None = None) -> Iterator[None]:
     who holds it.
 
     Raises:
-        IndexLocked: another process, or another handle in this one, kept it for `budget` (5 s).
+        IndexLocked: another process, or another handle in this one, kept it for `budget` (5 s); or
+            it lies on a network file system, and nobody said that it may.
     """
+    refuse_network(path.parent)
     with translated_os_errors(path):
         failpoint("lock.open")
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)

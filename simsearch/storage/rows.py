@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any, NoReturn
 
 import numpy as np
 import numpy.typing as npt
@@ -43,3 +46,26 @@ class StoredPassage:
     document: int
     start: int
     stop: int
+
+
+def read_metadata(text: str) -> dict[str, Any] | None:
+    """Return the metadata of a document, None where that is no JSON of ours.
+
+    A checksum does not tell: who hands over an index can compute one.
+    """
+    try:
+        found = json.loads(text, parse_constant=_refuse, parse_float=_finite)
+    except (ValueError, RecursionError):
+        return None
+    return found if isinstance(found, dict) else None
+
+
+def _refuse(name: str) -> NoReturn:
+    raise ValueError(f"{name} is no number of JSON")
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(f"{text} is no number that is stored")
+    return number

@@ -44,7 +44,7 @@ from simsearch.storage.filters import (
     matching_ids,
     matching_rows,
 )
-from simsearch.storage.rows import Changes, PassageRows, StoredPassage
+from simsearch.storage.rows import Changes, PassageRows, StoredPassage, read_metadata
 from simsearch.storage.schema import SCHEMA
 from simsearch.storage.segments import Segments
 from simsearch.storage.session import Checkpoint, Durability, Session
@@ -539,10 +539,11 @@ class DocumentStore:
     ) -> Iterator[tuple[int, Document]]:
         reader = self._connection if connection is None else connection
         for row in reader.execute(f"SELECT * FROM documents {condition}", values):
-            if not sound_document(row):
-                raise self._session.damage(f"the document of row {row[0]} is damaged")
             number, _, id_, text, title, metadata, *_ = row
-            yield number, Document(id=id_, text=text, title=title, metadata=json.loads(metadata))
+            fields = read_metadata(metadata) if sound_document(row) else None
+            if fields is None:
+                raise self._session.damage(f"the document of row {number} is damaged")
+            yield number, Document(id=id_, text=text, title=title, metadata=fields)
 
     @property
     def _connection(self) -> sqlite3.Connection:

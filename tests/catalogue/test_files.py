@@ -11,12 +11,16 @@ import signal
 import subprocess
 import sys
 import unicodedata
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from command_line import DOCUMENTS, FillStdin, Refuse, Run, Write, contents, stored
 
 import simsearch.formats.lines
+from simsearch.cli.input import CorpusSource
+from simsearch.errors import InvalidData
+from simsearch.formats import read_documents
 
 
 def jsonl(*rows: object) -> str:
@@ -573,6 +577,110 @@ def test_row_36_ids_equal_after_nfc_are_kept_distinct(
     assert run("add", write("a.jsonl", jsonl(*rows)), "-i", index_dir).code == 0
     assert stored(index_dir)[composed].text == "dog"
     assert stored(index_dir)[decomposed].text == "bird"
+
+
+def test_row_37_values_of_several_types_are_kept_and_compared_within_their_type(
+    run: Run, write: Write, index_dir: Path
+) -> None:
+    years = {"a": 2020, "b": "2020", "c": 2020.0, "d": True, "e": None, "f": [2020]}
+    rows = [{"id": id_, "text": "card", "year": year} for id_, year in years.items()]
+    assert run("add", write("a.jsonl", jsonl(*rows)), "-i", index_dir).code == 0
+    assert {id_: stored(index_dir)[id_].metadata["year"] for id_ in years} == years
+
+    def found(where: str) -> list[str]:
+        outcome = run("query", "card", "-i", index_dir, "--where", where, "--json")
+        return sorted(hit["id"] for hit in outcome.object["hits"])
+
+    assert found("year = 2020") == ["a", "c"]
+    assert found("year = '2020'") == ["b"]
+    assert found("year contains 2020") == ["f"]
+
+
+def test_row_37_a_comparison_with_a_type_that_never_occurs_is_told(
+    run: Run, index_dir: Path
+) -> None:
+    outcome = run("query", "card", "-i", index_dir, "--where", "stars = '4'", "--json")
+    assert (outcome.code, outcome.object["hits"]) == (0, [])
+    assert "field stars never holds a string, but number" in outcome.err
+
+
+@pytest.mark.parametrize("name", ["a'b", "$.x", "", "x" * 10_000, "a b", "größe", 'a"b'])
+def test_row_38_a_field_that_no_filter_could_name_is_refused(
+    refuse: Refuse, write: Write, name: str
+) -> None:
+    corpus = write("a.jsonl", jsonl({"id": "new", "text": "dog", name: 1}))
+    assert "cannot be the name of a metadata field (1 to 64 of A-Z a-z 0-9" in refuse(corpus)
+
+
+def test_row_38_names_that_mean_something_elsewhere_are_names(
+    run: Run, write: Write, index_dir: Path
+) -> None:
+    row = {"id": "new", "text": "dog", "__proto__": "x", "a.b": 1, "select": 2}
+    assert run("add", write("a.jsonl", jsonl(row)), "-i", index_dir).code == 0
+    where = "__proto__ = 'x' and a.b = 1 and select = 2"
+    outcome = run("query", "dog", "-i", index_dir, "--where", where, "--json")
+    assert [hit["id"] for hit in outcome.object["hits"]] == ["new"]
+
+
+def test_row_39_too_many_metadata_fields_are_refused(
+    run: Run, refuse: Refuse, write: Write, index_dir: Path
+) -> None:
+    many = {f"f{number}": number for number in range(256)}
+    message = refuse(write("a.jsonl", jsonl({"id": "new", "text": "dog", **many, "one": 1})))
+    assert "257 metadata fields, at most 256 are allowed" in message
+    corpus = write("b.jsonl", jsonl({"id": "new", "text": "dog", **many}))
+    assert run("add", corpus, "-i", index_dir).code == 0
+    assert stored(index_dir)["new"].metadata == many
+
+
+def test_row_41_markup_is_text(run: Run, write: Write, index_dir: Path) -> None:
+    markup = '<script>alert("x")</script><img src=x onerror=y>'
+    row = {"id": markup, "text": markup, "title": markup, "note": markup}
+    assert run("add", write("a.jsonl", jsonl(row)), "-i", index_dir).code == 0
+    assert run("get", markup, "-i", index_dir, "--json").object == {
+        "id": markup,
+        "text": markup,
+        "title": markup,
+        "metadata": {"note": markup},
+    }
+    outcome = run("query", markup, "-i", index_dir, "-k", "1", "--json")
+    assert markup in [hit["text"] for hit in outcome.object["hits"]]
+
+
+def add_a_line(path: Path) -> None:
+    with path.open("a") as file:
+        file.write(jsonl({"id": "late", "text": "bird"}))
+
+
+def cut_in_half(path: Path) -> None:
+    os.truncate(path, path.stat().st_size // 2)
+
+
+@pytest.mark.parametrize("change", [add_a_line, cut_in_half])
+def test_row_43_a_file_that_changes_before_it_is_indexed_adds_nothing(
+    refuse: Refuse, write: Write, monkeypatch: pytest.MonkeyPatch, change: Callable[[Path], None]
+) -> None:
+    corpus = write("a.jsonl", jsonl({"id": "x", "text": "dog"}, {"id": "y", "text": "cat"}))
+    validate = CorpusSource.validate
+
+    def validate_then_change(source: CorpusSource) -> None:
+        validate(source)
+        change(corpus)
+
+    monkeypatch.setattr(CorpusSource, "validate", validate_then_change)
+    message = refuse(corpus)
+    assert message == (
+        f"{corpus}: changed since it was checked (let its writer finish, then try again)"
+    )
+
+
+def test_row_43_a_file_that_changes_while_it_is_read_is_refused(write: Write) -> None:
+    corpus = write("a.jsonl", jsonl(*({"id": f"d{n}", "text": "dog " * 90} for n in range(900))))
+    documents = read_documents(corpus)
+    next(documents)
+    add_a_line(corpus)
+    with pytest.raises(InvalidData, match=r"a\.jsonl: changed while it was read"):
+        list(documents)
 
 
 def test_row_44_closed_stdin_is_said_and_nothing_is_left(index_dir: Path) -> None:

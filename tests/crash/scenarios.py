@@ -16,6 +16,7 @@ from typing import Any
 from conftest import HashEncoder, OtherHashEncoder
 from stores import raw
 
+from simsearch.ann import Target
 from simsearch.errors import AlreadyExists, EncoderMismatch, IncompatibleIndex, NotFound
 from simsearch.files import replace_text
 from simsearch.records import Document
@@ -126,6 +127,12 @@ def segment(place: Path) -> None:
         store.close()
 
 
+def optimize(place: Path) -> None:
+    with opened(place) as index:
+        index.set_target(Target(recall=1.0, exact_below=2))
+        index.optimize(anew=True)
+
+
 def compact(place: Path) -> None:
     compact_index(place / "i")
 
@@ -190,6 +197,7 @@ SCENARIOS: Mapping[str, Callable[[Path], None]] = {
         delete,
         checkpoint,
         segment,
+        optimize,
         build,
         rebuild,
         compact,

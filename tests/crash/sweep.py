@@ -58,6 +58,7 @@ def strace(place: Path, scenario: str, *options: str) -> tuple[int, list[str]]:
     waiting, start = os.pipe()
     child = os.fork()
     if not child:  # pragma: no cover - killed, or ends at once
+        os.close(start)  # or it would wait for itself where this process ends
         _run_when_told(waiting, scenario, place)
     command = ["strace", "-y", "-s", "0", "-o", str(log), "-e", f"trace={','.join(CALLS)}"]
     tracer = subprocess.Popen(
@@ -76,8 +77,9 @@ def strace(place: Path, scenario: str, *options: str) -> tuple[int, list[str]]:
 
 
 def _run_when_told(waiting: int, scenario: str, place: Path) -> None:
-    os.read(waiting, 1)
     try:
+        if not os.read(waiting, 1):
+            os._exit(1)
         SCENARIOS[scenario](place)
     except BaseException:
         os._exit(1)
@@ -151,6 +153,8 @@ def sweep(scenario: str, *, every: int, faults: tuple[str, ...]) -> Counter[tupl
         prepared = Path(folder) / "prepared"
         prepared.mkdir()
         prepare(prepared)
+        # What a run imports when it first needs it are calls that a later one does not make.
+        SCENARIOS[scenario](shutil.copytree(prepared, Path(folder) / "first"))
         place = shutil.copytree(prepared, Path(folder) / "place")
         before = state(place)
         steps = steps_of(place, scenario)

@@ -1,0 +1,276 @@
+"""What reads bytes of strangers: each target takes any bytes, and lets nothing but our errors out.
+
+A target returns what it has read, after it has looked whether that is what it may be.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import hashlib
+import io
+import json
+import logging
+import sqlite3
+import struct
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from differential_filters import table
+from filters import holds
+from stores import DIM, write
+
+from simsearch.ann import BuiltIndex, IndexRecord, append_index, map_segment, write_vectors
+from simsearch.ann.candidates import FLAT
+from simsearch.conditions import leaves
+from simsearch.errors import SimsearchError
+from simsearch.formats import (
+    ReadOptions,
+    read_documents,
+    read_examples,
+    read_labelled_texts,
+    read_tagged_texts,
+    read_vectors,
+)
+from simsearch.query import parse_filter
+from simsearch.records import Document
+from simsearch.search_index import restore_index
+from simsearch.search_index.directory import check_format
+from simsearch.storage import DocumentStore
+from simsearch.storage.checksums import block_crc32, document_crc32, passage_crc32
+from simsearch.storage.filters import matching_rows
+from simsearch.storage.witness import read_witness
+from simsearch.training import read_run_file
+
+logging.getLogger("simsearch").setLevel(logging.ERROR)  # of a segment that is not used
+Target = Callable[[bytes], object]
+_MEMORY = "/dev/shm" if Path("/dev/shm").is_dir() else None
+
+
+@functools.cache
+def folder() -> Path:
+    """Return a folder of this process, where what is read lies."""
+    return Path(tempfile.mkdtemp(prefix="fuzz-", dir=_MEMORY))
+
+
+def lay(name: str, data: bytes) -> Path:
+    """Write a file to be read."""
+    path = folder() / name
+    path.write_bytes(data)
+    return path
+
+
+def read_as(name: str) -> Target:
+    """Return a target that reads documents from a file of this name."""
+
+    def read(data: bytes) -> object:
+        found = list(read_documents(lay(name, data), ReadOptions(max_record=2000)))
+        for each in found:
+            assert each.content.strip()
+            assert 1 <= len(each.id.encode()) <= 512
+            assert each.id.isprintable()
+            json.dumps(dict(each.metadata), allow_nan=False).encode()
+            "".join([each.id, each.text, each.title or ""]).encode()
+        assert len({each.id for each in found}) == len(found)
+        return found
+
+    return read
+
+
+def pairs(data: bytes) -> object:
+    name = "pairs.csv" if data[:1] == b"\x00" else "pairs.jsonl"
+    return list(read_examples(lay(name, data.removeprefix(b"\x00"))))
+
+
+def labels(data: bytes) -> object:
+    name = "labels.csv" if data[:1] == b"\x00" else "labels.jsonl"
+    return read_labelled_texts(lay(name, data.removeprefix(b"\x00")))
+
+
+def conll(data: bytes) -> object:
+    found = read_tagged_texts(lay("tagged.conll", data))
+    for each in found:
+        assert all(0 <= span.start < span.end <= len(each.text) for span in each.spans)
+    return found
+
+
+def config(data: bytes) -> object:
+    return read_run_file(lay("run.toml", data))
+
+
+_FILTERED: list[dict[str, Any]] = [
+    {"a": "b", "lang": "en", "year": 2020, "x.y": [1, "a", None]},
+    {"lang": "de", "year": 1.5, "a": None, "9": True},
+    {"lang": ["en", "fr"], "year": "2020", "a": {"b": 1}},
+    {},
+]
+
+
+@functools.cache
+def _filtered() -> sqlite3.Connection:
+    return table(_FILTERED)
+
+
+def filters(data: bytes) -> object:
+    """What SQL finds is what the evaluator in Python finds."""
+    wanted = parse_filter(data.decode(errors="surrogateescape"))
+    assert leaves(wanted.condition)
+    found = matching_rows(_filtered(), wanted.condition, seconds=60).tolist()
+    expected = [n for n, each in enumerate(_FILTERED) if holds(wanted.condition, each)]
+    assert found == expected, (found, expected)
+    return found
+
+
+def npy(data: bytes) -> object:
+    found = read_vectors(lay("vectors.npy", data))
+    assert found.dtype == np.float32
+    assert found.ndim == 2
+    assert found.nbytes <= 4 * len(data)
+    return found
+
+
+def small_files(data: bytes) -> object:
+    """The marker, the witness and the manifest of a backup."""
+    lay("FORMAT", data)
+    lay("COMMITTED", data)
+    lay("MANIFEST.json", data)
+    for look in (check_format, lambda path: restore_index(path, path / "new")):
+        with contextlib.suppress(SimsearchError):
+            look(folder())
+    number = read_witness(folder())
+    assert number == 0 or data.startswith(b"%020d " % number)
+    return number
+
+
+@functools.cache
+def store() -> DocumentStore:
+    """Return a store of two documents."""
+    directory = folder() / "store"
+    directory.mkdir()
+    DocumentStore.create(directory, dim=DIM, settings={"finished": "yes"})
+    opened = DocumentStore.open(directory)
+    write(opened, "a", "b")
+    return opened
+
+
+@contextlib.contextmanager
+def changed(statement: str, values: tuple[Any, ...]) -> Iterator[DocumentStore]:
+    """Give a store in which a statement was run, which is taken back at the end."""
+    connection = store()._session.connection
+    connection.execute("BEGIN")
+    try:
+        connection.execute(statement, values)
+        yield store()
+    finally:
+        connection.execute("ROLLBACK")
+
+
+def document_row(data: bytes) -> object:
+    """A row of somebody who knows how to compute a checksum; or one without."""
+    numbers, _, rest = data.partition(b"|")
+    first_row, rows, supplied = (*numbers[:3], 0, 1, 0)[:3]
+    id_, text, title, metadata = (*rest.split(b"\x1f", 3), b"", b"", b"", b"")[:4]
+    crc = 0
+    with contextlib.suppress(UnicodeDecodeError):
+        words = (id_.decode(), text.decode(), title.decode(), metadata.decode())
+        crc = document_crc32(first_row, rows, *words, supplied)
+    statement = (
+        "INSERT OR REPLACE INTO documents "
+        "VALUES (?, ?, CAST(? AS TEXT), CAST(? AS TEXT), CAST(? AS TEXT), CAST(? AS TEXT), ?, ?)"
+    )
+    values = (first_row, rows, id_, text, title, metadata, supplied, crc)
+    with changed(statement, values) as its:
+        found = its.fetch_numbers([first_row])[first_row]
+        check_document(found)
+        its.field_names()
+        return found
+
+
+def check_document(found: Document) -> None:
+    assert isinstance(found.metadata, Mapping)
+    json.dumps(dict(found.metadata), allow_nan=False)
+
+
+def passage_row(data: bytes) -> object:
+    numbers = struct.unpack("<qqq", data[:24].ljust(24, b"\0"))
+    crc = passage_crc32(0, *numbers, data[24:] or None)
+    statement = "INSERT OR REPLACE INTO passages VALUES (0, ?, ?, ?, ?, ?)"
+    with changed(statement, (*numbers, data[24:] or None, crc)) as its:
+        return its.passages_at([0]), its.vectors_of_texts([data[24:]])
+
+
+def block(data: bytes) -> object:
+    """A block with the right checksum, if its first byte is even."""
+    head, vectors = data[:17].ljust(17, b"\0"), data[17:]
+    first_row, rows = struct.unpack("<qq", head[1:])
+    crc = block_crc32(first_row, rows, vectors) if head[0] % 2 == 0 else head[0]
+    statement = "INSERT OR REPLACE INTO vector_blocks VALUES (?, ?, ?, ?)"
+    with changed(statement, (first_row, rows, crc, vectors)) as its:
+        target = np.zeros((2, DIM), dtype=np.float32)
+        its.read_vectors(np.array([0, 1]), target)
+        its.changes_since(-1, next_row=0)
+        if head[0] % 2 == 0 and (first_row, rows) == (0, 2):
+            assert target.tobytes() == vectors
+        return target
+
+
+@functools.cache
+def built() -> tuple[bytes, IndexRecord]:
+    """Return the file of a segment, and the record of the index in it."""
+    vectors, content = np.eye(DIM, dtype=np.float32), io.BytesIO()
+    write_vectors(np.arange(DIM), [vectors], content.write)
+    index = BuiltIndex.build(FLAT, vectors, seed=0)
+    append_index(index, content.write)
+    return content.getvalue(), IndexRecord.of(index)
+
+
+def segment(data: bytes) -> object:
+    """A file beside the one that is listed is not used; nor read as an index that it is not."""
+    content, record = built()
+    source = store().segments.source(0, 2)
+    path = folder() / "store" / "segments" / "s.faiss"
+    path.parent.mkdir(exist_ok=True)
+    path.unlink(missing_ok=True)  # the one before may still be mapped
+    path.write_bytes(data)
+    listed = ("s", 0, 2, len(content), hashlib.sha256(content).hexdigest(), source, "")
+    with changed("INSERT INTO segments VALUES (?, ?, ?, ?, ?, ?, ?)", listed) as its:
+        (found,) = its.segments.read()
+    assert (found.fault is None) == (data == content)
+    mapped = map_segment(path, rows=DIM, dim=DIM, record=record)
+    assert mapped.index is not None
+    assert (len(mapped.index), mapped.index.dim, mapped.vectors.shape) == (DIM, DIM, (DIM, DIM))
+    return mapped
+
+
+TARGETS: Mapping[str, Target] = {
+    "jsonl": read_as("corpus.jsonl"),
+    "csv": read_as("corpus.csv"),
+    "gzip": read_as("corpus.jsonl.gz"),
+    "pairs": pairs,
+    "labels": labels,
+    "conll": conll,
+    "config": config,
+    "filters": filters,
+    "npy": npy,
+    "small_files": small_files,
+    "document_row": document_row,
+    "passage_row": passage_row,
+    "block": block,
+    "segment": segment,
+}
+
+
+def run(name: str, data: bytes) -> object:
+    """Let a target read bytes; None where they are refused as they should be: in one line."""
+    found, refusal, started = None, "", time.process_time()
+    try:
+        found = TARGETS[name](data)
+    except SimsearchError as error:
+        refusal = str(error)
+    assert "\n" not in refusal or name == "filters", refusal  # those have a picture
+    assert time.process_time() - started < 1
+    return found
