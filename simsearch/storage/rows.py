@@ -43,3 +43,13 @@ class StoredPassage:
     document: int
     start: int
     stop: int
+
+
+def rows_not_in(rows: IntArray, others: IntArray) -> IntArray:
+    """Return those of `rows` (n,) that are not among `others` (m,), in order."""
+    if not len(others):
+        return rows
+    # numpy's set functions import numpy.ma, which takes longer than to open an index.
+    others = np.sort(others)
+    places = np.minimum(np.searchsorted(others, rows), len(others) - 1)
+    return rows[others[places] != rows]
