@@ -3,9 +3,10 @@
     python benchmarks/ann.py [ROWS] [RECALL] [REAL] [MAX_LATENCY_MS]
 
 200,000 sentence embeddings (see real_embeddings.py), at most REAL of them of lines, the others
-perturbed; recall@10 of at least 0.99 on 500 queries that nothing was tuned on. Every peer's width of search is the least that reaches the recall on 500
-others. All threads; batches of all queries and single ones in turn, medians of five. A peer
-that is not installed is left out with a note. Sizes are those of the saved index.
+perturbed; recall@10 of at least 0.99 on 500 queries that nothing was tuned on. Every peer's width
+of search is the least that reaches the recall on 500 others. All threads; batches of all queries
+and single ones in turn, medians of five. A peer that is not installed is left out with a note.
+Sizes are those of the saved index.
 """
 
 from __future__ import annotations

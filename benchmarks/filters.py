@@ -3,9 +3,10 @@
     python benchmarks/filters.py [ROWS] [RECALL] [REAL]
 
 200,000 sentence embeddings (see real_embeddings.py), at most REAL of them of lines, the others
-perturbed; rows are let through at random. For the exact index and for the planner's: our search among the rows; the same rows compared exactly;
-the unfiltered search of the planner's index. Single queries, medians of 50, in turn. And what it
-costs to find the rows of `n < ...` in the store's SQL, once per filter and commit.
+perturbed; rows are let through at random. For the exact index and for the planner's: our search
+among the rows; the same rows compared exactly; the unfiltered search of the planner's index.
+Single queries, medians of 50, in turn. And what it costs to find the rows of `n < ...` in the
+store's SQL, once per filter and commit.
 """
 
 from __future__ import annotations
