@@ -52,4 +52,5 @@ def rows_not_in(rows: IntArray, others: IntArray) -> IntArray:
     # numpy's set functions import numpy.ma, which takes longer than to open an index.
     others = np.sort(others)
     places = np.minimum(np.searchsorted(others, rows), len(others) - 1)
-    return rows[others[places] != rows]
+    kept: IntArray = rows[others[places] != rows]
+    return kept
