@@ -1,11 +1,12 @@
 """P5: does the planner's index beat hnswlib, usearch and FAISS's HNSW at the same recall?
 
-    python benchmarks/ann.py [ROWS] [RECALL] [MAX_LATENCY_MS]
+    python benchmarks/ann.py [ROWS] [RECALL] [REAL] [MAX_LATENCY_MS]
 
-200,000 real sentence embeddings (see real_embeddings.py), recall@10 of at least 0.99 on 500 queries
-that nothing was tuned on. Every peer's width of search is the least that reaches the recall on 500
-others. All threads; batches of all queries and single ones in turn, medians of five. A peer
-that is not installed is left out with a note. Sizes are those of the saved index.
+200,000 sentence embeddings (see real_embeddings.py), at most REAL of them of lines, the others
+perturbed; recall@10 of at least 0.99 on 500 queries that nothing was tuned on. Every peer's width
+of search is the least that reaches the recall on 500 others. All threads; batches of all queries
+and single ones in turn, medians of five. A peer that is not installed is left out with a note.
+Sizes are those of the saved index.
 """
 
 from __future__ import annotations
@@ -43,9 +44,9 @@ class Peer:
     size: int
 
 
-def main(rows: int, recall: float, max_latency: float | None) -> None:
+def main(rows: int, recall: float, real: int | None, max_latency: float | None) -> None:
     """Build all, tune them, and print one table."""
-    vectors, queries = real_embeddings(rows)
+    vectors, queries = real_embeddings(rows, real)
     tuning, judging = queries[: QUERIES // 2], queries[QUERIES // 2 :]
     exact = np.argpartition(-(queries @ vectors.T), K, axis=1)[:, :K]
     answers = {"tuning": exact[: QUERIES // 2], "judging": exact[QUERIES // 2 :]}
@@ -213,5 +214,6 @@ if __name__ == "__main__":
     main(
         int(given[0]) if given else 200_000,
         float(given[1]) if len(given) > 1 else 0.99,
-        float(given[2]) / 1000 if len(given) > 2 else None,
+        int(given[2]) if len(given) > 2 else None,
+        float(given[3]) / 1000 if len(given) > 3 else None,
     )

@@ -1,16 +1,18 @@
 """P9: what does a filtered search cost, at every selectivity, beside the best of its alternatives?
 
-    python benchmarks/filters.py [ROWS] [RECALL]
+    python benchmarks/filters.py [ROWS] [RECALL] [REAL]
 
-200,000 real sentence embeddings (see real_embeddings.py); rows are let through at random. For the
-exact index and for the planner's: our search among the rows; the same rows compared exactly;
-the unfiltered search of the planner's index. Single queries, medians of 50, in turn. And what it
-costs to find the rows of `n < ...` in the store's SQL, once per filter and commit.
+200,000 sentence embeddings (see real_embeddings.py), at most REAL of them of lines, the others
+perturbed; rows are let through at random. For the exact index and for the planner's: our search
+among the rows; the same rows compared exactly; the unfiltered search of the planner's index.
+Single queries, medians of 50, in turn. And what it costs to find the rows of `n < ...` in the
+store's SQL, once per filter and commit.
 """
 
 from __future__ import annotations
 
 import json
+import random
 import sqlite3
 import statistics
 import sys
@@ -31,9 +33,9 @@ SELECTIVITIES = (0.001, 0.01, 0.1, 0.5, 1.0)
 RUNS = 50
 
 
-def main(rows: int, recall: float) -> None:
+def main(rows: int, recall: float, real: int | None) -> None:
     """Build the two indexes and print one table for each, and one for the SQL."""
-    vectors, queries = real_embeddings(rows)
+    vectors, queries = real_embeddings(rows, real)
     exact = VectorIndex(vectors.shape[1])
     exact.add(np.arange(rows), vectors)
     target = Target(recall=recall, k=K, exact_below=0)
@@ -89,11 +91,13 @@ def medians(
 ) -> dict[str, float]:
     """Return the median seconds of each way, run in turn."""
     times: dict[str, list[float]] = {name: [] for name in ways}
+    random.seed(0)
     for run in range(RUNS + 1):
         query = queries[run % len(queries)][None]
-        for name, search in ways.items():
+        # In any order: two ways that read the same rows must not always follow each other.
+        for name in random.sample(sorted(ways), len(ways)):
             before = time.perf_counter()
-            search(query)
+            ways[name](query)
             times[name].append(time.perf_counter() - before)
     return {name: statistics.median(each[1:]) for name, each in times.items()}
 
@@ -128,4 +132,8 @@ def sql(rows: int) -> None:
 
 if __name__ == "__main__":
     given = sys.argv[1:]
-    main(int(given[0]) if given else 200_000, float(given[1]) if len(given) > 1 else 0.99)
+    main(
+        int(given[0]) if given else 200_000,
+        float(given[1]) if len(given) > 1 else 0.99,
+        int(given[2]) if len(given) > 2 else None,
+    )

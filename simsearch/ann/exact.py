@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Final
 
 import faiss
@@ -83,6 +84,8 @@ def neighbours_in(
         return best(rows, found, k)
     if gathering_is_cheaper(len(queries), len(subset), subset.of):
         return neighbours_among(vectors, subset.positions, queries, k)
+    if len(queries) == 1:
+        return _dropping(vectors, subset, queries, k)
     kept_rows = np.empty((len(queries), 0), dtype=np.int64)
     kept = np.empty((len(queries), 0), dtype=np.float32)
     for start in range(0, len(vectors), BLOCK):
@@ -94,6 +97,22 @@ def neighbours_in(
         rows = np.where(np.isneginf(found), -1, rows + start)
         kept_rows, kept = best(np.hstack([kept_rows, rows]), np.hstack([kept, found]), k)
     return kept_rows, kept
+
+
+def _dropping(
+    vectors: FloatArray, subset: Subset, queries: FloatArray, k: int
+) -> tuple[IntArray, FloatArray]:
+    """Return the nearest in `subset` of one query, out of the nearest of all.
+
+    FAISS reads rows in a row at twice the speed of a product of numpy's. Where too few of the
+    nearest are in the subset, because a filter is no chance, all in it are compared.
+    """
+    depth = min(len(vectors), fetch_depth(k, len(subset) / subset.of))
+    found, rows = faiss.knn(queries, vectors, depth, metric=faiss.METRIC_INNER_PRODUCT)
+    passing = subset.mask[rows[0]]
+    if np.count_nonzero(passing) < k:
+        return neighbours_among(vectors, subset.positions, queries, k)
+    return best(rows[:, passing], found[:, passing], k)
 
 
 def best(rows: IntArray, similarities: FloatArray, k: int) -> tuple[IntArray, FloatArray]:
@@ -130,10 +149,18 @@ def without(
 
 
 def gathering_is_cheaper(queries: int, among: int, rows: int) -> bool:
-    """Whether to copy rows together and multiply, or let FAISS skip the others.
+    """Whether to copy rows together and multiply, or read all and drop the others.
 
-    Both are exact. The copy costs about as much as three queries over the same rows; FAISS's
-    selection walks over all rows for each query, and from 20 queries on, where a plain search is a
-    matrix product, it is none.
+    Both are exact. A row that is copied from where it lies costs as much as ten that are read in a
+    row; from 20 queries on, where a search of all is a product of matrices, dropping is none.
     """
-    return queries >= 20 or among * (3 + queries) <= queries * rows
+    return queries >= 20 or among * (9 + queries) <= queries * rows
+
+
+def fetch_depth(k: int, selectivity: float) -> int:
+    """Return how many to ask for so that `k` of them pass, but for one time in a thousand.
+
+    If each passes by chance with the same probability: then d of them let d s pass, with a standard
+    deviation of at most its square root, and d s - 3 sqrt(d s) = k is solved for d.
+    """
+    return math.ceil(((3 + math.sqrt(9 + 4 * k)) / 2) ** 2 / selectivity)

@@ -7,7 +7,6 @@ of several sizes, and what an exact search of a part costs is measured beside.
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -20,7 +19,7 @@ import numpy.typing as npt
 from simsearch.ann.built_index import BuiltIndex
 from simsearch.ann.candidates import Parameters
 from simsearch.ann.checks import checked_vectors
-from simsearch.ann.exact import neighbours_among, neighbours_in
+from simsearch.ann.exact import fetch_depth, neighbours_among, neighbours_in
 from simsearch.ann.plan import Target
 from simsearch.ann.questions import MOST_QUERIES, check_enough, documents_to_ask
 from simsearch.ann.recall import Recall, recall_of_each, recall_with_interval
@@ -68,7 +67,7 @@ class FilterPlan:
     """The levels, from the largest selectivity to the smallest, and the cost of an exact search.
 
     `seconds_a_row` is that of one query by itself, of rows that are copied together; to read all
-    rows in a row takes a quarter of that for each. Parts of fewer than `least_rows` are searched
+    rows in a row takes a tenth of that for each. Parts of fewer than `least_rows` are searched
     exactly whatever the times say. `k`: up to so many neighbours of all rows are found by the
     parameters that the index has itself.
     """
@@ -91,7 +90,7 @@ class FilterPlan:
             level for level in self.levels if level.selectivity <= among / rows and level.k >= k
         ]
         level = max(fitting, key=lambda each: (-each.k, each.selectivity), default=None)
-        if level is None or min(among, rows / 4) * self.seconds_a_row <= level.seconds:
+        if level is None or min(among, rows / 10) * self.seconds_a_row <= level.seconds:
             return None
         return level
 
@@ -143,9 +142,8 @@ def plan_filters(
                 if level is not None:
                     least[way] = level.parameters
                     found.append(level)
-            if not found:
-                break  # what is too hard here is harder in a smaller part
-            levels.append(min(found, key=lambda level: level.seconds))
+            if found:
+                levels.append(min(found, key=lambda level: level.seconds))
     return FilterPlan(tuple(levels), seconds_a_row, k=target.k)
 
 
@@ -181,23 +179,43 @@ def _level(
     target: Target,
     clock: Callable[[], float],
 ) -> FilterLevel | None:
-    """Return the level for a part, with parameters of `least` or more; None if none will do."""
-    curve = Curve(index, tuning, target.recall, clock)
+    """Return the level for a part, with parameters of `least` or more; None if none will do.
+
+    What the tuning queries pass with so little to spare that the others do not, is tuned again for
+    half of the misses.
+    """
+    for goal in (target.recall, (1 + target.recall) / 2):
+        found = _judged(index, tuning, judging, goal, least, clock)
+        if found is not None and found[1].value >= target.recall:
+            break
+    else:
+        return None
+    parameters, recall = found
+    ready = index.with_parameters(parameters)
+    before = clock()
+    for position in range(_TIMED_QUERIES):
+        judging.answer_one(ready, position)
+    seconds = (clock() - before) / _TIMED_QUERIES
+    return FilterLevel(selectivity, judging.way, parameters, recall, seconds, judging.k)
+
+
+def _judged(
+    index: BuiltIndex,
+    tuning: FilteredQuestions,
+    judging: FilteredQuestions,
+    goal: float,
+    least: Parameters,
+    clock: Callable[[], float],
+) -> tuple[Parameters, Recall] | None:
+    """Return parameters of `least` or more that reach `goal`, and their recall on `judging`."""
+    curve = Curve(index, tuning, goal, clock)
     parameters = tune(curve)
     if parameters is None:
         return None
     parameters = larger_of(parameters, least)
     if not curve.passes(parameters):  # more of everything seldom does worse, but it can
         return None
-    ready = index.with_parameters(parameters)
-    recall = judging.recall(judging.answers(ready))
-    if recall.value < target.recall:
-        return None
-    before = clock()
-    for position in range(_TIMED_QUERIES):
-        judging.answer_one(ready, position)
-    seconds = (clock() - before) / _TIMED_QUERIES
-    return FilterLevel(selectivity, judging.way, parameters, recall, seconds, judging.k)
+    return parameters, judging.recall(judging.answers(index.with_parameters(parameters)))
 
 
 def larger_of(first: Parameters, second: Parameters) -> Parameters:
@@ -259,12 +277,3 @@ def approximate_among(
     order = np.argsort(dropped, axis=1, kind="stable")[:, :k]
     rows = np.where(dropped, -1, rows)
     return np.take_along_axis(rows, order, axis=1), np.take_along_axis(similarities, order, axis=1)
-
-
-def fetch_depth(k: int, selectivity: float) -> int:
-    """Return how many to ask for so that `k` of them pass, but for one time in a thousand.
-
-    If each passes by chance with the same probability: then d of them let d s pass, with a standard
-    deviation of at most its square root, and d s - 3 sqrt(d s) = k is solved for d.
-    """
-    return math.ceil(((3 + math.sqrt(9 + 4 * k)) / 2) ** 2 / selectivity)

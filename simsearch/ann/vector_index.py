@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from simsearch.ann.checks import check_depth, checked_vectors, refuse_not_finite
-from simsearch.ann.exact import gathering_is_cheaper, neighbours_among
+from simsearch.ann.exact import neighbours_in
 from simsearch.ann.subset import Subset
 from simsearch.errors import InvalidInput
 
@@ -124,15 +124,7 @@ class VectorIndex:
         places = places if order is None else order[places]
         if (ids[places] != among).any():
             raise InvalidInput("a row that was to be searched is not in the index")
-        if len(among) == len(self):
-            similarities, found = self._flat.search(queries, k)
-        elif gathering_is_cheaper(len(queries), len(among), len(self)):
-            memory = faiss.rev_swig_ptr(self._flat.get_xb(), len(self) * self.dim)
-            found, similarities = neighbours_among(
-                memory.reshape(-1, self.dim), np.sort(places), queries, k
-            )
-        else:
-            parameters = faiss.SearchParameters()
-            parameters.sel = Subset(np.sort(places), len(self)).selector
-            similarities, found = self._flat.search(queries, k, params=parameters)
+        memory = faiss.rev_swig_ptr(self._flat.get_xb(), len(self) * self.dim)
+        subset = Subset(places if order is None else np.sort(places), len(self))
+        found, similarities = neighbours_in(memory.reshape(-1, self.dim), subset, queries, k)
         return similarities, ids[found]

@@ -6,12 +6,10 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-import numpy as np
-
 from simsearch.ann import SegmentedIndex, SegmentFile, SegmentIndex, VectorIndex, map_segment
 from simsearch.errors import CorruptIndex, SimsearchError
 from simsearch.search_index.segment_record import SegmentRecord
-from simsearch.storage import DocumentStore, Segment
+from simsearch.storage import DocumentStore, Segment, rows_not_in
 
 logger = logging.getLogger("simsearch")
 
@@ -90,8 +88,8 @@ class LiveRows:
         contents = self._store.contents(ranges)
         rest = self.index.rest
         there = rest.row_ids
-        rest.remove(np.setdiff1d(there, contents.rows))
-        missing = np.setdiff1d(contents.rows, there)
+        rest.remove(rows_not_in(there, contents.rows))
+        missing = rows_not_in(contents.rows, there)
         rest.add_from(missing, lambda target: self._store.read_vectors(missing, target))
         self.index = SegmentedIndex(list(mapped.values()), rest)
         self.index.remove(contents.removed)

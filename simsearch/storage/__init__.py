@@ -6,7 +6,7 @@ from simsearch.storage.database import stored_format
 from simsearch.storage.findings import Finding, Severity
 from simsearch.storage.inspection import Inspection, Salvaged
 from simsearch.storage.locks import lock_holder, writer_lock
-from simsearch.storage.rows import Changes, PassageRows, StoredPassage
+from simsearch.storage.rows import Changes, PassageRows, StoredPassage, rows_not_in
 from simsearch.storage.schema import FORMAT_VERSION, text_hash
 from simsearch.storage.segments import Segment, SegmentDraft, SegmentOvertaken
 from simsearch.storage.session import Checkpoint, Durability
@@ -31,6 +31,7 @@ __all__ = [
     "copy_store",
     "lock_holder",
     "read_with_checksum",
+    "rows_not_in",
     "stored_format",
     "text_hash",
     "upgrade_store",

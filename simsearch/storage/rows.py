@@ -69,3 +69,14 @@ def _finite(text: str) -> float:
     if not math.isfinite(number):
         raise ValueError(f"{text} is no number that is stored")
     return number
+
+
+def rows_not_in(rows: IntArray, others: IntArray) -> IntArray:
+    """Return those of `rows` (n,) that are not among `others` (m,), in order."""
+    if not len(others):
+        return rows
+    # numpy's set functions import numpy.ma, which takes longer than to open an index.
+    others = np.sort(others)
+    places = np.minimum(np.searchsorted(others, rows), len(others) - 1)
+    kept: IntArray = rows[others[places] != rows]
+    return kept

@@ -44,7 +44,13 @@ from simsearch.storage.filters import (
     matching_ids,
     matching_rows,
 )
-from simsearch.storage.rows import Changes, PassageRows, StoredPassage, read_metadata
+from simsearch.storage.rows import (
+    Changes,
+    PassageRows,
+    StoredPassage,
+    read_metadata,
+    rows_not_in,
+)
 from simsearch.storage.schema import SCHEMA
 from simsearch.storage.segments import Segments
 from simsearch.storage.session import Checkpoint, Durability, Session
@@ -257,7 +263,7 @@ class DocumentStore:
         )
         end = int(self.read_setting("next_row"))
         rows = self._blocks.rows_between(next_row, end)
-        return Changes(latest, rows[~np.isin(rows, removed)], removed[removed < next_row])
+        return Changes(latest, rows_not_in(rows, removed), removed[removed < next_row])
 
     def contents(self, covered: Sequence[tuple[int, int]]) -> Changes:
         """Return all living rows outside of the ranges `covered`, and every deleted row.
@@ -282,7 +288,7 @@ class DocumentStore:
             ]
         )
         latest = int(self.read_setting("commit_number"))
-        return Changes(latest, rows[~np.isin(rows, removed)], removed)
+        return Changes(latest, rows_not_in(rows, removed), removed)
 
     def living_rows(self, first_row: int, end_row: int) -> IntArray:
         """Return the rows (n,) of this range that live, ascending."""

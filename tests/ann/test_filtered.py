@@ -124,7 +124,7 @@ def test_too_few_queries_cannot_tune_and_judge(rows, queries):
 
 LEVELS = tuple(
     FilterLevel(selectivity, Way.SELECT, Parameters(), Recall(1, 1, 1), seconds)
-    for selectivity, seconds in [(1.0, 0.010), (0.5, 0.020), (0.1, 0.020)]
+    for selectivity, seconds in [(1.0, 0.010), (0.5, 0.020), (0.1, 0.024)]
 )
 
 
@@ -134,16 +134,21 @@ LEVELS = tuple(
         (100_000, 0),
         (99_999, 1),  # a level serves parts as large as it was measured on, or larger
         (50_000, 1),
-        (49_999, 2),  # exact would take 0.025 s, by reading all rows in a row, this level 0.02
-        (20_001, 2),
-        (20_000, None),  # as quick exactly
+        (49_999, 2),  # exact would take 0.025 s, by reading all rows in a row, this level 0.024
+        (10_000, 2),
         (9_999, None),
         (999, None),
     ],
 )
 def test_the_way_is_the_quicker_of_those_that_were_proven(among, level):
-    plan = FilterPlan(LEVELS, seconds_a_row=1e-6)
+    plan = FilterPlan(LEVELS, seconds_a_row=2.5e-6)
     assert plan.level_for(among, 100_000, k=10) == (None if level is None else LEVELS[level])
+
+
+def test_what_is_as_quick_exactly_is_searched_exactly():
+    plan = FilterPlan(LEVELS, seconds_a_row=2.4e-6)
+    assert plan.level_for(49_999, 100_000, k=10) is None
+    assert plan.level_for(50_000, 100_000, k=10) is LEVELS[1]
 
 
 def test_a_part_that_is_small_is_searched_exactly_whatever_the_times_say():
@@ -178,7 +183,7 @@ def test_a_query_of_another_shape_is_refused(forced, shape):
 
 @pytest.mark.parametrize(
     ("n_queries", "among", "cheaper"),
-    [(1, 250, True), (1, 260, False), (4, 571, True), (4, 572, False), (20, 1_000, True)],
+    [(1, 100, True), (1, 101, False), (3, 250, True), (3, 251, False), (20, 1_000, True)],
 )
 def test_rows_are_gathered_where_that_is_cheaper(n_queries, among, cheaper):
     assert gathering_is_cheaper(n_queries, among, 1_000) is cheaper

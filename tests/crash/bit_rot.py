@@ -86,7 +86,6 @@ def build_segmented(folder: Path) -> Path:
     with SearchIndex.create(path, encoder=HashEncoder(), target=target) as index:
         index.add([Document(f"d{n}", f"text number {n}") for n in range(300)])
         index.optimize()
-        index.delete([f"d{n}" for n in range(0, 300, 7)])
     return path
 
 
