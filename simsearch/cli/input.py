@@ -77,7 +77,7 @@ class CorpusSource:
         self.rejects = rejects
         self._output = output
         self.total = 0  # known after `validate`
-        self._validated: list[FileState] = []
+        self._validated: list[FileState | None] = []
 
     def documents(
         self,
@@ -103,14 +103,10 @@ class CorpusSource:
             raise InvalidInput("give either corpus files or one BEIR folder")
         return folders[0] if folders else None
 
-    def _states(self) -> list[FileState]:
-        """Return what tells whether the files are those that they were."""
+    def _states(self) -> list[FileState | None]:
+        """Return what tells whether the files are those that they were; None of one not there."""
         folder = self._beir_folder()
-        files = self._paths if folder is None else sorted(folder.iterdir())
-        return [
-            (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
-            for status in (file.stat() for file in files)
-        ]
+        return list(map(_state, self._paths if folder is None else sorted(folder.iterdir())))
 
     def validate(self) -> None:
         """Read everything once, so that an input error changes nothing."""
@@ -255,3 +251,11 @@ def read_queries(path: Path) -> list[str]:
             check_query(line, name=f"{source_name(path)}:{number}: query")
             queries.append(line)
     return queries
+
+
+def _state(file: Path) -> FileState | None:
+    try:
+        status = file.stat()
+    except OSError:  # who reads it says what is wrong with it
+        return None
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns

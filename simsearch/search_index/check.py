@@ -117,6 +117,8 @@ def _check_marker(path: Path) -> list[Finding]:
 
 def _compare_marker(path: Path, constants: dict[str, str]) -> list[Finding]:
     marker = path / "FORMAT"
+    if not marker.is_file():  # which was said
+        return []
     if marker.read_bytes() == marker_line(constants["created_by"]).encode():
         return []
     return [Finding(Severity.WARNING, "format", str(marker), "is not what simsearch wrote")]

@@ -34,7 +34,7 @@ def test_what_a_write_did_is_one_object(
     corpus = write("corpus.jsonl", as_jsonl(DOCUMENTS))
     target = tmp_path / "new"
     keys = {"added", "replaced", "unchanged", "passages", "encoded", "reused"}
-    keys |= {"rejected", "documents", "index"}
+    keys |= {"rejected", "documents", "index", "built", "search"}
     built = run("index", corpus, "-i", target, "--encoder", tiny_encoder_dir, "--json")
     more = write("more.jsonl", '{"id":"dog","text":"dog"}\n')
     added = run("add", more, "-i", target, "--json")
@@ -209,7 +209,7 @@ def test_quiet_silences_neither_warnings_nor_errors(
     [
         (["add", "x.jsonl"], "Missing option '-i' / '--index'."),
         (["query", "card", "-i", "x", "--nosuch"], "No such option: --nosuch"),
-        (["finnetune"], "No such command 'finnetune'. Did you mean 'finetune'?"),
+        (["finnetune"], "No such command 'finnetune'. Did you mean 'finetune', 'tune'?"),
         (["info", "nowhere"], "nowhere: no simsearch index here (FORMAT missing)"),
         (["query", "card", "-i", "nowhere"], "nowhere: no simsearch index here (FORMAT missing)"),
         (["encode"], "give a text, or a file of them with --texts"),

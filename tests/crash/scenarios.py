@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import shutil
 from collections.abc import Callable, Mapping
+from dataclasses import replace as with_changes
 from pathlib import Path
 from typing import Any
 
@@ -105,6 +106,12 @@ def upsert(place: Path) -> None:
         index.upsert([Document("d5", "changed"), Document("d6", "changed too"), *documents("n1")])
 
 
+def metadata(place: Path) -> None:
+    with opened(place) as index:
+        stored = [each for each in index.iterate() if each.id in ("d2", "d3")]
+        index.replace_documents([(old, with_changes(old, metadata={"a": 1})) for old in stored])
+
+
 def delete(place: Path) -> None:
     with opened(place) as index:
         index.delete(["d2", "d3"])
@@ -194,6 +201,7 @@ SCENARIOS: Mapping[str, Callable[[Path], None]] = {
         create,
         add,
         upsert,
+        metadata,
         delete,
         checkpoint,
         segment,
@@ -253,7 +261,7 @@ def _contents(path: Path) -> Any:
     try:
         encoder = encoder_of(path)
         with SearchIndex.open(path, encoder=encoder) as index:
-            documents = [(each.id, each.text) for each in index.iterate()]
+            documents = [(each.id, each.text, dict(each.metadata)) for each in index.iterate()]
             return (encoder.fingerprint, documents) if index.finished else "unfinished"
     except NotFound:
         return None
