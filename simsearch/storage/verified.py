@@ -1,8 +1,9 @@
 """Documents that are read whole before a filter is asked: SQLite would filter damaged ones too.
 
 A filter reads one column of every document; the checksum of a document covers all of them. So all
-documents are verified when the first filter is asked, and later those that were written since: as
-vectors are verified once, when they are read into memory.
+documents are verified when the first filter is asked, and later those that were added since: as
+vectors are verified once, when they are read into memory. Metadata that was replaced since is that
+of a commit of ours, and verified by the next handle.
 """
 
 from __future__ import annotations

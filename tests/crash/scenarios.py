@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import shutil
 from collections.abc import Callable, Mapping
-from dataclasses import replace as with_changes
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -106,15 +106,15 @@ def upsert(place: Path) -> None:
         index.upsert([Document("d5", "changed"), Document("d6", "changed too"), *documents("n1")])
 
 
-def metadata(place: Path) -> None:
-    with opened(place) as index:
-        stored = [each for each in index.iterate() if each.id in ("d2", "d3")]
-        index.replace_documents([(old, with_changes(old, metadata={"a": 1})) for old in stored])
-
-
 def delete(place: Path) -> None:
     with opened(place) as index:
         index.delete(["d2", "d3"])
+
+
+def annotate(place: Path) -> None:
+    with opened(place) as index:
+        found = [each for each in index.iterate() if each.id in ("d4", "d5")]
+        index.replace_documents([(each, replace(each, metadata={"class": "x"})) for each in found])
 
 
 def checkpoint(place: Path) -> None:
@@ -191,7 +191,7 @@ def upgrade(place: Path) -> None:
     upgrade_index(place / "old")
 
 
-def replace(place: Path) -> None:
+def replace_file(place: Path) -> None:
     replace_text(place / "file", "new")
 
 
@@ -201,8 +201,8 @@ SCENARIOS: Mapping[str, Callable[[Path], None]] = {
         create,
         add,
         upsert,
-        metadata,
         delete,
+        annotate,
         checkpoint,
         segment,
         optimize,
@@ -218,7 +218,7 @@ SCENARIOS: Mapping[str, Callable[[Path], None]] = {
         backup,
         restore,
         upgrade,
-        replace,
+        replace_file,
     )
 }
 
@@ -261,7 +261,7 @@ def _contents(path: Path) -> Any:
     try:
         encoder = encoder_of(path)
         with SearchIndex.open(path, encoder=encoder) as index:
-            documents = [(each.id, each.text, dict(each.metadata)) for each in index.iterate()]
+            documents = [(each.id, each.text, each.metadata) for each in index.iterate()]
             return (encoder.fingerprint, documents) if index.finished else "unfinished"
     except NotFound:
         return None

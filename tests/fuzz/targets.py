@@ -10,7 +10,6 @@ import functools
 import hashlib
 import io
 import json
-import logging
 import sqlite3
 import struct
 import tempfile
@@ -46,7 +45,6 @@ from simsearch.storage.filters import matching_rows
 from simsearch.storage.witness import read_witness
 from simsearch.training import read_run_file
 
-logging.getLogger("simsearch").setLevel(logging.ERROR)  # of a segment that is not used
 Target = Callable[[bytes], object]
 _MEMORY = "/dev/shm" if Path("/dev/shm").is_dir() else None
 

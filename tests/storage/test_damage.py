@@ -187,7 +187,7 @@ def test_links_in_the_place_of_our_files_are_not_followed(store, directory, tmp_
 def test_text_that_is_no_text_any_more_is_damage(store, directory):
     write(store, "a")
     change(directory, "UPDATE documents SET text = CAST(x'ff' AS TEXT)")
-    with pytest.raises(CorruptIndex, match="not UTF-8"):
+    with pytest.raises(CorruptIndex, match="a text is not UTF-8"):
         store.fetch_ids(["a"])
 
 
