@@ -125,6 +125,7 @@ _HOMES = {
         "pair_similarities",
     ),
     "index": ("SearchIndex",),
+    "mode_tuning": ("tune_mode",),
     "passages": ("LongTexts",),
     "reindex": (
         "Follower",
@@ -143,6 +144,7 @@ _HOMES = {
         "WriteReport",
     ),
     "tuning": ("TuneReport", "tune_index"),
+    "search_mode": ("ModeChoice",),
     "upgrade": ("upgrade_index",),
 }
 if not TYPE_CHECKING:  # a type checker would take every name for one of the package
@@ -161,6 +163,7 @@ __all__ = [
     "GenerationInfo",
     "IndexInfo",
     "LongTexts",
+    "ModeChoice",
     "ReindexPlan",
     "RepairReport",
     "RetrievalTask",
@@ -194,6 +197,7 @@ __all__ = [
     "restore_index",
     "roll_back",
     "tune_index",
+    "tune_mode",
     "upgrade_index",
     "write_corpus",
 ]

@@ -22,7 +22,6 @@ from simsearch.storage.checksums import (
     sound_block,
     sound_document,
     sound_passage,
-    with_checksum,
 )
 from simsearch.storage.database import (
     connect_read_only,
@@ -33,6 +32,7 @@ from simsearch.storage.database import (
 from simsearch.storage.findings import Finding, Severity, row_ranges
 from simsearch.storage.lexical import SETTING as LEXICAL_SETTING
 from simsearch.storage.rows import read_metadata
+from simsearch.storage.schema import CHOICES
 from simsearch.storage.segments import FOLDER, LOCK
 from simsearch.storage.settings import verified_constants
 from simsearch.storage.terms import TERMS_VERSION
@@ -107,14 +107,16 @@ class Inspection:
             self.variables[key] = int(value) if value.isdecimal() else 0
         self.finished = settings.get("finished")
         self.lexical_terms = settings.get(LEXICAL_SETTING)
+        # What was chosen for the index, and goes with it when it is written anew.
+        self.choices: dict[str, str] = {}
+        for key in sorted(CHOICES & settings.keys()):
+            try:
+                read_with_checksum(settings[key])
+                self.choices[key] = settings[key]
+            except ValueError:
+                self._damage("setting", f"the setting {key!r} is damaged")
         if self.finished not in ("yes", "no"):
             self._damage("setting", "the setting 'finished' is lost")
-        self.target = settings.get("target")
-        try:
-            read_with_checksum(self.target or with_checksum({}))
-        except ValueError:
-            self._damage("setting", "the setting 'target' is damaged")
-            self.target = None
         self._check_witness()
         self.commit_number = max(self.variables["commit_number"], witnessed)
         try:

@@ -65,9 +65,10 @@ CREATE TABLE 'lexical_docsize'(id INTEGER PRIMARY KEY, sz BLOB);
 CREATE TABLE 'lexical_config'(k PRIMARY KEY, v) WITHOUT ROWID
 """
 
+# Settings in meta that an index may have, and may change: what its segments have to be, and how it
+# is searched. Each stands behind a checksum of its own.
+CHOICES = frozenset({"target", "fusion"})
 # Settings in meta that change; all others are constants, under one checksum.
-# `target` and `fusion`, which are not in every index, say what its segments have to be and how it is
-# searched, and have checksums of their own.
 VARIABLES = frozenset(
     {
         "commit_number",
@@ -75,9 +76,8 @@ VARIABLES = frozenset(
         "living_rows",
         "finished",
         "lexical_terms",
-        "target",
-        "fusion",
         "constants_crc32",
+        *CHOICES,
     }
 )
 

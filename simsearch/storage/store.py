@@ -374,6 +374,20 @@ class DocumentStore:
         self._refuse_lost(numbers, found)
         return found
 
+    def rows_of(self, numbers: Sequence[int]) -> IntArray:
+        """Return the rows (n,) of the documents with these numbers, ascending."""
+        with self.snapshot():
+            ranges = [
+                pair
+                for chunk in chunks(numbers)
+                for pair in self._connection.execute(
+                    f"SELECT first_row, rows FROM documents WHERE first_row IN ({marks(chunk)})",
+                    chunk,
+                )
+            ]
+        rows = [np.arange(first, first + count, dtype=np.int64) for first, count in ranges]
+        return np.sort(np.concatenate([np.empty(0, dtype=np.int64), *rows]))
+
     def passages_at(self, rows: Sequence[int]) -> dict[int, StoredPassage]:
         """Return the passages that these rows are the vectors of.
 
