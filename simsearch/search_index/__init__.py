@@ -60,6 +60,10 @@ if TYPE_CHECKING:
     from simsearch.search_index.index import (
         SearchIndex,
     )
+    from simsearch.search_index.mode_tuning import (
+        answers_of_pairs,
+        tune_mode,
+    )
     from simsearch.search_index.passages import (
         LongTexts,
     )
@@ -82,6 +86,9 @@ if TYPE_CHECKING:
         SearchInfo,
         SegmentInfo,
         WriteReport,
+    )
+    from simsearch.search_index.search_mode import (
+        ModeChoice,
     )
     from simsearch.search_index.tuning import (
         TuneReport,
@@ -125,7 +132,7 @@ _HOMES = {
         "pair_similarities",
     ),
     "index": ("SearchIndex",),
-    "mode_tuning": ("tune_mode",),
+    "mode_tuning": ("answers_of_pairs", "tune_mode"),
     "passages": ("LongTexts",),
     "reindex": (
         "Follower",
@@ -174,6 +181,7 @@ __all__ = [
     "TuneReport",
     "WriteReport",
     "annotate_index",
+    "answers_of_pairs",
     "backup_index",
     "build_generation",
     "build_index",

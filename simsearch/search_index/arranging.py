@@ -83,10 +83,8 @@ def _grouped(
 
 
 def _diverse(reader: Reader, found: list[Found], k: int, diversity: float) -> list[Found]:
-    rows = {each.number: each.match.row if each.match else each.number for each in found}
-    order = np.array(sorted(set(rows.values())), dtype=np.int64)
-    vectors = np.empty((len(order), reader.store.dim), dtype=np.float32)
-    reader.store.read_vectors(order, vectors)
-    its = vectors[np.searchsorted(order, [rows[each.number] for each in found])]
+    # A document that only words have found is as its first passage.
+    rows = [each.match.row if each.match else each.number for each in found]
+    its = reader.vectors.vectors_at(np.array(rows, dtype=np.int64))
     scores = np.array([each.score for each in found])
     return [found[place] for place in diverse_order(scores, its, k, diversity=diversity)]

@@ -549,7 +549,8 @@ class SearchIndex:
         with self._mutex, self._store.snapshot():
             if space is not None:
                 self._encoder.check(space)
-            if asked.embeddings is not None or wanted is not None:
+            by_words = arrangement.mode is SearchMode.LEXICAL and not arrangement.diversity
+            if wanted is not None or not by_words:  # words alone need no vectors
                 self._refresh()
             if wanted is not None:
                 asked = replace(asked, among=self._filtered.rows(wanted))

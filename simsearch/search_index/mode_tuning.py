@@ -69,6 +69,24 @@ def tune_mode(index: SearchIndex, queries: Mapping[str, str], qrels: Qrels) -> M
     return choice
 
 
+def answers_of_pairs(
+    index: SearchIndex, pairs: Sequence[tuple[str, str]]
+) -> tuple[dict[str, str], dict[str, dict[str, int]]]:
+    """Return the distinct queries of (query, answer) pairs, and which documents answer each.
+
+    A document answers a query if its text, or title and text, is that of an answer.
+    """
+    asking: dict[str, set[str]] = {}
+    for query, answer in pairs:
+        asking.setdefault(answer.strip(), set()).add(query)
+    qrels: dict[str, dict[str, int]] = {query: {} for query, _ in pairs}
+    for document in index.iterate():
+        for text in {document.text.strip(), document.content.strip()}:
+            for query in asking.get(text, ()):
+                qrels[query][document.id] = 1
+    return {query: query for query in qrels}, qrels
+
+
 def _is_answered(judged: Mapping[str, int], there: set[str]) -> bool:
     return any(gain > 0 and id_ in there for id_, gain in judged.items())
 

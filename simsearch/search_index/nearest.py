@@ -75,10 +75,12 @@ def matches_among(
     if not numbers:
         return []
     rows = store.rows_of(numbers)
-    found, similarities = vectors.search(query[None], len(rows), among=rows, exact=True)
-    its_rows = found[0].tolist()
-    passages = store.passages_at(its_rows)
-    return _best_passages(its_rows, similarities[0].tolist(), passages, len(numbers))
+    similarities = vectors.vectors_at(rows) @ query
+    order = np.argsort(-similarities, kind="stable")
+    passages = store.passages_at(rows.tolist())
+    return _best_passages(
+        rows[order].tolist(), similarities[order].tolist(), passages, len(numbers)
+    )
 
 
 def _portions(waiting: IntArray, depth: int) -> Iterator[IntArray]:
