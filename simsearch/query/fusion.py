@@ -37,7 +37,7 @@ class Fusion:
     """How the dense and the lexical ranking become one; `weight` is that of the dense one."""
 
     way: FusionWay = FusionWay.CONVEX
-    weight: float = 0.6
+    weight: float = 0.5
 
 
 @dataclass(frozen=True, slots=True)

@@ -63,7 +63,7 @@ def test_a_hybrid_search_adds_up_both(index):
     for hit in hits:
         assert hit.score == pytest.approx(hit.parts["dense"] + hit.parts["lexical"])
         assert hit.dense is not None
-    # By hand: similarity and BM25 brought to 0..1, weighed 0.6 to 0.4.
+    # By hand: similarity and BM25 brought to 0..1, each with its weight.
     dense = {hit.id: hit.score for hit in index.search("the withdrawal of the bank")}
     lexical = {
         hit.id: hit.score for hit in index.search("the withdrawal of the bank", mode="lexical")
