@@ -61,8 +61,7 @@ def tune_mode(index: SearchIndex, queries: Mapping[str, str], qrels: Qrels) -> M
     for text in texts:
         check_query(text)
     questions = [
-        Question(name, met, ids)
-        for name, (met, ids) in zip(names, index.meet(texts), strict=True)
+        Question(name, met, ids) for name, (met, ids) in zip(names, index.meet(texts), strict=True)
     ]
     choice = choose_mode(questions, qrels)
     index.keep_mode_choice(choice)
