@@ -53,6 +53,7 @@ if TYPE_CHECKING:
         train_classifier,
         train_tagger,
     )
+    from simsearch.query import Fusion, SearchMode
     from simsearch.records import (
         ClassifiedText,
         ClassPair,
@@ -123,6 +124,7 @@ _HOMES = {
         "train_classifier",
         "train_tagger",
     ),
+    "query": ("Fusion", "SearchMode"),
     "records": (
         "ClassPair",
         "ClassifiedText",
@@ -175,6 +177,7 @@ __all__ = [
     "EncoderMismatch",
     "EncodingCounts",
     "FinetuneResult",
+    "Fusion",
     "Hit",
     "IncompatibleIndex",
     "IndexLocked",
@@ -189,6 +192,7 @@ __all__ = [
     "RetrievalTask",
     "ScoredPair",
     "SearchIndex",
+    "SearchMode",
     "SimsearchError",
     "Span",
     "SystemFailure",

@@ -44,7 +44,11 @@ def whole_passage(document: Document) -> Passage:
 class Hit:
     """A document found by a search.
 
-    `score` is the cosine similarity of query and document (higher is better, at most 1).
+    Hits are ordered by `score`, higher is better. It is the cosine similarity of query and
+    document (at most 1) in a dense search, BM25 in a lexical one, and in a hybrid one a mean of
+    both, each brought to 0..1 among the candidates of the query. `dense` and `lexical` are that
+    similarity and that BM25 score, None where the search did not compute them (`lexical` also where
+    the document was not found by its words); `parts` is what each adds to the score.
     `probability` is the calibrated chance that the hit is relevant; None where the encoder
     has no calibration. `passage` is the half-open range in `text` of the passage that matched,
     (0, 0) where that was a part of a long title, None where the document was encoded whole.
@@ -57,6 +61,9 @@ class Hit:
     metadata: Mapping[str, Any] = field(default_factory=dict)
     probability: float | None = None
     passage: tuple[int, int] | None = None
+    parts: Mapping[str, float] = field(default_factory=dict)
+    dense: float | None = None
+    lexical: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

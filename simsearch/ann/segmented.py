@@ -152,6 +152,22 @@ class SegmentedIndex:
             raise InvalidInput("a row that was to be searched is not in the index")
         return best(rows, np.hstack([each for _, each in found]), k)
 
+    def vectors_at(self, rows: IntArray) -> FloatArray:
+        """Return the vectors of rows (m,) that live, in any order, (m, dim).
+
+        Raises:
+            InvalidInput: a row is not in the index.
+        """
+        vectors = np.empty((len(rows), self.rest.dim), dtype=np.float32)
+        missing = np.ones(len(rows), dtype=bool)
+        for segment in self.segments:
+            places = segment.places(rows)
+            its = places >= 0
+            vectors[its] = segment.vectors[places[its]]
+            missing &= ~its
+        vectors[missing] = self.rest.vectors_at(rows[missing])
+        return vectors
+
     def _in_rest(self, among: IntArray | None) -> IntArray | None:
         """Return the rows of `among` that no segment has in its range."""
         if among is None or not self.segments:

@@ -116,15 +116,38 @@ class VectorIndex:
     def _search_among(
         self, queries: FloatArray, k: int, among: IntArray
     ) -> tuple[FloatArray, IntArray]:
-        if not len(self) or (among[1:] <= among[:-1]).any():
+        if (among[1:] <= among[:-1]).any():
             raise InvalidInput("rows that are to be searched must be in the index, and ascending")
+        ids, places = self._places(among)
+        # Places in the order of ids are those of the vectors only where ids ascend.
+        subset = Subset(places if self._ascending else np.sort(places), len(self))
+        found, similarities = neighbours_in(self._memory(), subset, queries, k)
+        return similarities, ids[found]
+
+    def vectors_at(self, rows: IntArray) -> FloatArray:
+        """Return the vectors of rows (m,) in any order, (m, dim).
+
+        Raises:
+            InvalidInput: a row is not in the index.
+        """
+        if not len(rows):
+            return np.empty((0, self.dim), dtype=np.float32)
+        _, places = self._places(rows)
+        return self._memory()[places]
+
+    def _places(self, rows: IntArray) -> tuple[IntArray, IntArray]:
+        """Return the ids of all rows, and where among them rows (m,) stand."""
+        if not len(self):
+            raise InvalidInput("a row that was to be searched is not in the index")
         ids = faiss.rev_swig_ptr(self._index.id_map.data(), len(self))
         order = None if self._ascending else np.argsort(ids)
-        places = np.minimum(np.searchsorted(ids, among, sorter=order), len(ids) - 1)
+        places = np.minimum(np.searchsorted(ids, rows, sorter=order), len(ids) - 1)
         places = places if order is None else order[places]
-        if (ids[places] != among).any():
+        if (ids[places] != rows).any():
             raise InvalidInput("a row that was to be searched is not in the index")
-        memory = faiss.rev_swig_ptr(self._flat.get_xb(), len(self) * self.dim)
-        subset = Subset(places if order is None else np.sort(places), len(self))
-        found, similarities = neighbours_in(memory.reshape(-1, self.dim), subset, queries, k)
-        return similarities, ids[found]
+        return ids, places
+
+    def _memory(self) -> FloatArray:
+        """Return all vectors where they lie: a view until the next write."""
+        memory: FloatArray = faiss.rev_swig_ptr(self._flat.get_xb(), len(self) * self.dim)
+        return memory.reshape(-1, self.dim)

@@ -1,5 +1,6 @@
 """evaluate: how good an encoder or an index is on data with known answers."""
 
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -7,13 +8,23 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from simsearch.cli.input import report_counts
-from simsearch.cli.options import Dim, EncoderName, EncodingPrecision, Precision, bundled
+from simsearch.cli.options import (
+    Dim,
+    EncoderName,
+    EncodingPrecision,
+    Mode,
+    Precision,
+    SearchMode,
+    bundled,
+)
 from simsearch.cli.output import Output
 from simsearch.errors import InvalidData, InvalidInput
 
 if TYPE_CHECKING:
+    from simsearch.encoder import EncodingCounts
     from simsearch.evaluation import RetrievalScores
     from simsearch.formats import ReadOptions
+    from simsearch.search_index import RetrievalTask, TextEncoder
 
 app = typer.Typer(no_args_is_help=True, help="Score an encoder or an index on known answers.")
 
@@ -32,6 +43,7 @@ def retrieval(
     ] = None,
     dim: Dim = None,
     precision: EncodingPrecision = Precision.FP32,
+    mode: Mode = None,
 ) -> None:
     """Search with the queries of a BEIR folder and score against its judgements.
 
@@ -54,7 +66,10 @@ def retrieval(
         counts = EncodingCounts()
         task = RetrievalTask(beir.queries, beir.corpus, beir.qrels)
         with Encoding(precision).load(encoder, texts=len(beir.corpus)) as loaded:
-            scores: RetrievalScores = evaluate_retrieval(loaded, task, counts=counts, dim=dim)
+            if mode in (None, SearchMode.DENSE):
+                scores: RetrievalScores = evaluate_retrieval(loaded, task, counts=counts, dim=dim)
+            else:
+                scores = _in_an_index(loaded, task, counts, dim=dim, mode=mode)
         report_counts(output, counts)
     else:
         from simsearch.search_index import SearchIndex, evaluate_index
@@ -68,8 +83,27 @@ def retrieval(
                 output.warn(
                     f"{missing:,} of {len(answers):,} judged documents are not in the index"
                 )
-            scores = evaluate_index(index, beir.queries, beir.qrels)
+            scores = evaluate_index(index, beir.queries, beir.qrels, mode=mode)
     _print(output, "retrieval", scores.means(), len(scores.query_ids))
+
+
+def _in_an_index(
+    encoder: "TextEncoder",
+    task: "RetrievalTask",
+    counts: "EncodingCounts",
+    *,
+    dim: int | None,
+    mode: SearchMode | None,
+) -> "RetrievalScores":
+    """Score a search that needs words, too, in an index that is gone afterwards."""
+    from simsearch.search_index import SearchIndex, evaluate_index
+
+    with (
+        tempfile.TemporaryDirectory(prefix="simsearch-") as folder,
+        SearchIndex.create(Path(folder) / "index", encoder=encoder, dim=dim) as index,
+    ):
+        index.add(task.corpus, counts=counts)
+        return evaluate_index(index, task.queries, task.qrels, mode=mode)
 
 
 @app.command("sts")

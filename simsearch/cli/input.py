@@ -240,17 +240,15 @@ def _ignore(_: InvalidData) -> None:
     pass
 
 
-def read_queries(path: Path) -> list[str]:
-    """Return the queries in a file, one per line; blank lines are none."""
+def read_queries(path: Path) -> Iterator[str]:
+    """Yield the queries in a file, one per line; blank lines are none."""
     from simsearch.formats import read_lines, source_name
     from simsearch.search_index import check_query
 
-    queries = []
     for number, line in read_lines(path):
         if line.strip():
             check_query(line, name=f"{source_name(path)}:{number}: query")
-            queries.append(line)
-    return queries
+            yield line
 
 
 def _state(file: Path) -> FileState | None:

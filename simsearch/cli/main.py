@@ -21,6 +21,7 @@ from simsearch.cli import (
     generations,
     index,
     maintenance,
+    mode,
     model,
     ner,
     query,
@@ -58,6 +59,7 @@ app.command("restore")(maintenance.restore)
 app.command("optimize")(tuning.optimize)
 app.command("tune")(tuning.tune)
 app.command("query")(query.query)
+app.command("mode")(mode.mode)
 app.command("similarity")(encode.similarity)
 app.command("encode")(encode.encode)
 app.command("annotate")(annotate.annotate)

@@ -37,6 +37,14 @@ class LongTexts(StrEnum):
     PASSAGES = "passages"
 
 
+class SearchMode(StrEnum):
+    """What ranks the documents."""
+
+    DENSE = "dense"
+    LEXICAL = "lexical"
+    HYBRID = "hybrid"
+
+
 class ClassWeight(StrEnum):
     """How much a text of each class counts in training."""
 
@@ -103,6 +111,13 @@ Where = Annotated[
         "--where",
         help="Only documents whose metadata is so: \"lang = 'en' and year >= 2020\".",
         metavar="EXPR",
+    ),
+]
+Mode = Annotated[
+    SearchMode | None,
+    typer.Option(
+        "--mode",
+        help="Rank by meaning, by words, or by both. Default: what `simsearch mode` found best.",
     ),
 ]
 Corpus = Annotated[

@@ -48,7 +48,7 @@ class Tuning:
         """
         if self.queries is None:
             return None
-        texts = read_queries(self.queries)
+        texts = list(read_queries(self.queries))
         if len(texts) < _LEAST_QUERIES:
             raise InvalidInput(
                 f"{self.queries} has {len(texts)} queries, {_LEAST_QUERIES} are the least to "

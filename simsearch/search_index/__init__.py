@@ -60,6 +60,10 @@ if TYPE_CHECKING:
     from simsearch.search_index.index import (
         SearchIndex,
     )
+    from simsearch.search_index.mode_tuning import (
+        answers_of_pairs,
+        tune_mode,
+    )
     from simsearch.search_index.passages import (
         LongTexts,
     )
@@ -82,6 +86,9 @@ if TYPE_CHECKING:
         SearchInfo,
         SegmentInfo,
         WriteReport,
+    )
+    from simsearch.search_index.search_mode import (
+        ModeChoice,
     )
     from simsearch.search_index.tuning import (
         TuneReport,
@@ -125,6 +132,7 @@ _HOMES = {
         "pair_similarities",
     ),
     "index": ("SearchIndex",),
+    "mode_tuning": ("answers_of_pairs", "tune_mode"),
     "passages": ("LongTexts",),
     "reindex": (
         "Follower",
@@ -143,6 +151,7 @@ _HOMES = {
         "WriteReport",
     ),
     "tuning": ("TuneReport", "tune_index"),
+    "search_mode": ("ModeChoice",),
     "upgrade": ("upgrade_index",),
 }
 if not TYPE_CHECKING:  # a type checker would take every name for one of the package
@@ -161,6 +170,7 @@ __all__ = [
     "GenerationInfo",
     "IndexInfo",
     "LongTexts",
+    "ModeChoice",
     "ReindexPlan",
     "RepairReport",
     "RetrievalTask",
@@ -171,6 +181,7 @@ __all__ = [
     "TuneReport",
     "WriteReport",
     "annotate_index",
+    "answers_of_pairs",
     "backup_index",
     "build_generation",
     "build_index",
@@ -194,6 +205,7 @@ __all__ = [
     "restore_index",
     "roll_back",
     "tune_index",
+    "tune_mode",
     "upgrade_index",
     "write_corpus",
 ]

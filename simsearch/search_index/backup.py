@@ -149,6 +149,7 @@ def _check_rows(directory: Path, *, of: Path) -> int:
     with Inspection(directory) as inspection:
         inspection.read_blocks()
         documents = sum(1 for _ in inspection.read_documents())
+        inspection.compare_lexical()
         if inspection.damaged:
             raise CorruptIndex(f"{of}: {inspection.findings[0].what} (run `simsearch check {of}`)")
         return documents

@@ -166,6 +166,7 @@ def _read_all(inspection: Inspection, findings: list[Finding]) -> list[tuple[Sal
             vectors = inspection.vectors(found.first_row, 1)
             if vectors is not None:
                 samples.append((found, vectors[0]))
+    inspection.compare_lexical()
     return samples
 
 

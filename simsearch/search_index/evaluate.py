@@ -11,6 +11,7 @@ import numpy.typing as npt
 from simsearch.ann import VectorIndex
 from simsearch.encoder import EncodingCounts
 from simsearch.evaluation import Qrels, RetrievalScores, pearson, score_run, spearman
+from simsearch.query import Fusion, SearchMode
 from simsearch.records import Document, ScoredPair
 from simsearch.search_index.binding import Embedder, fitted
 from simsearch.search_index.checks import check_dim
@@ -76,13 +77,24 @@ def evaluate_retrieval(
     return score_run(task.qrels, run)
 
 
-def evaluate_index(index: SearchIndex, queries: Mapping[str, str], qrels: Qrels) -> RetrievalScores:
-    """Search an index as it is, and score against qrels over its document ids."""
+def evaluate_index(
+    index: SearchIndex,
+    queries: Mapping[str, str],
+    qrels: Qrels,
+    *,
+    mode: SearchMode | str | None = None,
+    fusion: Fusion | None = None,
+) -> RetrievalScores:
+    """Search an index as it is, and score against qrels over its document ids.
+
+    `mode` and `fusion` are those of `SearchIndex.search_many`.
+    """
     run: Run = {}
     query_ids = list(queries)
     for start in range(0, len(query_ids), _QUERIES):
         chunk = query_ids[start : start + _QUERIES]
-        found = index.search_many([queries[query_id] for query_id in chunk], k=DEPTH + 1)
+        texts = [queries[query_id] for query_id in chunk]
+        found = index.search_many(texts, k=DEPTH + 1, mode=mode, fusion=fusion)
         for query_id, hits in zip(chunk, found, strict=True):
             run[query_id] = {
                 hit.id: hit.score

@@ -8,6 +8,7 @@ import os
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 
@@ -19,8 +20,9 @@ from simsearch.encoder import Encoder, EncodingCounts, Precision, as_precision
 from simsearch.errors import CorruptIndex, InvalidInput
 from simsearch.files import directory_bytes, draft_directory
 from simsearch.formats import check_vectors
-from simsearch.query import Filter, parse_filter
+from simsearch.query import Filter, Fusion, SearchMode, parse_filter
 from simsearch.records import Document, Hit, whole_passage
+from simsearch.search_index.arranging import Arrangement, arranged, check_diversity
 from simsearch.search_index.binding import (
     TextEncoder,
     VectorSpace,
@@ -30,6 +32,7 @@ from simsearch.search_index.binding import (
     refuse_other_encoder,
 )
 from simsearch.search_index.building import BuildReport, Say, build_segments
+from simsearch.search_index.candidates import CANDIDATES, Asked, Met, Reader
 from simsearch.search_index.checks import (
     as_durability,
     askable_ids,
@@ -51,7 +54,6 @@ from simsearch.search_index.donor import Donor
 from simsearch.search_index.filtering import FilteredRows, matching_ids
 from simsearch.search_index.generations import number_of, other_generations
 from simsearch.search_index.live_rows import LiveRows
-from simsearch.search_index.nearest import nearest_documents
 from simsearch.search_index.passages import (
     LongTexts,
     as_long_texts,
@@ -59,6 +61,12 @@ from simsearch.search_index.passages import (
     ranges_of,
 )
 from simsearch.search_index.reports import IndexInfo, WriteReport
+from simsearch.search_index.search_mode import (
+    ModeChoice,
+    as_search_mode,
+    keep_mode_choice,
+    mode_choice,
+)
 from simsearch.search_index.segment_record import target_from_text, target_to_text
 from simsearch.search_index.segments_info import search_info
 from simsearch.storage import (
@@ -392,22 +400,49 @@ class SearchIndex:
     def __len__(self) -> int:
         return self.count()
 
-    def search(self, query: str, k: int = 10, *, where: str | None = None) -> list[Hit]:
-        """Return the `k` documents nearest to `query`, best first; fewer if there are fewer.
+    def search(
+        self,
+        query: str,
+        k: int = 10,
+        *,
+        where: str | None = None,
+        mode: SearchMode | str | None = None,
+        diversity: float = 0.0,
+        group_by: str | None = None,
+    ) -> list[Hit]:
+        """Return the `k` best documents for `query`, best first; fewer if there are fewer.
 
         `where` is a filter on metadata (docs/filters.md), such as "lang = 'en' and year >= 2020":
-        the hits are the nearest of the documents that it lets through, `k` if there are so many.
+        the hits are the best of the documents that it lets through, `k` if there are so many.
+        `mode` dense ranks by the similarity of embeddings, lexical by shared words (a document
+        without any is no hit), hybrid by both; None by what was measured best on this index
+        (`tune_mode`), dense if nothing was. `diversity`, 0 to 1, gives room to hits that are unlike
+        those before. `group_by` takes only the best document for each value of a metadata field.
 
         Raises:
-            InvalidInput: the query is empty, too long or not printable text; k is not 1..10000.
+            InvalidInput: the query is empty, too long or not printable text; k is not 1..10000;
+                `mode` or `diversity` is none; no document has the field to group by.
             InvalidFilter: `where` is no filter, or names a field that no document has.
         """
-        return self.search_many([query], k=k, where=where)[0]
+        return self.search_many(
+            [query], k, where=where, mode=mode, diversity=diversity, group_by=group_by
+        )[0]
 
     def search_many(
-        self, queries: Sequence[str], k: int = 10, *, where: str | None = None
+        self,
+        queries: Sequence[str],
+        k: int = 10,
+        *,
+        where: str | None = None,
+        mode: SearchMode | str | None = None,
+        fusion: Fusion | None = None,
+        diversity: float = 0.0,
+        group_by: str | None = None,
     ) -> list[list[Hit]]:
-        """Return the hits of each query, in order; errors as `search`."""
+        """Return the hits of each query, in order; arguments and errors as `search`.
+
+        `fusion` is how a hybrid search makes one ranking of two; None: as this index does.
+        """
         check_k(k)
         if isinstance(queries, str):
             raise InvalidInput("search_many takes several queries, got one string (pass [query])")
@@ -416,13 +451,52 @@ class SearchIndex:
         wanted = None if where is None else parse_filter(where)
         if not queries:
             return []
+        asked = None if mode is None else as_search_mode(mode)
+        if asked is None or (asked is SearchMode.HYBRID and fusion is None):
+            choice = self.mode_choice()
+            asked, fusion = asked or choice.mode, fusion or choice.fusion
+        arrangement = Arrangement(asked, fusion or Fusion(), check_diversity(diversity), group_by)
+        if asked is SearchMode.LEXICAL:
+            return self._search(Asked(queries, None), k, wanted, arrangement)
+        while True:
+            vectors, space = self._query_vectors(queries)
+            with contextlib.suppress(Overtaken):
+                return self._search(Asked(queries, vectors), k, wanted, arrangement, space)
+
+    def _query_vectors(self, queries: Sequence[str]) -> tuple[FloatArray, VectorSpace]:
         if not self._encoder.loaded and not self._rows.read:
             self._warm_up()
+        encoder, space = self._encoder.load()
+        return fitted(encoder.encode_queries(queries), space.dim), space
+
+    def meet(self, queries: Sequence[str]) -> list[tuple[Met, dict[int, str]]]:
+        """Return the candidates of a hybrid search of each query, and their ids by number."""
         while True:
-            encoder, space = self._encoder.load()
-            vectors = fitted(encoder.encode_queries(queries), space.dim)
-            with contextlib.suppress(Overtaken):
-                return self._search(vectors, k, wanted, space)
+            vectors, space = self._query_vectors(queries)
+            with (
+                contextlib.suppress(Overtaken),
+                self._mutex,
+                self._store.snapshot(),
+            ):
+                self._encoder.check(space)
+                self._refresh()
+                reader = self._reader()
+                met = reader.met(Asked(queries, vectors), CANDIDATES, SearchMode.HYBRID)
+                return [(each, reader.ids(each)) for each in met]
+
+    def mode_choice(self) -> ModeChoice:
+        """Return how the index is searched where nobody says how, and why.
+
+        Raises:
+            CorruptIndex: it is not what was written.
+        """
+        with self._store.snapshot():
+            return mode_choice(self._store)
+
+    def keep_mode_choice(self, choice: ModeChoice) -> None:
+        """Let the index be searched so from now on, where nobody says how."""
+        with self._store.transaction(durable=True):
+            keep_mode_choice(self._store, choice)
 
     def _warm_up(self) -> None:
         """Load the encoder while the vectors are read: a first query waits for both."""
@@ -450,30 +524,37 @@ class SearchIndex:
         """
         check_k(k)
         wanted = None if where is None else parse_filter(where)
+        arrangement = Arrangement(SearchMode.DENSE, Fusion())
         while True:
             space = self._encoder.refuse_switched()
             checked = check_vectors(vectors, rows=None, dim=space.dim)
+            asked = Asked([""] * len(checked), checked)
             with contextlib.suppress(Overtaken):
-                return self._search(checked, k, wanted, space, exact=exact)
+                return self._search(asked, k, wanted, arrangement, space, exact=exact)
+
+    def _reader(self, *, exact: bool = False) -> Reader:
+        several_rows = self.long_texts is LongTexts.PASSAGES
+        return Reader(self._rows.index, self._store, several_rows=several_rows, exact=exact)
 
     def _search(
         self,
-        vectors: FloatArray,
+        asked: Asked,
         k: int,
         wanted: Filter | None,
-        space: VectorSpace,
+        arrangement: Arrangement,
+        space: VectorSpace | None = None,
         *,
         exact: bool = False,
     ) -> list[list[Hit]]:
-        # Where documents have several rows, one may be among the nearest more than once.
-        depth = k if self.long_texts is LongTexts.TRUNCATE else 2 * k
         with self._mutex, self._store.snapshot():
-            self._encoder.check(space)
-            self._refresh()
-            among = None if wanted is None else self._filtered.rows(wanted)
-            return nearest_documents(
-                self._rows.index, self._store, vectors, k, depth=depth, among=among, exact=exact
-            )
+            if space is not None:
+                self._encoder.check(space)
+            by_words = arrangement.mode is SearchMode.LEXICAL and not arrangement.diversity
+            if wanted is not None or not by_words:  # words alone need no vectors
+                self._refresh()
+            if wanted is not None:
+                asked = replace(asked, among=self._filtered.rows(wanted))
+            return arranged(self._reader(exact=exact), asked, k, arrangement)
 
     def _refresh(self) -> None:
         """Bring what is searched to the commit of the current snapshot; errors as LiveRows."""
@@ -604,6 +685,7 @@ class SearchIndex:
             passages = self._store.count_passages()
             generation = number_of(self._store.constants)
             previous, building = other_generations(self._path, generation)
+            choice = mode_choice(self._store)
             return IndexInfo(
                 path=str(self._path),
                 format=FORMAT_VERSION,
@@ -624,6 +706,8 @@ class SearchIndex:
                 generation=generation,
                 previous=previous,
                 building=building,
+                mode=choice.mode,
+                mode_reason=choice.reason,
             )
 
 

@@ -1,4 +1,4 @@
-"""Nearest rows into nearest documents: a document scores by its best passage."""
+"""Nearest rows into nearest documents: a document is as near as its best passage."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ import numpy as np
 import numpy.typing as npt
 
 from simsearch.ann import SegmentedIndex
-from simsearch.records import Document, Hit
 from simsearch.storage import DocumentStore, StoredPassage
 
 FloatArray = npt.NDArray[np.float32]
@@ -23,8 +22,9 @@ _CELLS = 1 << 22
 
 @dataclass(frozen=True, slots=True)
 class Match:
-    """The best passage of a document for a query."""
+    """The best passage of a document for a query, and the row of its vector."""
 
+    row: int
     passage: StoredPassage
     similarity: float
 
@@ -38,7 +38,7 @@ def nearest_documents(
     depth: int,
     among: IntArray | None = None,
     exact: bool = False,
-) -> list[list[Hit]]:
+) -> list[list[Match]]:
     """Return the `k` nearest documents of each query (n, dim), best first; all if there are fewer.
 
     `depth` is how many rows are looked at first. A query that met fewer than `k` documents in
@@ -65,20 +65,21 @@ def nearest_documents(
             break
         waiting = waiting[[len(matches[position]) < k for position in waiting]]
         depth *= _DEEPER
-    met = {match.passage.document for its in matches for match in its}
-    documents = store.fetch_numbers(list(met))
-    return [[_hit(documents[match.passage.document], match) for match in its] for its in matches]
+    return matches
 
 
-def _hit(document: Document, match: Match) -> Hit:
-    place = match.passage.start, match.passage.stop
-    return Hit(
-        id=document.id,
-        score=max(-1.0, min(1.0, match.similarity)),  # rounding of unit vectors gives 1.0000002
-        text=document.text,
-        title=document.title,
-        metadata=document.metadata,
-        passage=None if place == (0, len(document.text)) else place,
+def matches_among(
+    vectors: SegmentedIndex, store: DocumentStore, query: FloatArray, numbers: Sequence[int]
+) -> list[Match]:
+    """Return the best passage of each of these documents for a query (dim,), in any order."""
+    if not numbers:
+        return []
+    rows = store.rows_of(numbers)
+    similarities = vectors.vectors_at(rows) @ query
+    order = np.argsort(-similarities, kind="stable")
+    passages = store.passages_at(rows.tolist())
+    return _best_passages(
+        rows[order].tolist(), similarities[order].tolist(), passages, len(numbers)
     )
 
 
@@ -95,7 +96,8 @@ def _best_passages(
     for row, similarity in zip(rows, similarities, strict=True):
         passage = passages[row]
         if passage.document not in best:
-            best[passage.document] = Match(passage, similarity)
+            # Rounding of unit vectors gives 1.0000002.
+            best[passage.document] = Match(row, passage, max(-1.0, min(1.0, similarity)))
             if len(best) == k:
                 break
     return list(best.values())

@@ -155,6 +155,7 @@ def _read(inspection: Inspection) -> tuple[int, list[str], list[str]]:
         kept += whole or not found.supplied
         if not whole:
             (lost if found.supplied else to_encode).append(found.document.id)
+    inspection.compare_lexical()
     return kept, to_encode, lost
 
 

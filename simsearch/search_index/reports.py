@@ -88,7 +88,8 @@ class IndexInfo:
 
     `passages` are the vectors of its documents, `dead_rows` those of documents that were deleted
     or replaced. `precision` is that of its own copy of the encoder: fp32, or int8. `previous` is
-    the generation before, where one is kept, `building` the next one, where it was begun.
+    the generation before, where one is kept, `building` the next one, where it was begun. `mode` is
+    how it is searched where nobody says how, and `mode_reason` says why.
     """
 
     path: str
@@ -110,3 +111,5 @@ class IndexInfo:
     generation: int
     previous: GenerationInfo | None
     building: GenerationInfo | None
+    mode: str
+    mode_reason: str

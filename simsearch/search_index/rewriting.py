@@ -33,9 +33,8 @@ def rewrite_store(
     """
     failpoint("rewrite.create")
     number = inspection.commit_number
-    given = {**inspection.constants, **settings, "finished": inspection.finished or "no"}
-    if inspection.target is not None:
-        given["target"] = inspection.target
+    given = {**inspection.constants, **inspection.choices, **settings}
+    given["finished"] = inspection.finished or "no"
     DocumentStore.create(draft, dim=inspection.dim, settings=given, commit_number=number)
     store = DocumentStore.open(draft, durability=Durability.BATCH)
     try:

@@ -22,7 +22,6 @@ from simsearch.storage.checksums import (
     sound_block,
     sound_document,
     sound_passage,
-    with_checksum,
 )
 from simsearch.storage.database import (
     connect_read_only,
@@ -31,9 +30,13 @@ from simsearch.storage.database import (
     translated_errors,
 )
 from simsearch.storage.findings import Finding, Severity, row_ranges
+from simsearch.storage.lexical import SETTING as LEXICAL_SETTING
 from simsearch.storage.rows import read_metadata
+from simsearch.storage.schema import CHOICES
 from simsearch.storage.segments import FOLDER, LOCK
 from simsearch.storage.settings import verified_constants
+from simsearch.storage.terms import TERMS_VERSION
+from simsearch.storage.twin import lexical_difference
 from simsearch.storage.witness import read_witness, refuse_lost_commits
 
 FloatArray = npt.NDArray[np.float32]
@@ -103,14 +106,17 @@ class Inspection:
                 self._damage("setting", f"the setting {key!r} is lost")
             self.variables[key] = int(value) if value.isdecimal() else 0
         self.finished = settings.get("finished")
+        self.lexical_terms = settings.get(LEXICAL_SETTING)
+        # What was chosen for the index, and goes with it when it is written anew.
+        self.choices: dict[str, str] = {}
+        for key in sorted(CHOICES & settings.keys()):
+            try:
+                read_with_checksum(settings[key])
+                self.choices[key] = settings[key]
+            except ValueError:
+                self._damage("setting", f"the setting {key!r} is damaged")
         if self.finished not in ("yes", "no"):
             self._damage("setting", "the setting 'finished' is lost")
-        self.target = settings.get("target")
-        try:
-            read_with_checksum(self.target or with_checksum({}))
-        except ValueError:
-            self._damage("setting", "the setting 'target' is damaged")
-            self.target = None
         self._check_witness()
         self.commit_number = max(self.variables["commit_number"], witnessed)
         try:
@@ -246,6 +252,19 @@ class Inspection:
                 f"{end - dead} rows that are not deleted, and {self.variables['living_rows']} "
                 "should be living",
             )
+
+    def compare_lexical(self) -> None:
+        """Compare the lexical index with the texts; where some of those are lost, it is not done.
+
+        Documents have been read.
+        """
+        if self.damaged:
+            return
+        if self.lexical_terms != TERMS_VERSION:
+            what, remedy = "was made under other rules for terms", "the next write makes it anew"
+            self.findings.append(Finding(Severity.NOTE, "lexical", str(self.path), what, remedy))
+        elif difference := lexical_difference(self._connection):
+            self._damage("lexical", difference)
 
     def vectors(self, first_row: int, rows: int) -> FloatArray | None:
         """Return the vectors (rows, dim) of a document, None where one is lost."""

@@ -8,7 +8,7 @@ from typing import Final
 
 # A format has a schema that no other one has: by it the format of an index is known that has lost
 # its marker, or has a wrong one.
-FORMAT_VERSION: Final = 3
+FORMAT_VERSION: Final = 4
 
 # A row is one vector: that of a passage, or of a whole document. Row numbers are given out once
 # and never again (`next_row` in meta only grows), those of a document one after the other; so a
@@ -54,17 +54,39 @@ CREATE TABLE segments (
     description TEXT NOT NULL
 ) STRICT, WITHOUT ROWID;
 """
+# By the numbers of documents. Its text is terms with spaces between (terms.py), which it splits
+# and stems and does not keep.
+LEXICAL = "CREATE VIRTUAL TABLE lexical USING fts5(terms, content='', tokenize='porter ascii')"
+# The tables that SQLite makes for it.
+_SHADOWS = """
+CREATE TABLE 'lexical_data'(id INTEGER PRIMARY KEY, block BLOB);
+CREATE TABLE 'lexical_idx'(segid, term, pgno, PRIMARY KEY(segid, term)) WITHOUT ROWID;
+CREATE TABLE 'lexical_docsize'(id INTEGER PRIMARY KEY, sz BLOB);
+CREATE TABLE 'lexical_config'(k PRIMARY KEY, v) WITHOUT ROWID
+"""
 
+# Settings in meta that an index may have, and may change: what its segments have to be, and how it
+# is searched. Each stands behind a checksum of its own.
+CHOICES = frozenset({"target", "fusion"})
 # Settings in meta that change; all others are constants, under one checksum.
-# `target`, which is not in every index, says what its segments have to be, and has its own.
 VARIABLES = frozenset(
-    {"commit_number", "next_row", "living_rows", "finished", "target", "constants_crc32"}
+    {
+        "commit_number",
+        "next_row",
+        "living_rows",
+        "finished",
+        "lexical_terms",
+        "constants_crc32",
+        *CHOICES,
+    }
 )
 
 _OLDER_DOCUMENTS: Final = {
     ("row", "id", "text", "title", "metadata", "supplied"): 1,
     ("first_row", "rows", "id", "text", "title", "metadata", "supplied"): 2,
+    ("first_row", "rows", "id", "text", "title", "metadata", "supplied", "crc32"): 3,
 }
+_BEFORE_LEXICAL: Final = 3  # whose documents are those of today
 _HASH_BYTES = 16
 
 
@@ -78,12 +100,20 @@ def format_of(connection: sqlite3.Connection) -> int | None:
     if not strange_statements(connection):
         return FORMAT_VERSION
     columns = connection.execute("SELECT name FROM pragma_table_info('documents') ORDER BY cid")
-    return _OLDER_DOCUMENTS.get(tuple(name for (name,) in columns))
+    found = _OLDER_DOCUMENTS.get(tuple(name for (name,) in columns))
+    if found == _BEFORE_LEXICAL and "lexical" in _table_names(connection):
+        return None
+    return found
+
+
+def _table_names(connection: sqlite3.Connection) -> set[str]:
+    return {name for (name,) in connection.execute("SELECT name FROM sqlite_schema")}
 
 
 def strange_statements(connection: sqlite3.Connection) -> list[str]:
     """Return what a database has beside our tables and indexes, or lacks of them."""
     # SQLite's own list must say what it was told, and no more.
-    ours = {statement.strip() for statement in SCHEMA.split(";") if statement.strip()}
+    told = f"{SCHEMA};{LEXICAL};{_SHADOWS}".split(";")
+    ours = {statement.strip() for statement in told if statement.strip()}
     listed = connection.execute("SELECT sql FROM sqlite_schema WHERE sql IS NOT NULL")
     return sorted({str(sql) for (sql,) in listed} ^ ours)

@@ -44,6 +44,8 @@ from simsearch.storage.filters import (
     matching_ids,
     matching_rows,
 )
+from simsearch.storage.lexical import SETTING as LEXICAL_SETTING
+from simsearch.storage.lexical import LexicalIndex
 from simsearch.storage.rows import (
     Changes,
     PassageRows,
@@ -51,10 +53,11 @@ from simsearch.storage.rows import (
     read_metadata,
     rows_not_in,
 )
-from simsearch.storage.schema import SCHEMA
+from simsearch.storage.schema import LEXICAL, SCHEMA
 from simsearch.storage.segments import Segments
 from simsearch.storage.session import Checkpoint, Durability, Session
 from simsearch.storage.settings import sealed
+from simsearch.storage.terms import TERMS_VERSION
 from simsearch.storage.vector_blocks import VectorBlocks
 from simsearch.storage.verified import VerifiedDocuments
 
@@ -71,6 +74,7 @@ class DocumentStore:
         self._blocks = VectorBlocks(session)
         self._documents = VerifiedDocuments(session)
         self.segments = Segments(session)
+        self.lexical = LexicalIndex(session)
 
     @staticmethod
     def create(
@@ -88,13 +92,14 @@ class DocumentStore:
             connection = connect(path)
             try:
                 failpoint("create.schema")
-                connection.executescript(SCHEMA)
+                connection.executescript(f"{SCHEMA};{LEXICAL}")
                 given = {**settings, "dim": str(dim)}
                 given.setdefault("index_id", secrets.token_hex(16))
                 given |= {
                     "commit_number": str(commit_number),
                     "next_row": "0",
                     "living_rows": "0",
+                    LEXICAL_SETTING: TERMS_VERSION,
                 }
                 failpoint("create.settings")
                 connection.executemany("INSERT INTO meta VALUES (?, ?)", sealed(given).items())
@@ -155,6 +160,7 @@ class DocumentStore:
         Raises:
             DuplicateId: an id is in the store already.
         """
+        self._renew_lexical()
         first = int(self.read_setting("next_row"))
         counts = [len(ranges) for ranges in rows.ranges]
         numbers = list(itertools.accumulate(counts, initial=first))
@@ -187,17 +193,25 @@ class DocumentStore:
             ((*row, passage_crc32(*row)) for row in passages),
         )
         self._blocks.append(first, rows.vectors)
+        self.lexical.add(zip(numbers, documents, strict=False))
         failpoint("insert.watermark")
         self.write_setting("next_row", str(numbers[-1]))
         self._count_living(numbers[-1] - first)
 
     def remove(self, ids: Iterable[str]) -> int:
-        """Delete the documents with these ids and return how many there were; in a transaction."""
+        """Delete the documents with these ids and return how many there were; in a transaction.
+
+        Raises:
+            CorruptIndex: one of them is damaged, so that its words cannot be taken out of the
+                lexical index.
+        """
+        self._renew_lexical()
         commit_number = int(self.read_setting("commit_number")) + 1
         removed = dead = 0
         for chunk in chunks(list(dict.fromkeys(ids))):
             failpoint("remove.tombstones")
             given = f"id IN ({marks(chunk)})"
+            self.lexical.remove(self._select(f"WHERE {given}", chunk))
             rows = (
                 "SELECT row FROM documents JOIN passages "
                 f"ON row >= first_row AND row < first_row + rows WHERE {given}"
@@ -235,6 +249,11 @@ class DocumentStore:
                 "UPDATE documents SET metadata = ?, crc32 = ? WHERE first_row = ?",
                 (fields[5], document_crc32(*fields), first_row),
             )
+
+    def _renew_lexical(self) -> None:
+        """Before a write: let the lexical index be of the terms that texts become now."""
+        if not self.lexical.is_current():
+            self.lexical.rebuild(self._select("ORDER BY first_row", ()))
 
     def _count_living(self, more: int) -> None:
         self._connection.execute(
@@ -354,6 +373,20 @@ class DocumentStore:
             }
         self._refuse_lost(numbers, found)
         return found
+
+    def rows_of(self, numbers: Sequence[int]) -> IntArray:
+        """Return the rows (n,) of the documents with these numbers, ascending."""
+        with self.snapshot():
+            ranges = [
+                pair
+                for chunk in chunks(numbers)
+                for pair in self._connection.execute(
+                    f"SELECT first_row, rows FROM documents WHERE first_row IN ({marks(chunk)})",
+                    chunk,
+                )
+            ]
+        rows = [np.arange(first, first + count, dtype=np.int64) for first, count in ranges]
+        return np.sort(np.concatenate([np.empty(0, dtype=np.int64), *rows]))
 
     def passages_at(self, rows: Sequence[int]) -> dict[int, StoredPassage]:
         """Return the passages that these rows are the vectors of.

@@ -12,10 +12,13 @@ from pathlib import Path
 from simsearch.records import Document
 from simsearch.storage.checksums import block_crc32, document_crc32, passage_crc32
 from simsearch.storage.database import connect, create_file, database_path, translated_errors
-from simsearch.storage.schema import SCHEMA, text_hash
-from simsearch.storage.settings import sealed
+from simsearch.storage.lexical import SETTING as LEXICAL_SETTING
+from simsearch.storage.schema import LEXICAL, SCHEMA, text_hash
+from simsearch.storage.settings import sealed, verified_constants
+from simsearch.storage.terms import TERMS_VERSION, document_terms
 
-# In format 1 a document was one row. Lengths, hashes and checksums are made by Python functions,
+# In format 1 a document was one row; before format 3 nothing had a checksum but blocks; before
+# format 4 there was no lexical index. Lengths, hashes and checksums are made by Python functions,
 # whose characters are those of the ranges. A block that had not its checksum does not get one.
 _DOCUMENTS = {
     1: "SELECT row, 1, id, text, title, metadata, supplied FROM old.documents ORDER BY row",
@@ -41,6 +44,18 @@ INSERT INTO tombstones SELECT row, commit_number FROM old.tombstones;
 INSERT INTO meta SELECT key, value FROM old.meta;
 INSERT INTO meta SELECT 'living_rows', count(*) FROM passages;
 """
+_COPY_CHECKED = """
+INSERT INTO documents SELECT * FROM old.documents ORDER BY first_row;
+INSERT INTO passages SELECT * FROM old.passages ORDER BY row;
+INSERT INTO vector_blocks SELECT * FROM old.vector_blocks;
+INSERT INTO tombstones SELECT * FROM old.tombstones;
+INSERT INTO meta SELECT * FROM old.meta;
+"""
+_LEXICAL = """
+INSERT INTO lexical (rowid, terms)
+SELECT first_row, joined_terms(text, title) FROM documents ORDER BY first_row
+"""
+_CHECKED = 3  # the first format with checksums
 _NO_CHECKSUM = -1
 
 
@@ -57,25 +72,41 @@ def upgrade_store(source: Path, target: Path, *, version: int, settings: Mapping
     create_file(new)
     with translated_errors(old), contextlib.closing(connect(new)) as connection:
         connection.setlimit(sqlite3.SQLITE_LIMIT_ATTACHED, 1)
-        connection.executescript(SCHEMA)
+        connection.executescript(f"{SCHEMA};{LEXICAL}")
         for function in _FUNCTIONS:
             name, arguments, call = function
             connection.create_function(name, arguments, call, deterministic=True)
         connection.execute("ATTACH ? AS old", (str(old),))
         connection.execute("BEGIN")
-        copy = _COPY.format(documents=_DOCUMENTS[version], passages=_PASSAGES[version])
-        for statement in copy.split(";"):
+        for statement in _copying(version).split(";"):
             connection.execute(statement)
-        _write_settings(connection, settings)
+        _write_settings(connection, settings, version=version, path=old)
+        connection.execute(_LEXICAL)
         connection.execute("COMMIT")
         connection.execute("DETACH old")
         connection.execute("PRAGMA main.wal_checkpoint(TRUNCATE)")
 
 
-def _write_settings(connection: sqlite3.Connection, settings: Mapping[str, str]) -> None:
-    given = {"index_id": secrets.token_hex(16), **settings}
-    given |= dict(connection.execute("SELECT key, value FROM meta"))
+def _copying(version: int) -> str:
+    """Return the statements that copy a store of an older format."""
+    if version >= _CHECKED:
+        return _COPY_CHECKED
+    return _COPY.format(documents=_DOCUMENTS[version], passages=_PASSAGES[version])
+
+
+def _write_settings(
+    connection: sqlite3.Connection, settings: Mapping[str, str], *, version: int, path: Path
+) -> None:
+    stored = dict(connection.execute("SELECT key, value FROM meta"))
+    if version >= _CHECKED:
+        verified_constants(stored, path)  # a new seal would hide their damage
+    given = {"index_id": secrets.token_hex(16), LEXICAL_SETTING: TERMS_VERSION, **settings}
+    given |= stored
     connection.executemany("INSERT OR REPLACE INTO meta VALUES (?, ?)", sealed(given).items())
+
+
+def _joined_terms(text: str, title: str | None) -> str:
+    return " ".join(document_terms(Document(id="", text=text, title=title).content))
 
 
 def _content_hash(text: str, title: str | None) -> bytes:
@@ -90,6 +121,7 @@ def _renewed_crc32(first_row: int, rows: int, crc32: int, data: bytes) -> int:
 _FUNCTIONS = (
     ("characters", 1, len),
     ("content_hash", 2, _content_hash),
+    ("joined_terms", 2, _joined_terms),
     ("document_crc32", 7, document_crc32),
     ("passage_crc32", 5, passage_crc32),
     ("renewed_crc32", 4, _renewed_crc32),

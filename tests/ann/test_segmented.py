@@ -137,3 +137,18 @@ def test_a_file_of_another_size_is_refused(folder, rows):
 def test_a_file_that_is_not_there_is_named(folder):
     with pytest.raises(SystemFailure, match="none: No such file"):
         map_segment(folder / "none", rows=1, dim=DIM, record=None)
+
+
+def test_vectors_are_those_of_the_rows_wherever_they_stand(folder):
+    vectors = np.random.default_rng(0).standard_normal((30, DIM)).astype(np.float32)
+    rest = VectorIndex(DIM)
+    rest.add(np.arange(20, 30), vectors[20:])
+    parts = [
+        segment(folder / "at-1", np.arange(10), vectors[:10], indexed=True),
+        segment(folder / "at-2", np.arange(10, 20), vectors[10:20], indexed=False),
+    ]
+    index = SegmentedIndex(parts, rest)
+    rows = np.array([25, 3, 17, 3, 0])
+    np.testing.assert_array_equal(index.vectors_at(rows), vectors[rows])
+    with pytest.raises(InvalidInput, match="not in the index"):
+        index.vectors_at(np.array([3, 30]))

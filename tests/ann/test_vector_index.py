@@ -151,5 +151,17 @@ def test_rows_to_search_stand_once_and_ascend(index, vectors, among):
 
 
 def test_an_empty_index_has_no_rows_to_search_among():
-    with pytest.raises(InvalidInput, match="must be in the index"):
+    with pytest.raises(InvalidInput, match="not in the index"):
         VectorIndex(4).search(np.ones((1, 4), dtype=np.float32), 1, among=np.array([0]))
+
+
+def test_vectors_are_those_of_the_rows_that_were_asked_for_in_their_order(vectors):
+    index = VectorIndex(16)
+    index.add(np.array([70, 5, 9]), vectors[:3])
+    index.remove(np.array([5]))
+    np.testing.assert_array_equal(index.vectors_at(np.array([9, 70, 9])), vectors[[2, 0, 2]])
+    assert index.vectors_at(np.array([], dtype=np.int64)).shape == (0, 16)
+    with pytest.raises(InvalidInput, match="not in the index"):
+        index.vectors_at(np.array([5]))
+    with pytest.raises(InvalidInput, match="not in the index"):
+        VectorIndex(16).vectors_at(np.array([5]))

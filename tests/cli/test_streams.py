@@ -11,7 +11,7 @@ from command_line import DOCUMENTS, Outcome, Run, Write, as_jsonl
 
 from simsearch.search_index import SearchIndex
 
-HIT = {"id", "score", "probability", "text", "metadata"}
+HIT = {"id", "score", "probability", "text", "metadata", "dense", "lexical", "parts"}
 
 
 @pytest.fixture

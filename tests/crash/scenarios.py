@@ -106,6 +106,13 @@ def upsert(place: Path) -> None:
         index.upsert([Document("d5", "changed"), Document("d6", "changed too"), *documents("n1")])
 
 
+def renew_terms(place: Path) -> None:
+    """Write to an index whose terms were made under other rules."""
+    with raw(place / "i") as connection:
+        connection.execute("UPDATE meta SET value = '0' WHERE key = 'lexical_terms'")
+    upsert(place)
+
+
 def delete(place: Path) -> None:
     with opened(place) as index:
         index.delete(["d2", "d3"])
@@ -201,6 +208,7 @@ SCENARIOS: Mapping[str, Callable[[Path], None]] = {
         create,
         add,
         upsert,
+        renew_terms,
         delete,
         annotate,
         checkpoint,

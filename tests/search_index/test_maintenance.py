@@ -31,7 +31,7 @@ from simsearch.search_index import (
     repair_index,
     restore_index,
 )
-from simsearch.storage import Severity, locks
+from simsearch.storage import DocumentStore, Severity, locks
 from simsearch.storage.locks import writer_lock
 
 SECRET = "the vault opens at midnight"
@@ -287,6 +287,51 @@ def test_after_a_purge_no_byte_of_what_was_deleted_is_on_the_disk(path, hash_enc
     assert holds(path, SECRET.encode()) == holds(path, b"secret") == holds(path, vector) == []
     assert not (path / "quarantine").exists()
     assert check_index(path, encoder=hash_encoder).findings == ()
+
+
+def words_found(path, query):
+    """Return the ids that the lexical index finds, best first."""
+    store = DocumentStore.open(path)
+    try:
+        with store.snapshot():
+            numbers = [number for number, _ in store.lexical.search(query, 10)]
+            return [store.fetch_numbers([number])[number].id for number in numbers]
+    finally:
+        store.close()
+
+
+def test_a_purge_leaves_no_word_of_what_was_deleted(path):
+    assert holds(path, b"midnight")  # the terms of a deleted text stay until then
+    compact_index(path, purge=True)
+    assert not holds(path, b"midnight")
+    assert words_found(path, "number 1999") == ["d1999"]
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "INSERT INTO lexical (lexical) VALUES ('delete-all')",
+        "UPDATE lexical_data SET block = zeroblob(20) WHERE id > 10",
+        "UPDATE lexical_data SET block = zeroblob(20) WHERE id = 10",
+    ],
+)
+def test_a_damaged_lexical_index_is_found_and_made_anew(path, tmp_path, hash_encoder, statement):
+    before = contents(path, hash_encoder)
+    damage(path, statement)
+    assert codes(check_index(path, encoder=hash_encoder)) == [("damage", "lexical")]
+    with pytest.raises(CorruptIndex, match="lexical index"):
+        backup_index(path, tmp_path / "saved")
+    report = repair_index(path, encoder=hash_encoder)
+    assert (report.complete, report.encoded) == (True, 0)
+    assert codes(check_index(path, encoder=hash_encoder)) == []
+    assert contents(path, hash_encoder) == before
+    assert words_found(path, "number 1999") == ["d1999"]
+
+
+def test_a_backup_finds_words(path, tmp_path):
+    backup_index(path, tmp_path / "saved")
+    restore_index(tmp_path / "saved", tmp_path / "restored")
+    assert words_found(tmp_path / "restored", "another") == ["d1"]
 
 
 def test_a_compaction_keeps_the_quarantine(path, hash_encoder):

@@ -12,11 +12,11 @@ from stores import raw
 
 from simsearch.errors import AlreadyExists, CorruptIndex, IncompatibleIndex, IndexLocked, NotFound
 from simsearch.records import Document
-from simsearch.search_index import LongTexts, SearchIndex, upgrade, upgrade_index
-from simsearch.storage import locks
+from simsearch.search_index import LongTexts, SearchIndex, check_index, upgrade, upgrade_index
+from simsearch.storage import DocumentStore, locks
 
 FORMATS = Path(__file__).parent / "formats"
-VERSIONS = ("v1", "v2")
+VERSIONS = ("v1", "v2", "v3")
 RECORDED = {
     name: json.loads((FORMATS / f"{name}.json").read_text(encoding="utf-8")) for name in VERSIONS
 }
@@ -74,7 +74,7 @@ def recorded_hits(recorded):
 
 def test_an_old_index_is_not_opened_and_the_command_is_named(older, encoder, version):
     number = version.removeprefix("v")
-    message = rf"support has format {number}, .* reads format 3 \(run `simsearch upgrade {older}`"
+    message = rf"support has format {number}, .* reads format 4 \(run `simsearch upgrade {older}`"
     with pytest.raises(IncompatibleIndex, match=message):
         SearchIndex.open(older, encoder=encoder)
 
@@ -88,7 +88,7 @@ def test_an_upgraded_index_holds_and_finds_what_it_did(older, encoder, version):
             for each in index.iterate()
         ] == recorded["documents"]
         info = index.info()
-        assert (info.format, info.documents) == (3, 12)
+        assert (info.format, info.documents) == (4, 12)
         assert (info.commit_number, info.dead_rows, info.passages) == (
             recorded["commit_number"],
             recorded["dead_rows"],
@@ -100,7 +100,11 @@ def test_an_upgraded_index_holds_and_finds_what_it_did(older, encoder, version):
 
 def test_long_texts_are_cut_in_an_index_that_knew_nothing_else(older, encoder, version):
     upgrade_index(older)
-    expected = {"v1": LongTexts.TRUNCATE, "v2": LongTexts.PASSAGES}
+    expected = {
+        "v1": LongTexts.TRUNCATE,
+        "v2": LongTexts.PASSAGES,
+        "v3": LongTexts.PASSAGES,
+    }
     with SearchIndex.open(older, encoder=encoder) as index:
         assert index.long_texts is expected[version]
 
@@ -125,6 +129,20 @@ def test_an_upgraded_index_can_be_written_to(old, encoder):
         index.upsert([Document("bill", "the bill was paid"), Document("cat", "a new cat")])
         assert index.search("a new cat", k=1)[0].text == "a new cat"
         assert (len(index), index.info().dead_rows) == (12, 4)
+
+
+def test_an_upgraded_index_finds_words_and_is_sound(older, encoder):
+    upgrade_index(older)
+    store = DocumentStore.open(older)
+    with store.snapshot():
+        words = [store.lexical.search(query, 1)[0][0] for query in ("swallowed", "Groesse größe")]
+        found = store.fetch_numbers(words)
+    store.close()
+    assert [found[number].id for number in words] == ["card", "ünï/1"]
+    lexical = [
+        each for each in check_index(older, encoder=encoder).findings if "lexical" in each.code
+    ]
+    assert lexical == []
 
 
 def test_the_old_index_is_kept_beside_byte_for_byte(old, tmp_path):

@@ -1,0 +1,152 @@
+"""Dense, lexical and hybrid search on collections with known answers, beside bm25s.
+
+    python benchmarks/hybrid.py [FOLDER...] [--encoder M]
+
+FOLDER is a collection in BEIR layout; by default SciFact and cmrc2018 of ../shared/data. Each is
+indexed once, in the user's cache. nDCG@10 on qrels/test.tsv, with the 95% interval of the
+difference to dense; milliseconds of one query at a time, its encoding included, where there is
+one. "tuned": the weight was chosen on the queries of another split of the same collection, and so
+was the default mode of the index. bm25s, with a Snowball stemmer and its English stop words, where
+it is installed (Chinese: on the same pairs of characters as ours).
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from real_embeddings import table
+
+import simsearch
+from simsearch.cache import cache_directory
+from simsearch.evaluation import RetrievalScores, paired_bootstrap, score_run
+from simsearch.formats import BeirSet
+from simsearch.query import Fusion, FusionWay, SearchMode
+from simsearch.search_index import evaluate_index, tune_mode
+from simsearch.storage.terms import document_terms, query_terms
+
+METRIC = "ndcg@10"
+OTHER_SPLITS = ("train", "dev")
+TIMED = 50
+
+
+def main(folders: Sequence[Path], encoder: simsearch.Encoder) -> None:
+    """Print one table for each collection."""
+    for folder in folders:
+        beir = simsearch.read_beir(folder, "test")
+        print(f"\n{folder.name}: {len(beir.corpus):,} documents, {len(beir.qrels):,} queries")
+        with indexed(folder.name, beir, encoder) as index:
+            report(index, folder, beir)
+
+
+def indexed(name: str, beir: BeirSet, encoder: simsearch.Encoder) -> simsearch.SearchIndex:
+    """Return the index of a collection, built if it is not in the cache."""
+    place = cache_directory() / "benchmarks" / f"hybrid-{name}-{encoder.fingerprint[:12]}"
+    if place.exists():
+        return simsearch.SearchIndex.open(place)
+    place.parent.mkdir(parents=True, exist_ok=True)
+    index = simsearch.SearchIndex.create(place, encoder=encoder)
+    started = time.perf_counter()
+    index.add(beir.corpus)
+    print(f"indexed in {time.perf_counter() - started:.0f} s")
+    return index
+
+
+def report(index: simsearch.SearchIndex, folder: Path, beir: BeirSet) -> None:
+    """Score every way to search, and print a table."""
+    ways: dict[str, tuple[SearchMode, Fusion | None]] = {
+        "dense": (SearchMode.DENSE, None),
+        "lexical": (SearchMode.LEXICAL, None),
+        "hybrid, convex": (SearchMode.HYBRID, Fusion()),
+        "hybrid, reciprocal": (SearchMode.HYBRID, Fusion(FusionWay.RECIPROCAL)),
+    }
+    for split in OTHER_SPLITS:
+        if (folder / "qrels" / f"{split}.tsv").is_file():
+            other = simsearch.read_beir(folder, split)
+            choice = tune_mode(index, other.queries, other.qrels)
+            print(f"chosen on {split}: {choice.mode}; {choice.reason}")
+            name = f"hybrid, tuned ({choice.fusion.way} {choice.fusion.weight})"
+            ways[name] = (SearchMode.HYBRID, choice.fusion)
+            break
+    found = {
+        name: evaluate_index(index, beir.queries, beir.qrels, mode=mode, fusion=fusion)
+        for name, (mode, fusion) in ways.items()
+    }
+    times = {name: milliseconds(index, beir, *way) for name, way in ways.items()}
+    if (peer := bm25s_run(beir)) is not None:
+        found["bm25s"] = score_run(beir.qrels, peer)
+    dense = found["dense"].per_query[METRIC]
+    table(
+        ["way", METRIC, "95% of difference", "to dense", "ms a query"],
+        [line(name, scores, dense, times.get(name)) for name, scores in found.items()],
+    )
+
+
+def line(name: str, scores: RetrievalScores, dense: np.ndarray, time: float | None) -> list[str]:
+    """Return a row of the table."""
+    own = scores.per_query[METRIC]
+    difference = paired_bootstrap(dense, own)
+    return [
+        name,
+        f"{100 * own.mean():.2f}",
+        f"{100 * difference.low:+.2f} .. {100 * difference.high:+.2f}",
+        f"{100 * difference.value:+.2f}",
+        "" if time is None else f"{time:.1f}",
+    ]
+
+
+def milliseconds(
+    index: simsearch.SearchIndex, beir: BeirSet, mode: SearchMode, fusion: Fusion | None
+) -> float:
+    """Return the median time of single queries."""
+    times = []
+    for text in list(beir.queries.values())[:TIMED]:
+        before = time.perf_counter()
+        index.search_many([text], k=10, mode=mode, fusion=fusion)
+        times.append(time.perf_counter() - before)
+    return 1000 * float(np.median(times))
+
+
+def bm25s_run(beir: BeirSet) -> Mapping[str, Mapping[str, float]] | None:
+    """Return the 100 best documents of each query by bm25s, None where it is not installed."""
+    try:
+        import bm25s
+        import Stemmer
+    except ImportError:
+        return None
+    texts = [document.content for document in beir.corpus]
+    queries = list(beir.queries.values())
+    if all(text.isascii() for text in queries[:20]):
+        stemmer = Stemmer.Stemmer("english")
+        options = {"stopwords": "en", "stemmer": stemmer, "show_progress": False}
+        corpus = bm25s.tokenize(texts, **options)
+        asked = bm25s.tokenize(queries, **options)
+    else:
+        corpus = [document_terms(text) for text in texts]
+        asked = [query_terms(text) for text in queries]
+    retriever = bm25s.BM25(method="lucene", k1=1.2, b=0.75)
+    retriever.index(corpus, show_progress=False)
+    rows, scores = retriever.retrieve(asked, k=min(100, len(texts)), show_progress=False)
+    return {
+        name: {
+            beir.corpus[row].id: float(score)
+            for row, score in zip(its_rows, its_scores, strict=True)
+            if score > 0
+        }
+        for name, its_rows, its_scores in zip(beir.queries, rows, scores, strict=True)
+    }
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser()
+    parser.add_argument("folders", nargs="*", type=Path)
+    parser.add_argument("--encoder")
+    given = parser.parse_args()
+    named = os.environ.get("SIMSEARCH_TEST_DATA")
+    data = Path(named) if named else Path(__file__).parents[2] / "shared" / "data"
+    default = [data / "scifact", data / "cmrc2018_retrieval_zh"]
+    main(given.folders or default, simsearch.Encoder.load(given.encoder))

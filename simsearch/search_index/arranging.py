@@ -1,0 +1,90 @@
+"""The best candidates as they are, one of each group, or so that they do not all say the same."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+
+from simsearch.errors import InvalidInput
+from simsearch.query import Fusion, SearchMode, diverse_order, first_of_each
+from simsearch.records import Hit
+from simsearch.search_index.candidates import Asked, Found, Reader, ranked
+
+# How many candidates diverse hits are chosen from: at least so many, or so many times k.
+_POOL: Final = 100
+_POOL_TIMES: Final = 4
+# How many times deeper the next look goes where the last one met too few groups.
+_DEEPER: Final = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Arrangement:
+    """How hits are chosen among what a query meets.
+
+    `diversity` 0 takes the best; more gives room to what is unlike the hits before. `group_by` is
+    a metadata field, of each value of which only the best document is taken.
+    """
+
+    mode: SearchMode
+    fusion: Fusion
+    diversity: float = 0.0
+    group_by: str | None = None
+
+
+def check_diversity(diversity: float) -> float:
+    """Refuse a diversity that is not 0 to 1."""
+    if isinstance(diversity, bool) or not 0 <= diversity <= 1:
+        raise InvalidInput(f"diversity must be 0..1, got {diversity!r}")
+    return float(diversity)
+
+
+def arranged(reader: Reader, asked: Asked, k: int, arrangement: Arrangement) -> list[list[Hit]]:
+    """Return up to `k` hits of each query, best first; inside a snapshot.
+
+    Raises:
+        InvalidInput: no document has the field to group by.
+    """
+    n = k if not arrangement.diversity else max(_POOL, _POOL_TIMES * k)
+    if arrangement.group_by is None:
+        found = _look(reader, asked, n, arrangement)
+    else:
+        found = _grouped(reader, asked, n, arrangement, arrangement.group_by)
+    if arrangement.diversity:
+        found = [_diverse(reader, its, k, arrangement.diversity) for its in found]
+    return reader.hits(found)
+
+
+def _look(reader: Reader, asked: Asked, n: int, arrangement: Arrangement) -> list[list[Found]]:
+    met = reader.met(asked, n, arrangement.mode)
+    return [ranked(each, n, mode=arrangement.mode, fusion=arrangement.fusion) for each in met]
+
+
+def _grouped(
+    reader: Reader, asked: Asked, k: int, arrangement: Arrangement, field: str
+) -> list[list[Found]]:
+    """Look deeper for every query that met fewer than `k` groups, until it has met all there is."""
+    if reader.store.count() and not reader.store.has_field(field):
+        raise InvalidInput(f"no document has the field {field!r} (--group-by takes one of them)")
+    results: list[list[Found]] = [[] for _ in asked.texts]
+    waiting, depth = list(range(len(results))), _DEEPER * k
+    while waiting:
+        still = []
+        looked = _look(reader, asked.at(waiting), depth, arrangement)
+        for query, found in zip(waiting, looked, strict=True):
+            documents = reader.store.fetch_numbers([each.number for each in found])
+            metadata = [documents[each.number].metadata for each in found]
+            results[query] = [found[place] for place in first_of_each(metadata, field, k)]
+            if len(results[query]) < k and len(found) >= depth:
+                still.append(query)
+        waiting, depth = still, _DEEPER * depth
+    return results
+
+
+def _diverse(reader: Reader, found: list[Found], k: int, diversity: float) -> list[Found]:
+    # A document that only words have found is as its first passage.
+    rows = [each.match.row if each.match else each.number for each in found]
+    its = reader.vectors.vectors_at(np.array(rows, dtype=np.int64))
+    scores = np.array([each.score for each in found])
+    return [found[place] for place in diverse_order(scores, its, k, diversity=diversity)]

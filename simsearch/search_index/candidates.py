@@ -1,0 +1,173 @@
+"""What a query meets: the nearest documents, those that share its words, or both."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from simsearch.ann import SegmentedIndex
+from simsearch.errors import InvalidInput
+from simsearch.query import Candidates, Fusion, SearchMode, best_first, fused
+from simsearch.records import Document, Hit
+from simsearch.search_index.nearest import Match, matches_among, nearest_documents
+from simsearch.storage import DocumentStore
+
+FloatArray = npt.NDArray[np.float32]
+IntArray = npt.NDArray[np.int64]
+
+# Each of the two searches of a hybrid one brings at least so many documents.
+CANDIDATES: Final = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """Queries: their texts, which a dense search does not need, and their embeddings (n, dim).
+
+    A lexical search needs no embeddings. `among`: only documents with these rows, ascending, are
+    searched.
+    """
+
+    texts: Sequence[str]
+    embeddings: FloatArray | None
+    among: IntArray | None = None
+
+    def rows(self) -> FloatArray:
+        """Return the embeddings."""
+        if self.embeddings is None:
+            raise InvalidInput("a dense or hybrid search needs embeddings of the queries")
+        return self.embeddings
+
+    def at(self, places: Sequence[int]) -> Asked:
+        """Return some of the queries."""
+        embeddings = None if self.embeddings is None else self.embeddings[places]
+        return Asked([self.texts[place] for place in places], embeddings, self.among)
+
+
+@dataclass(frozen=True, slots=True)
+class Met:
+    """The candidates of a query, and by document number the passage that is nearest to it."""
+
+    candidates: Candidates
+    matches: dict[int, Match]
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A document that is to become a hit."""
+
+    number: int
+    score: float
+    parts: dict[str, float]
+    dense: float | None
+    lexical: float | None
+    match: Match | None
+
+
+@dataclass(frozen=True, slots=True)
+class Reader:
+    """What is searched: a store, and its vectors of the same commit."""
+
+    vectors: SegmentedIndex
+    store: DocumentStore
+    several_rows: bool  # whether a document may have more than one
+    exact: bool = False  # whether every row is compared, also where there is an approximate index
+
+    def met(self, asked: Asked, n: int, mode: SearchMode) -> list[Met]:
+        """Return what each query meets, `n` documents or more if there are so many.
+
+        Call it inside a snapshot.
+        """
+        if mode is SearchMode.DENSE:
+            return [_met(matches, {}) for matches in self._nearest(asked, n)]
+        if mode is SearchMode.LEXICAL:
+            return [_met([], self._lexical(text, n, asked, least=n)) for text in asked.texts]
+        n = max(n, CANDIDATES)
+        found = []
+        for text, embedding, matches in zip(
+            asked.texts, asked.rows(), self._nearest(asked, n), strict=True
+        ):
+            by_words = self._lexical(text, n, asked, least=0)
+            near = {match.passage.document for match in matches}
+            others = [number for number in by_words if number not in near]
+            more = matches_among(self.vectors, self.store, embedding, others)
+            found.append(_met([*matches, *more], by_words))
+        return found
+
+    def _nearest(self, asked: Asked, n: int) -> list[list[Match]]:
+        # Where documents have several rows, one may be among the nearest more than once.
+        depth = 2 * n if self.several_rows else n
+        queries, among = asked.rows(), asked.among
+        return nearest_documents(
+            self.vectors, self.store, queries, n, depth=depth, among=among, exact=self.exact
+        )
+
+    def _lexical(self, text: str, n: int, asked: Asked, *, least: int) -> dict[int, float]:
+        return dict(self.store.lexical.search(text, n, among=asked.among, least=least))
+
+    def ids(self, met: Met) -> dict[int, str]:
+        """Return the ids of what a query met, by number."""
+        numbers = met.candidates.numbers.tolist()
+        return {number: each.id for number, each in self.store.fetch_numbers(numbers).items()}
+
+    def hits(self, found: Sequence[Sequence[Found]]) -> list[list[Hit]]:
+        """Return what was found as hits, with the documents of the store."""
+        numbers = list({each.number for its in found for each in its})
+        documents = self.store.fetch_numbers(numbers)
+        return [[_hit(documents[each.number], each) for each in its] for its in found]
+
+
+def _met(matches: Sequence[Match], lexical: dict[int, float]) -> Met:
+    by_number = {match.passage.document: match for match in matches}
+    numbers = list(dict.fromkeys([*by_number, *lexical]))
+    dense = [by_number[number].similarity if number in by_number else 0.0 for number in numbers]
+    words = [lexical.get(number, 0.0) for number in numbers]
+    return Met(
+        Candidates(np.array(numbers, dtype=np.int64), np.array(dense), np.array(words)), by_number
+    )
+
+
+def ranked(met: Met, k: int, *, mode: SearchMode, fusion: Fusion) -> list[Found]:
+    """Return the `k` best candidates of a query, best first."""
+    candidates = _with_words(met.candidates) if mode is SearchMode.LEXICAL else met.candidates
+    dense, lexical = fused(candidates, fusion)
+    shares = {"dense": dense, "lexical": lexical}
+    if mode is not SearchMode.HYBRID:
+        own = candidates.dense if mode is SearchMode.DENSE else candidates.lexical
+        shares = {str(mode): own}
+    scores = np.sum(list(shares.values()), axis=0)
+    found = []
+    for place in best_first(scores, candidates.numbers, k):
+        number = int(candidates.numbers[place])
+        match = met.matches.get(number)
+        words = float(candidates.lexical[place])
+        parts = {name: float(share[place]) for name, share in shares.items()}
+        similarity = None if match is None else match.similarity
+        found.append(Found(number, float(scores[place]), parts, similarity, words or None, match))
+    return found
+
+
+def _with_words(candidates: Candidates) -> Candidates:
+    found = candidates.lexical > 0
+    return Candidates(candidates.numbers[found], candidates.dense[found], candidates.lexical[found])
+
+
+def _hit(document: Document, found: Found) -> Hit:
+    passage = None
+    if found.match is not None:
+        place = found.match.passage.start, found.match.passage.stop
+        passage = None if place == (0, len(document.text)) else place
+    return Hit(
+        id=document.id,
+        score=found.score,
+        text=document.text,
+        title=document.title,
+        metadata=document.metadata,
+        passage=passage,
+        parts=found.parts,
+        dense=found.dense,
+        lexical=found.lexical,
+    )

@@ -1,0 +1,144 @@
+"""Dense, lexical or hybrid: measured on queries with known answers, the index's own."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from simsearch.errors import InvalidData
+from simsearch.evaluation import Difference, Qrels, ndcg, paired_bootstrap
+from simsearch.query import Fusion, FusionWay, SearchMode
+from simsearch.search_index.candidates import Met, ranked
+from simsearch.search_index.checks import check_query
+from simsearch.search_index.index import SearchIndex
+from simsearch.search_index.search_mode import ModeChoice
+
+_DEPTH: Final = 10  # nDCG@10
+FloatArray = npt.NDArray[np.float64]
+
+# Dense and lexical alone are the ends of it.
+_WEIGHTS: Final = tuple(round(0.05 * step, 2) for step in range(1, 20))
+FUSIONS: Final = (
+    *(Fusion(FusionWay.CONVEX, weight) for weight in _WEIGHTS),
+    Fusion(FusionWay.RECIPROCAL, 0.5),
+)
+# Fewer prove nothing: no difference of theirs can have a small p.
+LEAST: Final = 10
+_FOLDS: Final = 5
+_SIGNIFICANT: Final = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What a query met, and the ids of the documents that it met, by number."""
+
+    name: str
+    met: Met
+    ids: Mapping[int, str]
+
+
+def tune_mode(index: SearchIndex, queries: Mapping[str, str], qrels: Qrels) -> ModeChoice:
+    """Measure dense, lexical and hybrid search on queries with known answers, and keep the best.
+
+    `qrels` names the documents that answer each query: query -> id -> gain. From now on the index
+    is searched so where nobody says how. Queries without an answer in it are left out.
+
+    Raises:
+        InvalidData: fewer than 10 queries have an answer.
+    """
+    answers = {id_ for judged in qrels.values() for id_, gain in judged.items() if gain > 0}
+    there = index.known_ids(sorted(answers))
+    names = [name for name in queries if _is_answered(qrels.get(name, {}), there)]
+    if len(names) < LEAST:
+        raise InvalidData(
+            f"{len(names)} queries with an answer in the index, at least {LEAST} are needed"
+        )
+    texts = [queries[name] for name in names]
+    for text in texts:
+        check_query(text)
+    questions = [
+        Question(name, met, ids) for name, (met, ids) in zip(names, index.meet(texts), strict=True)
+    ]
+    choice = choose_mode(questions, qrels)
+    index.keep_mode_choice(choice)
+    return choice
+
+
+def answers_of_pairs(
+    index: SearchIndex, pairs: Sequence[tuple[str, str]]
+) -> tuple[dict[str, str], dict[str, dict[str, int]]]:
+    """Return the distinct queries of (query, answer) pairs, and which documents answer each.
+
+    A document answers a query if its text, or title and text, is that of an answer.
+    """
+    asking: dict[str, set[str]] = {}
+    for query, answer in pairs:
+        asking.setdefault(answer.strip(), set()).add(query)
+    qrels: dict[str, dict[str, int]] = {query: {} for query, _ in pairs}
+    for document in index.iterate():
+        for text in {document.text.strip(), document.content.strip()}:
+            for query in asking.get(text, ()):
+                qrels[query][document.id] = 1
+    return {query: query for query in qrels}, qrels
+
+
+def _is_answered(judged: Mapping[str, int], there: set[str]) -> bool:
+    return any(gain > 0 and id_ in there for id_, gain in judged.items())
+
+
+def choose_mode(questions: Sequence[Question], qrels: Qrels, *, seed: int = 0) -> ModeChoice:
+    """Return the mode that ranks best, and the fusion that does so when hybrid is asked for.
+
+    Every query is scored with the fusion that was best on the other four fifths; hybrid is chosen
+    if the difference of these scores to the better single mode lies above 0 (its 95% interval, and
+    p at most 0.05). Else dense is, or lexical where that is proved better in the same way.
+    """
+    single = {
+        mode: _scores(questions, qrels, mode=mode, fusion=Fusion())
+        for mode in (SearchMode.DENSE, SearchMode.LEXICAL)
+    }
+    table = np.array(
+        [_scores(questions, qrels, mode=SearchMode.HYBRID, fusion=each) for each in FUSIONS]
+    )  # (fusions, n)
+    folds = np.random.default_rng(seed).permutation(len(questions)) % _FOLDS
+    hybrid = np.empty(len(questions))
+    for fold in range(_FOLDS):
+        its = folds == fold
+        hybrid[its] = table[table[:, ~its].mean(axis=1).argmax(), its]
+    fusion = FUSIONS[int(table.mean(axis=1).argmax())]
+    better, other = sorted(single, key=lambda mode: -single[mode].mean())
+    found = paired_bootstrap(single[better], hybrid)
+    mode = SearchMode.HYBRID if _proved(found) else SearchMode.DENSE
+    if mode is SearchMode.DENSE and better is SearchMode.LEXICAL:
+        mode = better if _proved(paired_bootstrap(single[other], single[better])) else mode
+    return ModeChoice(
+        mode=mode,
+        fusion=fusion,
+        queries=len(questions),
+        scores={
+            **{str(each): float(scores.mean()) for each, scores in single.items()},
+            str(SearchMode.HYBRID): float(hybrid.mean()),
+        },
+        low=found.low,
+        high=found.high,
+        p=found.p,
+    )
+
+
+def _proved(found: Difference) -> bool:
+    return found.low > 0 and found.p <= _SIGNIFICANT
+
+
+def _scores(
+    questions: Sequence[Question], qrels: Qrels, *, mode: SearchMode, fusion: Fusion
+) -> FloatArray:
+    """Return the nDCG@10 of each question, (n,)."""
+    scores = []
+    for each in questions:
+        found = ranked(each.met, _DEPTH, mode=mode, fusion=fusion)
+        scores.append(ndcg([each.ids[it.number] for it in found], qrels[each.name], k=_DEPTH))
+    return np.array(scores)

@@ -1,0 +1,83 @@
+"""Texts become the terms by which a lexical search finds them.
+
+A term is a word in lower case without accents; FTS5's Porter stemmer shortens the English ones.
+Scripts that are written without spaces between words become overlapping pairs of characters, so
+that every query of two characters finds its texts. Neither a stop list nor a language is needed:
+what is frequent counts little (lexical.py).
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from typing import Final
+
+# Chinese, Japanese and Korean, and four scripts of South East Asia.
+_PAIRED: Final = (
+    "\u0e00-\u0eff\u1000-\u109f\u1100-\u11ff\u1780-\u17ff\u2e80-\u2fdf\u3005-\u3007\u3021-\u3029"
+    "\u3031-\u3035\u3041-\u3096\u309d-\u309f\u30a1-\u30fa\u30fc-\u30ff\u3105-\u318e\u31a0-\u31bf"
+    "\u31f0-\u31ff\u3400-\u4dbf\u4e00-\u9fff\ua960-\ua97f\uac00-\ud7ff\uf900-\ufaff"
+    "\U00020000-\U0003ffff"
+)
+# Indic vowel signs are no letters to a regular expression, and no accents either; the two dandas
+# in these blocks are full stops.
+_INDIC: Final = "\u0900-\u0963\u0966-\u0dff"
+_RUN: Final = re.compile(rf"[{_PAIRED}]+|(?:[{_INDIC}]|[^\W_{_PAIRED}])+")
+_FIRST_PAIRED: Final = re.compile(f"[{_PAIRED}]")
+# Accents, and the points of Hebrew and Arabic.
+_ACCENTS: Final = dict.fromkeys(
+    [
+        *range(0x0300, 0x0370),
+        *range(0x0591, 0x05BE),
+        *(0x05BF, 0x05C1, 0x05C2, 0x05C4, 0x05C5, 0x05C7),
+        *range(0x0610, 0x061B),
+        *range(0x064B, 0x0660),
+        0x0670,
+    ]
+)
+
+# What a text's terms depend on: the rules above, and Python's tables of characters.
+TERMS_VERSION: Final = f"1 unicode {unicodedata.unidata_version}"
+
+
+def document_terms(text: str) -> list[str]:
+    """Return the terms of a document, in order, as often as they occur.
+
+    A run of paired script ends with its last character alone, so that `term*` finds a character
+    wherever it stands.
+    """
+    terms: list[str] = []
+    for run in _runs(text):
+        if _is_paired(run):
+            terms += [run[at : at + 2] for at in range(len(run))]
+        else:
+            terms.append(run)
+    return terms
+
+
+def query_terms(text: str) -> list[str]:
+    """Return the terms to look for, each once, in order.
+
+    A character of a paired script that stands alone ends with `*`: any term that begins with it.
+    """
+    terms: list[str] = []
+    for run in _runs(text):
+        if not _is_paired(run):
+            terms.append(run)
+        elif len(run) == 1:
+            terms.append(f"{run}*")
+        else:
+            terms += [run[at : at + 2] for at in range(len(run) - 1)]
+    return list(dict.fromkeys(terms))
+
+
+def _runs(text: str) -> list[str]:
+    if not text.isascii():
+        # Decomposed, so that accents can be dropped; composed again, for Korean syllables.
+        letters = unicodedata.normalize("NFKD", text).translate(_ACCENTS)
+        text = unicodedata.normalize("NFC", letters)
+    return _RUN.findall(text.casefold())
+
+
+def _is_paired(run: str) -> bool:
+    return _FIRST_PAIRED.match(run) is not None
