@@ -151,7 +151,7 @@ def test_a_switch_that_was_killed_before_its_last_step_is_rolled_back_whole(plac
         assert (info.generation, info.previous.generation, info.building) == (2, 1, None)
         index.add([Document("since", "written since")])
     roll_back(place / "i", encoder=HashEncoder())
-    assert [id_ for id_, _ in state(place)["i"][1]][-1] == "since"
+    assert state(place)["i"][1][-1][0] == "since"
     assert sorted(place.glob(".i.*")) == []
 
 
