@@ -129,6 +129,8 @@ class _Wanted:
         rerank: Rerank | None,
         rerank_top: int | None,
     ) -> None:
+        from simsearch.search_index import RerankChoice
+
         self._index = index
         self._k = k
         self._search = search
@@ -136,7 +138,9 @@ class _Wanted:
         self.threshold = None if target_precision is None else index.threshold(target_precision)
         least = [each for each in (self.threshold, min_probability) if each is not None]
         self.least = max(least) if least else None
-        kept = index.rerank_choice()
+        # Nothing that words alone have found is reranked.
+        by_words = (search["mode"] or index.mode_choice().mode) == "lexical"
+        kept = RerankChoice() if by_words else index.rerank_choice()
         self._by = kept.by if rerank is None else rerank.value
         self._top = kept.top if rerank_top is None else rerank_top
 

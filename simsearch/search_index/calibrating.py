@@ -83,7 +83,7 @@ def judge_hits(encoder: Embedder, task: RetrievalTask, *, dim: int | None = None
 def judge_index_hits(index: SearchIndex, queries: Mapping[str, str], qrels: Qrels) -> JudgedScores:
     """Return the similarities of the hits of each query in an index as it is."""
     names = list(queries)
-    found = index.search_many([queries[name] for name in names], k=DEPTH)
+    found = index.search_many([queries[name] for name in names], DEPTH, mode="dense")
     run = {
         name: {hit.id: hit.dense for hit in hits if hit.dense is not None}
         for name, hits in zip(names, found, strict=True)

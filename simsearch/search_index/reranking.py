@@ -108,6 +108,11 @@ def reranked(
     method = as_rerank(by)
     if method is Rerank.NONE or not queries:
         return [list(hits) for hits in found]
+    if any(hit.dense is None for hits in found for hit in hits):
+        raise InvalidInput(
+            "hits of a lexical search have no similarity that another comparison could be weighed "
+            "with (take mode dense or hybrid)"
+        )
     if method is Rerank.MAXSIM:
         return reranked_by_tokens(token_encoder(encoder), queries, found)
     if scorer is None or scorer.weight.shape[1] != 3 * dim:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -89,6 +90,36 @@ def test_a_hit_that_is_alone_has_the_probability_of_its_similarity(tmp_path):
         index.add(DOCUMENTS[:1])
         (hit,) = index.search("my card was late")
         assert hit.probability == pytest.approx(chance(hit.score, 0.0), abs=1e-9)
+
+
+def chances(hits):
+    return {hit.id: hit.probability for hit in hits}
+
+
+@pytest.mark.parametrize(
+    "ways",
+    [{"mode": "hybrid"}, {"diversity": 0.9}, {"group_by": "kind"}, {"mode": "hybrid", "k": 1}],
+)
+def test_however_hits_are_chosen_their_probability_is_that_of_a_dense_search(tmp_path, ways):
+    documents = [replace(each, metadata={"kind": each.id}) for each in DOCUMENTS]
+    with SearchIndex.create(tmp_path / "ways", encoder=Calibrated(make())) as index:
+        index.add(documents)
+        expected = chances(index.search("a cat that sat on a card", k=4, mode="dense"))
+        found = chances(index.search("a cat that sat on a card", **{"k": 2, **ways}))
+    assert None not in found.values()
+    assert found == {name: pytest.approx(expected[name], abs=1e-6) for name in found}
+
+
+def test_hits_by_words_alone_have_no_probability_and_none_can_be_asked_for(index):
+    assert {*chances(index.search("cat mat", mode="lexical")).values()} == {None}
+    with pytest.raises(InvalidInput, match="measures no similarity"):
+        index.search("cat mat", mode="lexical", min_probability=0.5)
+
+
+def test_hits_by_words_alone_are_not_reranked(index):
+    found = index.search_many(["cat mat"], mode="lexical")
+    with pytest.raises(InvalidInput, match="no similarity"):
+        index.rerank(["cat mat"], found, by="maxsim")
 
 
 def test_a_lead_is_over_the_best_of_the_others():
