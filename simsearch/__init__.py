@@ -16,7 +16,7 @@ from simsearch.lazy import lazy_names
 from simsearch.version import __version__
 
 if TYPE_CHECKING:
-    from simsearch.encoder import Encoder, EncodingCounts, PairScorer, load_pair_scorer
+    from simsearch.encoder import Calibration, Encoder, EncodingCounts, PairScorer, load_pair_scorer
     from simsearch.errors import (
         AlreadyExists,
         CorruptIndex,
@@ -58,6 +58,7 @@ if TYPE_CHECKING:
         ClassifiedText,
         ClassPair,
         Document,
+        Explanation,
         Hit,
         LabelledPair,
         LabelledText,
@@ -67,6 +68,7 @@ if TYPE_CHECKING:
         TaggedText,
         Triplet,
         UnlabelledText,
+        WordShare,
     )
     from simsearch.search_index import (
         RetrievalTask,
@@ -81,13 +83,15 @@ if TYPE_CHECKING:
         TrainingConfig,
         TrainingData,
         Verdict,
+        calibrate_index,
+        calibrate_model,
         finetune,
         load_evaluation_data,
         load_training_data,
     )
 
 _HOMES = {
-    "encoder": ("Encoder", "EncodingCounts", "PairScorer", "load_pair_scorer"),
+    "encoder": ("Calibration", "Encoder", "EncodingCounts", "PairScorer", "load_pair_scorer"),
     "errors": (
         "AlreadyExists",
         "CorruptIndex",
@@ -129,6 +133,7 @@ _HOMES = {
         "ClassPair",
         "ClassifiedText",
         "Document",
+        "Explanation",
         "Hit",
         "LabelledPair",
         "LabelledText",
@@ -138,6 +143,7 @@ _HOMES = {
         "TaggedText",
         "Triplet",
         "UnlabelledText",
+        "WordShare",
     ),
     "search_index": (
         "RetrievalTask",
@@ -152,6 +158,8 @@ _HOMES = {
         "TrainingConfig",
         "TrainingData",
         "Verdict",
+        "calibrate_index",
+        "calibrate_model",
         "finetune",
         "load_evaluation_data",
         "load_training_data",
@@ -163,6 +171,7 @@ if not TYPE_CHECKING:  # a type checker would take every name for one of the pac
 __all__ = [
     "AlreadyExists",
     "Annotation",
+    "Calibration",
     "ClassPair",
     "Classification",
     "ClassifiedText",
@@ -176,6 +185,7 @@ __all__ = [
     "EncoderError",
     "EncoderMismatch",
     "EncodingCounts",
+    "Explanation",
     "FinetuneResult",
     "Fusion",
     "Hit",
@@ -205,9 +215,12 @@ __all__ = [
     "Triplet",
     "UnlabelledText",
     "Verdict",
+    "WordShare",
     "WriteReport",
     "__version__",
     "annotate",
+    "calibrate_index",
+    "calibrate_model",
     "evaluate_retrieval",
     "evaluate_sts",
     "finetune",

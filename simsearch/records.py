@@ -41,6 +41,38 @@ def whole_passage(document: Document) -> Passage:
 
 
 @dataclass(frozen=True, slots=True)
+class WordShare:
+    """A word of a hit, and what it contributes to the similarity of hit and query.
+
+    `start` and `end` are its half-open range in the hit's `field`, "text" or "title". `loss` is by
+    how much the similarity would fall without the word, as far as one pass can tell. `query` are
+    the half-open ranges of the words of the query that it goes with most, and what each of these
+    pairs contributes.
+    """
+
+    start: int
+    end: int
+    field: str
+    contribution: float
+    loss: float
+    query: tuple[tuple[int, int, float], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """Where the similarity of a hit comes from: the contributions and `rest` add up to it.
+
+    `words` are in the order of the text. `rest` is what tokens carry that belong to no word, and
+    what a stored vector differs by. Where `exact` is false the encoder's embedding is no sum over
+    tokens, and the similarity is divided by how like the query's words each word is.
+    """
+
+    words: tuple[WordShare, ...]
+    rest: float
+    exact: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Hit:
     """A document found by a search.
 
@@ -52,6 +84,9 @@ class Hit:
     `probability` is the calibrated chance that the hit is relevant; None where the encoder
     has no calibration. `passage` is the half-open range in `text` of the passage that matched,
     (0, 0) where that was a part of a long title, None where the document was encoded whole.
+    `dense` is the similarity, whatever the score is made of; `parts` is what each of its parts adds
+    to the score, where there are several. `explanation` is there where one was asked for; it is of
+    the similarity alone.
     """
 
     id: str
@@ -64,6 +99,7 @@ class Hit:
     parts: Mapping[str, float] = field(default_factory=dict)
     dense: float | None = None
     lexical: float | None = None
+    explanation: Explanation | None = None
 
 
 @dataclass(frozen=True, slots=True)

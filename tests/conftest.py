@@ -78,6 +78,8 @@ class HashEncoder:
     dim = 256
     fingerprint = "hash-1"
     trained_dims = ()
+    calibration = None
+    pair_scorer = None
 
     def __init__(self) -> None:
         self.encoded: list[str] = []  # everything that was asked for

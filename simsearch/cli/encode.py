@@ -27,7 +27,7 @@ def similarity(
         typer.Option("--scorer", help="Name the relation too, by the encoder's pair scorer."),
     ] = False,
 ) -> None:
-    """Print the cosine similarity of two texts."""
+    """Print the cosine similarity of two texts, and how probably they match if that is known."""
     from simsearch.encoder import Encoder, load_pair_scorer
     from simsearch.search_index import check_query
 
@@ -36,18 +36,26 @@ def similarity(
     loaded = Encoder.load(encoder)
     pair_scorer = load_pair_scorer(loaded) if scorer else None
     first, second = loaded.encode([text_a, text_b])
-    facts: dict[str, Any] = {"text_a": text_a, "text_b": text_b, "score": float(first @ second)}
+    score = float(first @ second)
+    calibration = loaded.calibration
+    chance = None if calibration is None else float(calibration.probabilities(score))
+    facts: dict[str, Any] = {"text_a": text_a, "text_b": text_b, "score": score}
+    facts["probability"] = chance
     likely: list[tuple[str, float]] = []
     if pair_scorer is not None:
         (row,) = pair_scorer.probabilities(first[None], second[None]).tolist()
         probabilities = dict(zip(pair_scorer.classes, row, strict=True))
         likely = sorted(probabilities.items(), key=lambda each: -each[1])
         label, probability = likely[0]
-        facts |= {"label": label, "probability": probability, "probabilities": probabilities}
+        facts |= {
+            "label": label,
+            "label_probability": probability,
+            "probabilities": probabilities,
+        }
     if output.json_only:
         output.result(facts)
         return
-    output.text(f"{facts['score']:.4f}")
+    output.text(f"{score:.4f}" + ("" if chance is None else f"  probability {chance:.2f}"))
     for label, probability in likely:
         output.text(f"{probability:.4f}  {label}")
 

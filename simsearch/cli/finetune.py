@@ -60,6 +60,10 @@ def finetune(
         str | None, typer.Option(help="Of a BEIR folder, the split to score on; default test.")
     ] = None,
     metric: Annotated[str | None, typer.Option(help="The metric that decides the verdict.")] = None,
+    match_score: Annotated[
+        float | None,
+        typer.Option(help="Of scored pairs, from which on they match: for probabilities."),
+    ] = None,
     adapt: Annotated[
         str | None,
         typer.Option(help="What is trained: full (default), last-N, gradual, lora, dense, conv."),

@@ -13,6 +13,7 @@ import typer
 
 from simsearch.cli import (
     annotate,
+    calibrate,
     classifier,
     demo,
     encode,
@@ -42,6 +43,7 @@ app = typer.Typer(
 )
 app.command("demo")(demo.demo)
 app.command("finetune")(finetune.finetune)
+app.command("calibrate")(calibrate.calibrate)
 app.command("index")(index.index)
 app.command("add")(index.add)
 app.command("upsert")(index.upsert)

@@ -45,6 +45,14 @@ class SearchMode(StrEnum):
     HYBRID = "hybrid"
 
 
+class Rerank(StrEnum):
+    """How the nearest documents are compared with the query once more."""
+
+    NONE = "none"
+    PAIR = "pair"
+    MAXSIM = "maxsim"
+
+
 class ClassWeight(StrEnum):
     """How much a text of each class counts in training."""
 

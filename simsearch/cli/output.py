@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
+import os
 import re
 import sys
 import unicodedata
@@ -29,6 +30,11 @@ class Output:
     def __init__(self, *, json_only: bool, quiet: bool) -> None:
         self.json_only = json_only
         self.quiet = quiet
+
+    @property
+    def bold(self) -> bool:
+        """Whether stdout shows bold letters: a terminal, and nobody asked for none (NO_COLOR)."""
+        return sys.stdout.isatty() and not os.environ.get("NO_COLOR")
 
     def result(self, value: Any) -> None:
         """Print one JSON object on one line; with --json."""

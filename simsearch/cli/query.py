@@ -7,13 +7,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from simsearch.cli.explanation import explanation_fields, highlighted, reasons
 from simsearch.cli.input import read_queries
-from simsearch.cli.options import IndexDir, K, Mode, Where, bundled
+from simsearch.cli.options import MAX_K, IndexDir, K, Mode, Rerank, Where, bundled
 from simsearch.cli.output import Output, clean, shorten
 from simsearch.errors import InvalidInput
 
 if TYPE_CHECKING:
     from simsearch.records import Hit
+    from simsearch.search_index import SearchIndex
 
 _PART = 256  # queries that are encoded and searched together
 
@@ -38,8 +40,33 @@ def query(
     group_by: Annotated[
         str | None, typer.Option("--group-by", metavar="FIELD", help="One hit for each value.")
     ] = None,
+    min_probability: Annotated[
+        float | None,
+        typer.Option(min=0, max=1, help="Only hits that are so probably an answer."),
+    ] = None,
+    target_precision: Annotated[
+        float | None,
+        typer.Option(help="Only hits over the probability from which on such a share are answers."),
+    ] = None,
+    rerank: Annotated[
+        Rerank | None,
+        typer.Option(
+            help="Compare the nearest with the query more closely: token by token, or by the pair "
+            "scorer. Default: what `calibrate --rerank` found better on this index, else none."
+        ),
+    ] = None,
+    rerank_top: Annotated[
+        int | None,
+        typer.Option("--rerank-top", min=1, max=MAX_K, metavar="N", help="So many of them."),
+    ] = None,
+    explain: Annotated[
+        bool, typer.Option("--explain", help="Show which words carry the similarity.")
+    ] = False,
 ) -> None:
-    """Print the documents nearest to each TEXT, best first."""
+    """Print the documents nearest to each TEXT, best first.
+
+    With --min-probability or --target-precision perhaps none: no good answer is an answer, too.
+    """
     from simsearch.search_index import SearchIndex
 
     parts = _parts(texts or [], queries)
@@ -51,17 +78,34 @@ def query(
             output.say("the index is empty")
         if not index.finished:
             output.warn(f"{index_dir} is unfinished: its corpus was not loaded to the end")
-        for part in itertools.chain([first], parts):
-            found = index.search_many(
-                part, k=k, where=where, mode=mode, diversity=diversity, group_by=group_by
+        wanted = _Wanted(
+            index,
+            k,
+            {"where": where, "mode": mode, "diversity": diversity, "group_by": group_by},
+            min_probability=min_probability,
+            target_precision=target_precision,
+            rerank=rerank,
+            rerank_top=rerank_top,
+        )
+        if wanted.threshold is not None:
+            output.say(
+                f"precision {target_precision:g}: hits from probability {wanted.threshold:.4f} on"
             )
+        shown = {} if wanted.threshold is None else {"threshold": wanted.threshold}
+        for part in itertools.chain([first], parts):
+            found = wanted.find(part)
+            if explain:
+                found = [index.explain(text, hits) for text, hits in zip(part, found, strict=True)]
             for text, hits in zip(part, found, strict=True):
                 if output.json_only:
-                    output.result({"query": text, "hits": [hit_fields(hit) for hit in hits]})
+                    fields = [hit_fields(hit) for hit in hits]
+                    output.result({"query": text, "hits": fields, **shown})
                     continue
                 if len(first) > 1:
                     output.text(f"# {clean(text)}")
-                print_hits(output, hits)
+                if not hits and wanted.least is not None:
+                    output.text("no good answer")
+                print_hits(output, hits, query=text)
 
 
 def _parts(texts: list[str], queries: Path | None) -> Iterator[list[str]]:
@@ -71,14 +115,55 @@ def _parts(texts: list[str], queries: Path | None) -> Iterator[list[str]]:
         yield part
 
 
-def print_hits(output: Output, hits: "list[Hit]") -> None:
-    """Print hits for a person."""
+class _Wanted:
+    """What is wanted of every query, as the command line and the index say."""
+
+    def __init__(
+        self,
+        index: "SearchIndex",
+        k: int,
+        search: dict[str, Any],
+        *,
+        min_probability: float | None,
+        target_precision: float | None,
+        rerank: Rerank | None,
+        rerank_top: int | None,
+    ) -> None:
+        from simsearch.search_index import RerankChoice
+
+        self._index = index
+        self._k = k
+        self._search = search
+        # The probability from which on the target precision is reached.
+        self.threshold = None if target_precision is None else index.threshold(target_precision)
+        least = [each for each in (self.threshold, min_probability) if each is not None]
+        self.least = max(least) if least else None
+        # Nothing that words alone have found is reranked.
+        by_words = (search["mode"] or index.mode_choice().mode) == "lexical"
+        kept = RerankChoice() if by_words else index.rerank_choice()
+        self._by = kept.by if rerank is None else rerank.value
+        self._top = kept.top if rerank_top is None else rerank_top
+
+    def find(self, queries: list[str]) -> "list[list[Hit]]":
+        """Return the hits of each query."""
+        k = self._k if self._by == "none" else max(self._k, self._top)
+        found = self._index.search_many(queries, k, min_probability=self.least, **self._search)
+        return [hits[: self._k] for hits in self._index.rerank(queries, found, by=self._by)]
+
+
+def print_hits(output: Output, hits: "list[Hit]", *, query: str = "") -> None:
+    """Print hits for a person; of one that is explained, the words of `query` that it goes by."""
     for rank, hit in enumerate(hits, start=1):
-        title = f"{shorten(hit.title, 80)}: " if hit.title else ""
-        output.text(f"{rank:3}  {hit.score:.4f}  {clean(hit.id)}")
-        place = hit.passage or (0, 0)
-        part = hit.text[slice(*place)] or hit.text
-        output.text(f"             {title}{shorten(part)}")
+        chance = "" if hit.probability is None else f"  {hit.probability:4.0%}"
+        output.text(f"{rank:3}  {hit.score:.4f}{chance}  {clean(hit.id)}")
+        if hit.explanation is None:
+            title = f"{shorten(hit.title, 80)}: " if hit.title else ""
+            place = hit.passage or (0, 0)
+            part = hit.text[slice(*place)] or hit.text
+            output.text(f"             {title}{shorten(part)}")
+        else:
+            output.text(f"             {highlighted(hit, hit.explanation, bold=output.bold)}")
+            output.text(f"             by {reasons(hit, hit.explanation, query)}")
 
 
 def hit_fields(hit: "Hit") -> dict[str, Any]:
@@ -94,4 +179,5 @@ def hit_fields(hit: "Hit") -> dict[str, Any]:
         "dense": hit.dense,
         "lexical": hit.lexical,
         "parts": dict(hit.parts),
+        **({} if hit.explanation is None else {"explanation": explanation_fields(hit)}),
     }

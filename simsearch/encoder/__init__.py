@@ -10,6 +10,12 @@ if TYPE_CHECKING:
     from simsearch.encoder.batching import (
         text_chunks,
     )
+    from simsearch.encoder.calibration import (
+        Calibration,
+        ChanceCount,
+        calibration_of,
+        keep_calibration,
+    )
     from simsearch.encoder.encoder import (
         EncodedTokens,
         Encoder,
@@ -21,6 +27,7 @@ if TYPE_CHECKING:
     from simsearch.encoder.forward_pass import (
         EncodingCounts,
         LayerReading,
+        TokenReading,
         UnencodableText,
     )
     from simsearch.encoder.hub import (
@@ -42,6 +49,8 @@ if TYPE_CHECKING:
         PairScorer,
         load_pair_scorer,
         pair_features,
+        pair_scorer_from,
+        pair_scorer_text,
         write_pair_scorer,
     )
     from simsearch.encoder.pool import (
@@ -58,6 +67,12 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "batching": ("text_chunks",),
+    "calibration": (
+        "Calibration",
+        "ChanceCount",
+        "calibration_of",
+        "keep_calibration",
+    ),
     "encoder": (
         "EncodedTokens",
         "Encoder",
@@ -69,6 +84,7 @@ _HOMES = {
     "forward_pass": (
         "EncodingCounts",
         "LayerReading",
+        "TokenReading",
         "UnencodableText",
     ),
     "hub": ("pull_encoder",),
@@ -86,6 +102,8 @@ _HOMES = {
         "PairScorer",
         "load_pair_scorer",
         "pair_features",
+        "pair_scorer_from",
+        "pair_scorer_text",
         "write_pair_scorer",
     ),
     "pool": ("EncoderPool",),
@@ -102,6 +120,8 @@ if not TYPE_CHECKING:  # a type checker would take every name for one of the pac
 __all__ = [
     "DEFAULT_ENCODER",
     "MODEL_FILE",
+    "Calibration",
+    "ChanceCount",
     "EncodedTokens",
     "Encoder",
     "EncoderPool",
@@ -110,12 +130,17 @@ __all__ = [
     "ModelMoved",
     "PairScorer",
     "Precision",
+    "TokenReading",
     "UnencodableText",
     "as_precision",
     "bulk_precision",
+    "calibration_of",
+    "keep_calibration",
     "load_pair_scorer",
     "locate_encoder",
     "pair_features",
+    "pair_scorer_from",
+    "pair_scorer_text",
     "pull_encoder",
     "read_export",
     "read_model_file",

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from simsearch.encoder.bulk import bfloat16_bulk, float32_bulk
+from simsearch.encoder.calibration import Calibration, read_calibration
 from simsearch.encoder.device import check_device
 from simsearch.encoder.export_files import (
     DESCRIPTION,
@@ -26,6 +27,7 @@ from simsearch.encoder.forward_pass import (
     ForwardPass,
     LayerReading,
     Progress,
+    TokenReading,
     UnencodableText,
     refuse_no_text,
 )
@@ -43,6 +45,7 @@ from simsearch.encoder.loading import (
 )
 from simsearch.encoder.locate import EncoderFiles, locate_encoder
 from simsearch.encoder.model_file import MODEL_FILE, write_model_file
+from simsearch.encoder.pair_scorer import PairScorer, find_pair_scorer
 from simsearch.encoder.passages import split_documents
 from simsearch.encoder.precision import Precision, as_precision
 from simsearch.encoder.runtime import (
@@ -278,6 +281,19 @@ class Encoder:
         return self._spec.trained_dims
 
     @property
+    def calibration(self) -> Calibration | None:
+        """What its similarity says about the chance of a match; None where nobody measured it.
+
+        It is in the model directory; an index keeps one of its own.
+        """
+        return read_calibration(self.directory, self.fingerprint)
+
+    @property
+    def pair_scorer(self) -> PairScorer | None:
+        """What tells which relation holds between two texts; None where none was trained."""
+        return find_pair_scorer(self.directory, self.fingerprint, self.dim)
+
+    @property
     def directory(self) -> Path | None:
         """Where the full model lies; None for an encoder opened from an export."""
         return self._layout.directory if self._layout else None
@@ -383,6 +399,22 @@ class Encoder:
         """
         _refuse_one_string(texts)
         return self._exact.read_layers(texts, self._spec.document_prompt, counts=counts)
+
+    def read_queries(self, texts: Sequence[str]) -> list[TokenReading]:
+        """Return embedding and token vectors of queries, from one pass, in order.
+
+        Errors as `encode_documents`.
+        """
+        return self._read(texts, self._spec.query_prompt)
+
+    def read_documents(self, texts: Sequence[str]) -> list[TokenReading]:
+        """Return embedding and token vectors of documents, in float32; else as `read_queries`."""
+        return self._read(texts, self._spec.document_prompt)
+
+    def _read(self, texts: Sequence[str], prompt: str) -> list[TokenReading]:
+        _refuse_one_string(texts)
+        found = dict(self._exact.read_tokens(texts, prompt))
+        return [found[position] for position in range(len(texts))]
 
     def split_documents(self, documents: Sequence[Document]) -> list[list[Passage]]:
         """Return the passages of each document, each of which fits the window.

@@ -8,11 +8,13 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from simsearch.encoder.batching import pad, text_chunks, token_budget_batches
 from simsearch.encoder.runtime import (
     HIDDEN_STATES,
     SENTENCE_EMBEDDING,
+    TOKEN_EMBEDDINGS,
     FloatArray,
     IntArray,
     OutOfMemory,
@@ -27,6 +29,8 @@ CHUNK = 4096
 _LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 # Tokens of a call from which on the runtime for bulk work is worth its start, about 0.2 s.
 BULK_TOKENS = 16 * 1024
+
+BoolArray = npt.NDArray[np.bool_]
 
 # Called with the number of texts done so far.
 Progress = Callable[[int], None]
@@ -90,6 +94,20 @@ class LayerReading:
     layers: FloatArray
     offsets: IntArray
     truncated: bool
+
+
+@dataclass(frozen=True, slots=True)
+class TokenReading:
+    """What one pass gives of one text for comparing it token by token.
+
+    `embedding` (dim,) is the text's; `vectors` (t, hidden) those of its tokens; `offsets` (t, 2)
+    as in `LayerReading`. `pooled` (t,) says of which tokens the embedding is made.
+    """
+
+    embedding: FloatArray
+    vectors: FloatArray
+    offsets: IntArray
+    pooled: BoolArray
 
 
 @dataclass(frozen=True, slots=True)
@@ -243,6 +261,43 @@ class ForwardPass:
 
         A reading of 256 tokens is some megabytes: only those of a batch are held.
         """
+        for position, found, embedding, layers in self._read(
+            texts, prompt, HIDDEN_STATES, counts=counts
+        ):
+            yield (
+                position,
+                LayerReading(
+                    embedding=embedding,
+                    layers=layers,
+                    offsets=_behind(found.offsets, len(prompt)),
+                    truncated=found.truncated,
+                ),
+            )
+
+    def read_tokens(self, texts: Sequence[str], prompt: str) -> Iterator[tuple[int, TokenReading]]:
+        """Yield the position and the reading of each text, longest first."""
+        skip = self.tokenizer.left_out(prompt)
+        for position, found, embedding, vectors in self._read(texts, prompt, TOKEN_EMBEDDINGS):
+            reading = TokenReading(
+                embedding=embedding,
+                vectors=vectors,
+                offsets=_behind(found.offsets, len(prompt)),
+                pooled=np.arange(len(vectors)) >= skip,
+            )
+            yield position, reading
+
+    def _read(
+        self,
+        texts: Sequence[str],
+        prompt: str,
+        output: str,
+        *,
+        counts: EncodingCounts | None = None,
+    ) -> Iterator[tuple[int, TokenizedText, FloatArray, FloatArray]]:
+        """Yield position, tokens, embedding and an output of each text.
+
+        Tokens are the last axis but one of the output; padding is cut off.
+        """
         refuse_no_text(texts, first=0)
         skip = self.tokenizer.left_out(prompt)
         for start in range(0, len(texts), CHUNK):
@@ -251,20 +306,12 @@ class ForwardPass:
             lengths = [len(row.ids) for row in rows]
             for positions in token_budget_batches(lengths, self.runtime.token_budget):
                 batch = self._batch([rows[position].ids for position in positions], skip)
-                embeddings, layers = _run_both(self.runtime, batch)
+                embeddings, vectors = _run_both(self.runtime, batch, output)
                 for row, position in enumerate(positions.tolist()):
                     if not np.isfinite(embeddings[row]).all() or not embeddings[row].any():
                         raise UnencodableText(start + position)
-                    found = rows[position]
-                    yield (
-                        start + position,
-                        LayerReading(
-                            embedding=embeddings[row],
-                            layers=layers[row, :, : lengths[position]],
-                            offsets=_behind(found.offsets, len(prompt)),
-                            truncated=found.truncated,
-                        ),
-                    )
+                    of_its_own = vectors[row][..., : lengths[position], :]
+                    yield start + position, rows[position], embeddings[row], of_its_own
             if counts is not None:
                 counts.texts += len(part)
                 self._count(rows, counts)
@@ -277,18 +324,18 @@ def _behind(offsets: IntArray | None, prompt: int) -> IntArray:
     return np.maximum(offsets - prompt, 0) if prompt else offsets
 
 
-def _run_both(runtime: Runtime, batch: TokenBatch) -> tuple[FloatArray, FloatArray]:
-    """Return sentence embeddings and hidden states; in halves where memory does not suffice."""
+def _run_both(runtime: Runtime, batch: TokenBatch, output: str) -> tuple[FloatArray, FloatArray]:
+    """Return sentence embeddings and an output; in halves where memory does not suffice."""
     try:
-        embeddings, layers = runtime.run_many(batch, (SENTENCE_EMBEDDING, HIDDEN_STATES))
+        embeddings, vectors = runtime.run_many(batch, (SENTENCE_EMBEDDING, output))
     except (OutOfMemory, MemoryError):
         rows = len(batch.ids)
         if rows == 1:
             raise
-        first = _run_both(runtime, batch.rows(slice(None, rows // 2)))
-        second = _run_both(runtime, batch.rows(slice(rows // 2, None)))
+        first = _run_both(runtime, batch.rows(slice(None, rows // 2)), output)
+        second = _run_both(runtime, batch.rows(slice(rows // 2, None)), output)
         return np.concatenate([first[0], second[0]]), np.concatenate([first[1], second[1]])
-    return embeddings, layers
+    return embeddings, vectors
 
 
 def _in_threads(

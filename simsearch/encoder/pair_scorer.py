@@ -6,19 +6,23 @@ It is the decoder that the objective `softmax` trains with the encoder: a linear
 
 from __future__ import annotations
 
+import base64
+import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 from simsearch.cache import file_sha256
-from simsearch.encoder.encoder import Encoder
 from simsearch.encoder.model_file import MODEL_FILE, read_model_file
 from simsearch.encoder.runtime import FloatArray
 from simsearch.encoder.tensors import read_tensors, write_tensors
 from simsearch.errors import EncoderError
+
+if TYPE_CHECKING:
+    from simsearch.encoder.encoder import Encoder
 
 PAIR_SCORER = "pair_scorer.safetensors"
 Float = TypeVar("Float", np.float32, np.float64)
@@ -59,6 +63,43 @@ def write_pair_scorer(directory: Path, scorer: PairScorer) -> dict[str, Any]:
     return {"classes": list(scorer.classes), "sha256": file_sha256(path)}
 
 
+def pair_scorer_text(scorer: PairScorer) -> str:
+    """Return a scorer as text, which `pair_scorer_from` reads: JSON, numbers in base64."""
+    return json.dumps(
+        {
+            "classes": list(scorer.classes),
+            "weight": _encoded(scorer.weight),
+            "bias": _encoded(scorer.bias),
+        }
+    )
+
+
+def pair_scorer_from(text: str) -> PairScorer:
+    """Return the scorer that a text holds.
+
+    Raises:
+        EncoderError: it holds none.
+    """
+    try:
+        content = json.loads(text)
+        classes = tuple(map(str, content["classes"]))
+        weight = _decoded(content["weight"]).reshape(len(classes), -1)
+        bias = _decoded(content["bias"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise EncoderError(f"no pair scorer: {error!r}") from error
+    if not classes or bias.shape != (len(classes),) or not weight.size:
+        raise EncoderError(f"a pair scorer of {len(classes)} classes has a bias of {bias.shape}")
+    return PairScorer(classes, weight, bias)
+
+
+def _encoded(numbers: FloatArray) -> str:
+    return base64.b64encode(numbers.astype("<f4").tobytes()).decode("ascii")
+
+
+def _decoded(text: str) -> FloatArray:
+    return np.frombuffer(base64.b64decode(text, validate=True), dtype="<f4").astype(np.float32)
+
+
 def load_pair_scorer(encoder: Encoder) -> PairScorer:
     """Return the pair scorer that was trained with an encoder, from its model directory.
 
@@ -75,6 +116,23 @@ def load_pair_scorer(encoder: Encoder) -> PairScorer:
         )
     if content.get("fingerprint") != encoder.fingerprint:
         raise EncoderError(f"{directory / MODEL_FILE}: the weights beside it have changed")
+    return _read(directory, described, dim=encoder.dim)
+
+
+def find_pair_scorer(directory: Path | None, fingerprint: str, dim: int) -> PairScorer | None:
+    """Return the pair scorer in a model directory; None without one, or if it is of other weights.
+
+    Raises:
+        EncoderError: it is damaged.
+    """
+    content = {} if directory is None else read_model_file(directory)
+    described = content.get("pair_scorer")
+    if directory is None or not described or content.get("fingerprint") != fingerprint:
+        return None
+    return _read(directory, described, dim=dim)
+
+
+def _read(directory: Path, described: Any, *, dim: int) -> PairScorer:
     path = directory / PAIR_SCORER
     try:
         if file_sha256(path) != described["sha256"]:
@@ -83,7 +141,7 @@ def load_pair_scorer(encoder: Encoder) -> PairScorer:
         scorer = PairScorer(tuple(described["classes"]), tensors["weight"], tensors["bias"])
     except (OSError, KeyError, TypeError) as error:
         raise EncoderError(f"{path}: {error}") from error
-    classes, width = len(scorer.classes), 3 * encoder.dim
+    classes, width = len(scorer.classes), 3 * dim
     if scorer.weight.shape != (classes, width) or scorer.bias.shape != (classes,):
         raise EncoderError(
             f"{path}: the scorer's shape is {scorer.weight.shape}, expected {(classes, width)}"

@@ -18,6 +18,7 @@ from types import TracebackType
 import numpy as np
 
 from simsearch.encoder.batching import text_chunks
+from simsearch.encoder.calibration import Calibration
 from simsearch.encoder.device import check_device
 from simsearch.encoder.encoder import Encoder
 from simsearch.encoder.forward_pass import (
@@ -27,6 +28,7 @@ from simsearch.encoder.forward_pass import (
     refuse_no_text,
     text_length,
 )
+from simsearch.encoder.pair_scorer import PairScorer
 from simsearch.encoder.precision import Precision
 from simsearch.encoder.runtime import FloatArray
 from simsearch.encoder.threads import set_threads, thread_count
@@ -120,6 +122,16 @@ class EncoderPool:
     def trained_dims(self) -> tuple[int, ...]:
         """As `Encoder.trained_dims`."""
         return self._encoder.trained_dims
+
+    @property
+    def calibration(self) -> Calibration | None:
+        """As `Encoder.calibration`."""
+        return self._encoder.calibration
+
+    @property
+    def pair_scorer(self) -> PairScorer | None:
+        """As `Encoder.pair_scorer`."""
+        return self._encoder.pair_scorer
 
     def encode_queries(self, texts: Sequence[str]) -> FloatArray:
         """As `Encoder.encode_queries`, in this process."""

@@ -3,6 +3,7 @@
 retrieval        qrels and a run -> ndcg@k, mrr@k, recall@k, hit_rate@k, map, one score per query
 correlation      two series -> Spearman, Pearson
 labels           classes and the right ones -> accuracy, macro F1, per class, calibration error
+calibration      scores and what matched -> a curve to probabilities, its error, how reliable it is
 classification   pairs labelled 0 or 1 and their scores -> average precision, best F1
 spans            labelled ranges and the right ones -> strict precision, recall, F1
 significance     scores of two systems on the same units -> difference, interval, p
@@ -10,6 +11,17 @@ significance     scores of two systems on the same units -> difference, interval
 
 from __future__ import annotations
 
+from simsearch.evaluation.calibration import (
+    CalibrationCurve,
+    CalibrationMethod,
+    FittedCurve,
+    ReliabilityBin,
+    calibration_error,
+    fit_curve,
+    log_loss,
+    reliability,
+    sigmoid,
+)
 from simsearch.evaluation.classification import (
     ThresholdScore,
     average_precision_score,
@@ -49,9 +61,13 @@ from simsearch.evaluation.spans import SpanScores, compare_spans, score_spans
 
 __all__ = [
     "DEFAULT_METRICS",
+    "CalibrationCurve",
+    "CalibrationMethod",
     "Difference",
+    "FittedCurve",
     "LabelScore",
     "Qrels",
+    "ReliabilityBin",
     "RetrievalScores",
     "Run",
     "SpanScores",
@@ -62,12 +78,15 @@ __all__ = [
     "average_precision_score",
     "best_f1",
     "bootstrap_statistic",
+    "calibration_error",
     "class_scores",
     "compare_spans",
     "confusion_matrix",
     "expected_calibration_error",
+    "fit_curve",
     "hit_rate",
     "label_scores",
+    "log_loss",
     "macro_f1",
     "micro_f1",
     "ndcg",
@@ -76,7 +95,9 @@ __all__ = [
     "rank",
     "recall",
     "reciprocal_rank",
+    "reliability",
     "score_run",
     "score_spans",
+    "sigmoid",
     "spearman",
 ]

@@ -1,6 +1,14 @@
-"""What is asked for: the language of filters, and how rankings become one list of hits."""
+"""What is asked for, how rankings become one list of hits, and why something was found."""
 
 from simsearch.query.diversity import diverse_order
+from simsearch.query.explanation import (
+    Contributions,
+    TokenSum,
+    contributions,
+    likeness,
+    token_sum,
+    words_of_tokens,
+)
 from simsearch.query.fields import mismatch, unknown_field
 from simsearch.query.fusion import (
     Candidates,
@@ -12,18 +20,27 @@ from simsearch.query.fusion import (
 )
 from simsearch.query.grammar import Filter, parse_filter
 from simsearch.query.grouping import first_of_each
+from simsearch.query.late_interaction import maxsim, unit_rows
 
 __all__ = [
     "Candidates",
+    "Contributions",
     "Filter",
     "Fusion",
     "FusionWay",
     "SearchMode",
+    "TokenSum",
     "best_first",
+    "contributions",
     "diverse_order",
     "first_of_each",
     "fused",
+    "likeness",
+    "maxsim",
     "mismatch",
     "parse_filter",
+    "token_sum",
+    "unit_rows",
     "unknown_field",
+    "words_of_tokens",
 ]

@@ -31,6 +31,16 @@ if TYPE_CHECKING:
         remove_all_but,
         write_corpus,
     )
+    from simsearch.search_index.calibrating import (
+        CalibrationReport,
+        JudgedScores,
+        RerankReport,
+        calibrate,
+        choose_rerank,
+        judge_hits,
+        judge_index_hits,
+        judge_pairs,
+    )
     from simsearch.search_index.check import (
         CheckReport,
         check_index,
@@ -87,6 +97,11 @@ if TYPE_CHECKING:
         SegmentInfo,
         WriteReport,
     )
+    from simsearch.search_index.reranking import (
+        RERANK_TOP,
+        Rerank,
+        RerankChoice,
+    )
     from simsearch.search_index.search_mode import (
         ModeChoice,
     )
@@ -101,6 +116,16 @@ if TYPE_CHECKING:
 _HOMES = {
     "annotating": ("AnnotatingEncoder", "AnnotationReport", "annotate_index"),
     "backup": ("BackupReport", "backup_index", "restore_index"),
+    "calibrating": (
+        "CalibrationReport",
+        "JudgedScores",
+        "RerankReport",
+        "calibrate",
+        "choose_rerank",
+        "judge_hits",
+        "judge_index_hits",
+        "judge_pairs",
+    ),
     "check": ("CheckReport", "check_index"),
     "comparison": (
         "Comparison",
@@ -150,6 +175,7 @@ _HOMES = {
         "SegmentInfo",
         "WriteReport",
     ),
+    "reranking": ("RERANK_TOP", "Rerank", "RerankChoice"),
     "tuning": ("TuneReport", "tune_index"),
     "search_mode": ("ModeChoice",),
     "upgrade": ("upgrade_index",),
@@ -158,10 +184,12 @@ if not TYPE_CHECKING:  # a type checker would take every name for one of the pac
     __getattr__ = lazy_names(__name__, _HOMES)
 
 __all__ = [
+    "RERANK_TOP",
     "AnnotatingEncoder",
     "AnnotationReport",
     "BackupReport",
     "BuildReport",
+    "CalibrationReport",
     "CheckReport",
     "CompactReport",
     "Comparison",
@@ -169,10 +197,14 @@ __all__ = [
     "Follower",
     "GenerationInfo",
     "IndexInfo",
+    "JudgedScores",
     "LongTexts",
     "ModeChoice",
     "ReindexPlan",
     "RepairReport",
+    "Rerank",
+    "RerankChoice",
+    "RerankReport",
     "RetrievalTask",
     "SearchIndex",
     "SearchInfo",
@@ -185,18 +217,23 @@ __all__ = [
     "backup_index",
     "build_generation",
     "build_index",
+    "calibrate",
     "check_build",
     "check_dim",
     "check_index",
     "check_k",
     "check_query",
     "check_questions",
+    "choose_rerank",
     "compact_index",
     "compare_indexes",
     "embed_pairs",
     "evaluate_index",
     "evaluate_retrieval",
     "evaluate_sts",
+    "judge_hits",
+    "judge_index_hits",
+    "judge_pairs",
     "pair_similarities",
     "plan_reindex",
     "refuse_known_ids",

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from simsearch.encoder import EncodingCounts
+from simsearch.encoder import Calibration, EncodingCounts, PairScorer
 from simsearch.errors import InvalidData, InvalidInput
 from simsearch.formats import is_field_name
 from simsearch.heads import Annotation, Annotator
@@ -125,6 +125,16 @@ class AnnotatingEncoder:
     def trained_dims(self) -> tuple[int, ...]:
         """As the encoder's own."""
         return self._encoder.trained_dims
+
+    @property
+    def calibration(self) -> Calibration | None:
+        """As the encoder's own."""
+        return self._encoder.calibration
+
+    @property
+    def pair_scorer(self) -> PairScorer | None:
+        """As the encoder's own."""
+        return self._encoder.pair_scorer
 
     def encode_queries(self, texts: Sequence[str]) -> FloatArray:
         """As the encoder's own."""

@@ -57,7 +57,7 @@ def arranged(reader: Reader, asked: Asked, k: int, arrangement: Arrangement) -> 
 
 
 def _look(reader: Reader, asked: Asked, n: int, arrangement: Arrangement) -> list[list[Found]]:
-    met = reader.met(asked, n, arrangement.mode)
+    met = reader.met(asked, max(n, 2), arrangement.mode)  # a hit's lead is over another one
     return [ranked(each, n, mode=arrangement.mode, fusion=arrangement.fusion) for each in met]
 
 

@@ -12,10 +12,13 @@ import numpy.typing as npt
 
 from simsearch.cache import file_sha256
 from simsearch.encoder import (
+    Calibration,
     Encoder,
     EncodingCounts,
     ModelMoved,
+    PairScorer,
     Precision,
+    pair_scorer_text,
     read_export,
     truncate_embeddings,
 )
@@ -23,6 +26,10 @@ from simsearch.errors import CorruptIndex, EncoderError, EncoderMismatch
 from simsearch.records import Document, Passage
 
 FloatArray = npt.NDArray[np.float32]
+
+# The settings of an index that hold what its encoder knows beside its embeddings, as JSON.
+CALIBRATION = "calibration"
+PAIR_SCORER = "pair_scorer"
 
 
 class Embedder(Protocol):
@@ -43,6 +50,10 @@ class TextEncoder(Embedder, Protocol):
     def name(self) -> str: ...
     @property
     def fingerprint(self) -> str: ...
+    @property
+    def calibration(self) -> Calibration | None: ...
+    @property
+    def pair_scorer(self) -> PairScorer | None: ...
     def split_documents(self, documents: Sequence[Document]) -> list[list[Passage]]:
         """Return each document's passages in order, which fit the window.
 
@@ -60,10 +71,19 @@ def fitted(embeddings: FloatArray, dim: int) -> FloatArray:
     return embeddings if embeddings.shape[1] == dim else truncate_embeddings(embeddings, dim)
 
 
-def bind_encoder(encoder: TextEncoder, directory: Path) -> dict[str, str]:
-    """Copy an encoder into the directory of a new index; return the settings that bind them."""
+def bind_encoder(encoder: TextEncoder, directory: Path, *, dim: int) -> dict[str, str]:
+    """Copy an encoder into the directory of a new index; return the settings that bind them.
+
+    Its calibration is one of them, if it is of vectors of this `dim`; its pair scorer, if they
+    are whole.
+    """
     encoder.save_export(directory / "encoder")
+    scorer = encoder.pair_scorer if dim == encoder.dim else None
+    calibration = encoder.calibration
+    fits = calibration is not None and calibration.fits(encoder.fingerprint, dim)
     return {
+        **({PAIR_SCORER: pair_scorer_text(scorer)} if scorer else {}),
+        **({CALIBRATION: json.dumps(calibration.as_dict())} if calibration and fits else {}),
         "encoder": encoder.name,
         "encoder_sha256": _description_sha256(directory),
         "fingerprint": encoder.fingerprint,

@@ -10,10 +10,12 @@ import numpy as np
 import numpy.typing as npt
 
 from simsearch.ann import SegmentedIndex
+from simsearch.encoder import Calibration
 from simsearch.errors import InvalidInput
 from simsearch.query import Candidates, Fusion, SearchMode, best_first, fused
 from simsearch.records import Document, Hit
 from simsearch.search_index.nearest import Match, matches_among, nearest_documents
+from simsearch.search_index.probability import leads_of, with_probabilities
 from simsearch.storage import DocumentStore
 
 FloatArray = npt.NDArray[np.float32]
@@ -57,7 +59,11 @@ class Met:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A document that is to become a hit."""
+    """A document that is to become a hit.
+
+    `lead` is how far its similarity is above the best of the query's other candidates; None where
+    it has no similarity, or is the only one.
+    """
 
     number: int
     score: float
@@ -65,15 +71,20 @@ class Found:
     dense: float | None
     lexical: float | None
     match: Match | None
+    lead: float | None
 
 
 @dataclass(frozen=True, slots=True)
 class Reader:
-    """What is searched: a store, and its vectors of the same commit."""
+    """What is searched: a store, and its vectors of the same commit.
+
+    With a `calibration` hits have a probability.
+    """
 
     vectors: SegmentedIndex
     store: DocumentStore
     several_rows: bool  # whether a document may have more than one
+    calibration: Calibration | None = None
     exact: bool = False  # whether every row is compared, also where there is an approximate index
 
     def met(self, asked: Asked, n: int, mode: SearchMode) -> list[Met]:
@@ -117,7 +128,14 @@ class Reader:
         """Return what was found as hits, with the documents of the store."""
         numbers = list({each.number for its in found for each in its})
         documents = self.store.fetch_numbers(numbers)
-        return [[_hit(documents[each.number], each) for each in its] for its in found]
+        hits = [[_hit(documents[each.number], each) for each in its] for its in found]
+        if self.calibration is None:
+            return hits
+        count = self.store.count()
+        return [
+            with_probabilities(own, [each.lead for each in its], self.calibration, among=count)
+            for own, its in zip(hits, found, strict=True)
+        ]
 
 
 def _met(matches: Sequence[Match], lexical: dict[int, float]) -> Met:
@@ -139,6 +157,7 @@ def ranked(met: Met, k: int, *, mode: SearchMode, fusion: Fusion) -> list[Found]
         own = candidates.dense if mode is SearchMode.DENSE else candidates.lexical
         shares = {str(mode): own}
     scores = np.sum(list(shares.values()), axis=0)
+    leads = _leads(met)
     found = []
     for place in best_first(scores, candidates.numbers, k):
         number = int(candidates.numbers[place])
@@ -146,8 +165,19 @@ def ranked(met: Met, k: int, *, mode: SearchMode, fusion: Fusion) -> list[Found]
         words = float(candidates.lexical[place])
         parts = {name: float(share[place]) for name, share in shares.items()}
         similarity = None if match is None else match.similarity
-        found.append(Found(number, float(scores[place]), parts, similarity, words or None, match))
+        lead = leads.get(number)
+        found.append(
+            Found(number, float(scores[place]), parts, similarity, words or None, match, lead)
+        )
     return found
+
+
+def _leads(met: Met) -> dict[int, float]:
+    """Return the lead of each candidate that has a similarity; none where only one has."""
+    if len(met.matches) < 2:
+        return {}
+    leads = leads_of([match.similarity for match in met.matches.values()])
+    return dict(zip(met.matches, leads, strict=True))
 
 
 def _with_words(candidates: Candidates) -> Candidates:

@@ -43,6 +43,21 @@ def evaluate_retrieval(
 ) -> RetrievalScores:
     """Encode the corpus and the queries, search exactly, and score against the qrels.
 
+    Errors and `dim` as `search_exactly`.
+    """
+    return score_run(task.qrels, search_exactly(encoder, task, counts=counts, dim=dim))
+
+
+def search_exactly(
+    encoder: Embedder,
+    task: RetrievalTask,
+    *,
+    depth: int = DEPTH,
+    counts: EncodingCounts | None = None,
+    dim: int | None = None,
+) -> Run:
+    """Encode the corpus and the queries; return the `depth` nearest documents of each query.
+
     `dim` keeps the first so many components of every embedding, renormalised, as an index of
     that dim does; None keeps all.
 
@@ -61,7 +76,7 @@ def evaluate_retrieval(
     run: Run = {}
     for start in range(0, len(query_ids), _QUERIES):
         chunk = query_ids[start : start + _QUERIES]
-        rows, scores = vectors.search(queries[start : start + _QUERIES], DEPTH + 1)
+        rows, scores = vectors.search(queries[start : start + _QUERIES], depth + 1)
         for query_id, row_list, score_list in zip(chunk, rows, scores, strict=True):
             found = (
                 (task.corpus[row], float(score))
@@ -74,7 +89,7 @@ def evaluate_retrieval(
                     query_id, task.queries[query_id], document.id, document.text
                 )
             }
-    return score_run(task.qrels, run)
+    return run
 
 
 def evaluate_index(

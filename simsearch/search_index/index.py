@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from simsearch.ann import SegmentedIndex, Target, check_enough
-from simsearch.encoder import Encoder, EncodingCounts, Precision, as_precision
+from simsearch.encoder import Calibration, Encoder, EncodingCounts, Precision, as_precision
 from simsearch.errors import CorruptIndex, InvalidInput
 from simsearch.files import directory_bytes, draft_directory
 from simsearch.formats import check_vectors
@@ -51,6 +51,7 @@ from simsearch.search_index.directory import (
     write_format,
 )
 from simsearch.search_index.donor import Donor
+from simsearch.search_index.explaining import explained, token_encoder
 from simsearch.search_index.filtering import FilteredRows, matching_ids
 from simsearch.search_index.generations import number_of, other_generations
 from simsearch.search_index.live_rows import LiveRows
@@ -60,7 +61,22 @@ from simsearch.search_index.passages import (
     encode_passages,
     ranges_of,
 )
+from simsearch.search_index.probability import (
+    check_min_probability,
+    keep_calibration,
+    probable,
+    required_calibration,
+    stored_calibration,
+)
 from simsearch.search_index.reports import IndexInfo, WriteReport
+from simsearch.search_index.reranking import (
+    Rerank,
+    RerankChoice,
+    keep_rerank_choice,
+    pair_scorer_of,
+    rerank_choice,
+    reranked,
+)
 from simsearch.search_index.search_mode import (
     ModeChoice,
     as_search_mode,
@@ -144,7 +160,7 @@ class SearchIndex:
         created_by = f"simsearch/{__version__}"
         with draft_directory(path) as draft:
             settings = {
-                **bind_encoder(encoder, draft),
+                **bind_encoder(encoder, draft, dim=dim),
                 "created_by": created_by,
                 "finished": _yes_no(finished),
                 "long_texts": as_long_texts(long_texts),
@@ -400,6 +416,35 @@ class SearchIndex:
     def __len__(self) -> int:
         return self.count()
 
+    def calibration(self) -> Calibration | None:
+        """Return what a similarity says about the chance of an answer; None if nobody measured it.
+
+        It came with the encoder, or was measured on this index.
+
+        Raises:
+            CorruptIndex: it is malformed.
+        """
+        return stored_calibration(self._store)
+
+    def threshold(self, precision: float) -> float:
+        """Return the probability from which on so large a share of the hits are answers.
+
+        Raises:
+            InvalidInput: the index has no calibration, or one that shows no such threshold.
+        """
+        with self._store.snapshot():
+            calibration = required_calibration(self._store)
+            return calibration.threshold(precision, among=self._store.count())
+
+    def calibrate(self, calibration: Calibration) -> None:
+        """Keep a calibration in the place of the one that there is, in one commit.
+
+        Raises:
+            EncoderMismatch: it is of another encoder, or of vectors of another dim.
+        """
+        with self._store.transaction(durable=True):
+            keep_calibration(self._store, calibration)
+
     def search(
         self,
         query: str,
@@ -409,6 +454,7 @@ class SearchIndex:
         mode: SearchMode | str | None = None,
         diversity: float = 0.0,
         group_by: str | None = None,
+        min_probability: float | None = None,
     ) -> list[Hit]:
         """Return the `k` best documents for `query`, best first; fewer if there are fewer.
 
@@ -418,14 +464,24 @@ class SearchIndex:
         without any is no hit), hybrid by both; None by what was measured best on this index
         (`tune_mode`), dense if nothing was. `diversity`, 0 to 1, gives room to hits that are unlike
         those before. `group_by` takes only the best document for each value of a metadata field.
+        With `min_probability` those of them are left out that are less probably an answer:
+        perhaps all, for no answer is one, too.
 
         Raises:
             InvalidInput: the query is empty, too long or not printable text; k is not 1..10000;
-                `mode` or `diversity` is none; no document has the field to group by.
+                `mode` or `diversity` is none; no document has the field to group by; a
+                probability is asked for that is none, or of an index without a calibration, or of
+                a lexical search, whose hits have none.
             InvalidFilter: `where` is no filter, or names a field that no document has.
         """
         return self.search_many(
-            [query], k, where=where, mode=mode, diversity=diversity, group_by=group_by
+            [query],
+            k,
+            where=where,
+            mode=mode,
+            diversity=diversity,
+            group_by=group_by,
+            min_probability=min_probability,
         )[0]
 
     def search_many(
@@ -438,6 +494,7 @@ class SearchIndex:
         fusion: Fusion | None = None,
         diversity: float = 0.0,
         group_by: str | None = None,
+        min_probability: float | None = None,
     ) -> list[list[Hit]]:
         """Return the hits of each query, in order; arguments and errors as `search`.
 
@@ -449,6 +506,8 @@ class SearchIndex:
         for query in queries:
             check_query(query)
         wanted = None if where is None else parse_filter(where)
+        if min_probability is not None:
+            check_min_probability(self._store, min_probability)
         if not queries:
             return []
         asked = None if mode is None else as_search_mode(mode)
@@ -457,11 +516,17 @@ class SearchIndex:
             asked, fusion = asked or choice.mode, fusion or choice.fusion
         arrangement = Arrangement(asked, fusion or Fusion(), check_diversity(diversity), group_by)
         if asked is SearchMode.LEXICAL:
+            if min_probability is not None:
+                raise InvalidInput(
+                    "a lexical search measures no similarity, so its hits have no probability "
+                    "(take mode dense or hybrid)"
+                )
             return self._search(Asked(queries, None), k, wanted, arrangement)
         while True:
             vectors, space = self._query_vectors(queries)
             with contextlib.suppress(Overtaken):
-                return self._search(Asked(queries, vectors), k, wanted, arrangement, space)
+                found = self._search(Asked(queries, vectors), k, wanted, arrangement, space)
+                return found if min_probability is None else probable(found, min_probability)
 
     def _query_vectors(self, queries: Sequence[str]) -> tuple[FloatArray, VectorSpace]:
         if not self._encoder.loaded and not self._rows.read:
@@ -497,6 +562,44 @@ class SearchIndex:
         """Let the index be searched so from now on, where nobody says how."""
         with self._store.transaction(durable=True):
             keep_mode_choice(self._store, choice)
+
+    def rerank(
+        self, queries: Sequence[str], found: Sequence[Sequence[Hit]], *, by: Rerank | str
+    ) -> list[list[Hit]]:
+        """Return the hits of each query in the order of a closer comparison, best first.
+
+        `maxsim` compares token by token, `pair` by the pair scorer that was trained with the
+        encoder. A new score is the mean of similarity and comparison; a hit keeps both as `parts`,
+        and its probability, which is that of the similarity.
+
+        Raises:
+            InvalidInput: `by` is none of these.
+            EncoderError: the encoder has no token vectors, or no pair scorer that tells matches.
+        """
+        return reranked(
+            self.encoder, pair_scorer_of(self._store), queries, found, by=by, dim=self._store.dim
+        )
+
+    def rerank_choice(self) -> RerankChoice:
+        """Return how hits are to be reranked when nobody says how: `none`, or what measured better.
+
+        Raises:
+            CorruptIndex: the setting is malformed.
+        """
+        return rerank_choice(self._store)
+
+    def keep_rerank_choice(self, choice: RerankChoice) -> None:
+        """Keep how hits are to be reranked when nobody says how, in one commit."""
+        with self._store.transaction(durable=True):
+            keep_rerank_choice(self._store, choice)
+
+    def explain(self, query: str, hits: Sequence[Hit]) -> list[Hit]:
+        """Return hits with the words that carry their similarity to `query`, from one pass.
+
+        Raises:
+            EncoderError: the encoder has no token vectors.
+        """
+        return explained(token_encoder(self.encoder), query, hits, dim=self._store.dim)
 
     def _warm_up(self) -> None:
         """Load the encoder while the vectors are read: a first query waits for both."""
@@ -534,7 +637,13 @@ class SearchIndex:
 
     def _reader(self, *, exact: bool = False) -> Reader:
         several_rows = self.long_texts is LongTexts.PASSAGES
-        return Reader(self._rows.index, self._store, several_rows=several_rows, exact=exact)
+        return Reader(
+            self._rows.index,
+            self._store,
+            several_rows=several_rows,
+            exact=exact,
+            calibration=stored_calibration(self._store),
+        )
 
     def _search(
         self,

@@ -15,6 +15,7 @@ from simsearch.failpoints import failpoint
 from simsearch.files import copy_tree, draft_directory, install_directory, link_or_copy
 from simsearch.records import Document, whole_passage
 from simsearch.search_index.binding import (
+    CALIBRATION,
     TextEncoder,
     bind_encoder,
     fitted,
@@ -187,7 +188,10 @@ def _write(
     settings: dict[str, str] = {}
     names = ["encoder", "quarantine", PREVIOUS]
     if renew_encoder and encoder is not None:
-        settings = bind_encoder(encoder, draft)
+        settings = bind_encoder(encoder, draft, dim=inspection.dim)
+        # One that was measured on the index itself is nearer to it than the encoder's.
+        if CALIBRATION in inspection.constants:
+            settings.pop(CALIBRATION, None)
         names.remove("encoder")
     long_texts = LongTexts(inspection.constants["long_texts"])
 

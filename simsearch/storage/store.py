@@ -56,7 +56,7 @@ from simsearch.storage.rows import (
 from simsearch.storage.schema import LEXICAL, SCHEMA
 from simsearch.storage.segments import Segments
 from simsearch.storage.session import Checkpoint, Durability, Session
-from simsearch.storage.settings import sealed
+from simsearch.storage.settings import sealed, verified_constants
 from simsearch.storage.terms import TERMS_VERSION
 from simsearch.storage.vector_blocks import VectorBlocks
 from simsearch.storage.verified import VerifiedDocuments
@@ -565,9 +565,29 @@ class DocumentStore:
             ).fetchone()
         return None if found is None else str(found[0])
 
+    def find_constant(self, key: str) -> str | None:
+        """Return, as it is now, a setting that stands under the checksum; None without it.
+
+        Raises:
+            CorruptIndex: the settings are not those that were sealed.
+        """
+        with self._session.reading():
+            settings = dict(self._connection.execute("SELECT key, value FROM meta"))
+        return verified_constants(settings, self._session.path).get(key)
+
     def write_setting(self, key: str, value: str) -> None:
         """Set a setting; inside a transaction."""
         self._connection.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (key, value))
+
+    def write_constant(self, key: str, value: str) -> None:
+        """Set a setting that stands under the checksum; inside a transaction.
+
+        A handle that is open goes on with its `constants`; `find_constant` reads what is new.
+        """
+        settings = dict(self._connection.execute("SELECT key, value FROM meta"))
+        for name, its in sealed({**settings, key: value}).items():
+            if settings.get(name) != its:
+                self.write_setting(name, its)
 
     def _select(
         self,

@@ -11,6 +11,14 @@ from simsearch.lazy import lazy_names
 
 if TYPE_CHECKING:
     from simsearch.formats import Example
+    from simsearch.training.calibration import (
+        RELIABILITY_HEADER,
+        answerable,
+        calibrate_index,
+        calibrate_model,
+        calibration_facts,
+        reliability_rows,
+    )
     from simsearch.training.config import TrainingConfig
     from simsearch.training.data_findings import DataCheck
     from simsearch.training.examples import (
@@ -33,6 +41,14 @@ if TYPE_CHECKING:
     from simsearch.training.workers import is_first_worker
 
 _HOMES = {
+    "calibration": (
+        "RELIABILITY_HEADER",
+        "answerable",
+        "calibrate_index",
+        "calibrate_model",
+        "calibration_facts",
+        "reliability_rows",
+    ),
     "config": ("TrainingConfig",),
     "data_findings": ("DataCheck",),
     "examples": ("Example", "TrainingData", "load_evaluation_data", "load_training_data"),
@@ -50,6 +66,7 @@ if not TYPE_CHECKING:  # a type checker would take every name for one of the pac
 
 __all__ = [
     "OBJECTIVES",
+    "RELIABILITY_HEADER",
     "TABLE_HEADER",
     "TASKS_HEADER",
     "DataCheck",
@@ -60,7 +77,11 @@ __all__ = [
     "TrainingConfig",
     "TrainingData",
     "Verdict",
+    "answerable",
     "before_after_table",
+    "calibrate_index",
+    "calibrate_model",
+    "calibration_facts",
     "check_output",
     "export_int8",
     "finetune",
@@ -69,5 +90,6 @@ __all__ = [
     "load_evaluation_data",
     "load_training_data",
     "read_run_file",
+    "reliability_rows",
     "tasks_table",
 ]

@@ -110,6 +110,8 @@ class TrainingConfig:
         max_forgetting: how much the general set may lose before weights are mixed.
         distractors: the most texts, beside the answers, that the held-out queries search among.
         metric: the metric that decides the verdict.
+        match_score: of scored pairs, from which score on they count as a match; None is unknown,
+            and then they calibrate nothing.
         precision: `auto`, `fp32` or `bf16`.
         micro_batch_tokens: tokens embedded at once within a step, padding included; None is what
             suits the device.
@@ -147,6 +149,7 @@ class TrainingConfig:
     max_forgetting: float = 0.02
     distractors: int = 5000
     metric: str | None = None
+    match_score: float | None = None
     precision: TrainingPrecision | str = TrainingPrecision.AUTO
     micro_batch_tokens: int | None = None
     checkpoint_minutes: float = 5.0
@@ -175,6 +178,8 @@ class TrainingConfig:
             raise InvalidInput(f"min_improvement must be 0 or more, got {self.min_improvement}")
         if not self.checkpoint_minutes > 0:
             raise InvalidInput(f"checkpoint_minutes must be above 0, got {self.checkpoint_minutes}")
+        if self.match_score is not None and not math.isfinite(self.match_score):
+            raise InvalidInput(f"match_score must be a number, got {self.match_score}")
         _check_name("optimizer", self.optimizer, OptimizerName)
         _check_name("schedule", self.schedule, ScheduleName)
         _check_name("sampling", self.sampling, Sampling)

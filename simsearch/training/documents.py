@@ -13,6 +13,7 @@ from simsearch.formats import Example
 from simsearch.heads import EncoderReference
 from simsearch.records import ClassPair, LabelledPair
 from simsearch.search_index import RetrievalTask
+from simsearch.training.calibration import RELIABILITY_PICTURE, draw_reliability
 from simsearch.training.data_findings import DataCheck
 from simsearch.training.examples import class_names
 from simsearch.training.held_out import fit_pair_scorer, scorer_accuracy
@@ -56,6 +57,9 @@ def write_documents(
         provenance={**origin.identity, "device": device, "computed in": precision},
         report=report,
     )
+    found = outcome.calibration.report
+    if found is not None:
+        draw_reliability(directory / RUN / RELIABILITY_PICTURE, found.bins)
     modules = (directory / "modules.json").read_text(encoding="utf-8")
     # A base that was adapted so before keeps its module, whatever the adaptation now.
     plain = not any(each["type"].startswith("simsearch.") for each in json.loads(modules))
@@ -64,6 +68,7 @@ def write_documents(
     write_model_file(
         directory,
         {
+            "calibration": None if found is None else found.calibration.as_dict(),
             "pair_scorer": None if scorer is None else write_pair_scorer(directory, scorer),
             "fingerprint": outcome.encoder.fingerprint,
             "base": trial.base.name,
@@ -114,7 +119,11 @@ def _report(
         result=result,
     )
     return report_text(
-        f"Fine-tuning {trial.base.name}", result=result, facts=facts, sections=sections
+        f"Fine-tuning {trial.base.name}",
+        result=result,
+        facts=facts,
+        sections=sections,
+        calibration=outcome.calibration,
     )
 
 

@@ -109,8 +109,8 @@ class HeldOutPairs:
 
     def __init__(self, pairs: Sequence[LabelledPair | ScoredPair]) -> None:
         self.size = len(pairs)
-        self._first = [pair.sentence1 for pair in pairs]
-        self._second = [pair.sentence2 for pair in pairs]
+        self.first = [pair.sentence1 for pair in pairs]
+        self.second = [pair.sentence2 for pair in pairs]
         self._gold = np.array(
             [pair.label if isinstance(pair, LabelledPair) else pair.score for pair in pairs],
             dtype=np.float64,
@@ -120,15 +120,24 @@ class HeldOutPairs:
                 f"the held-out pairs ({len(pairs)}) all have the same label or score; "
                 "nothing can be measured on them"
             )
-        labelled = isinstance(pairs[0], LabelledPair)
+        self._labelled = labelled = isinstance(pairs[0], LabelledPair)
         self.statistics = _LABEL_STATISTICS if labelled else _SCORE_STATISTICS
         self.metrics: Sequence[str] = list(self.statistics)
         self.deciding_metric = self.metrics[0]
         self.description = f"{len(pairs):,} {'labelled' if labelled else 'scored'} pairs"
 
+    def matches(self, *, from_score: float | None) -> npt.NDArray[np.bool_] | None:
+        """Return which pairs match: those labelled 1, or those of this score and above it.
+
+        None where scores are given, and no score from which on they match.
+        """
+        if self._labelled:
+            return np.asarray(self._gold == 1, dtype=np.bool_)
+        return None if from_score is None else np.asarray(self._gold >= from_score, dtype=np.bool_)
+
     def score(self, encoder: Embedder) -> Scores:
         """Return the statistics, and the similarity of each pair."""
-        similarities = pair_similarities(encoder, self._first, self._second)
+        similarities = pair_similarities(encoder, self.first, self.second)
         metrics = {name: f(self._gold, similarities) for name, (f, _) in self.statistics.items()}
         return Scores(metrics, {"": similarities})
 

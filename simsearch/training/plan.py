@@ -427,6 +427,7 @@ def identity(
         "checkpoint_minutes",
         "augment_control",
         "task_controls",
+        "match_score",
     ):  # they change nothing of the model
         del settings[name]
     parts = {str(part.name or number): part for number, part in enumerate(plan.parts, start=1)}

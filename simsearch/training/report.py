@@ -11,6 +11,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from simsearch.evaluation import Difference
+from simsearch.training.calibration import (
+    RELIABILITY_HEADER,
+    RELIABILITY_PICTURE,
+    CalibrationOutcome,
+    calibration_lines,
+    reliability_rows,
+)
 from simsearch.training.result import FinetuneResult
 from simsearch.training.run_file import RunSettings, write_run_file
 from simsearch.version import __version__
@@ -192,6 +199,7 @@ def report_text(
     result: FinetuneResult,
     facts: Mapping[str, str],
     sections: Mapping[str, Sequence[str]],
+    calibration: CalibrationOutcome,
 ) -> str:
     """Return the report: the verdict first, then the figures, then how they came about.
 
@@ -224,11 +232,21 @@ def report_text(
             "Each task was trained alone, too, with the same settings, seed and held-out data. The "
             "difference is jointly - alone. The verdict does not depend on it.",
         ]
+    parts += _calibration_parts(calibration)
     for heading, lines in sections.items():
         if lines:
             parts += [f"## {heading}", "\n".join(f"- {line}" for line in lines)]
     parts += ["## Run", markdown_table(("what", "value"), list(facts.items()))]
     return "\n\n".join(parts) + "\n"
+
+
+def _calibration_parts(calibration: CalibrationOutcome) -> list[str]:
+    parts = ["## Calibration", "\n".join(f"- {line}" for line in calibration_lines(calibration))]
+    if calibration.report is not None:
+        rows = reliability_rows(calibration.report.bins)
+        picture = f"![reliability]({RELIABILITY_PICTURE})"
+        parts += [markdown_table(RELIABILITY_HEADER, rows), picture]
+    return parts
 
 
 def model_card(base: str, report: str, *, plain: bool) -> str:
@@ -240,11 +258,12 @@ def model_card(base: str, report: str, *, plain: bool) -> str:
         "`simsearch.Encoder.load(path)` only."
     )
     library = "sentence-transformers" if plain else "simsearch"
+    for picture in ("curves.png", RELIABILITY_PICTURE):
+        report = report.replace(f"({picture})", f"(run/{picture})")
     return (
         f"---\nlibrary_name: {library}\nbase_model: {json.dumps(base)}\n"
         "tags: [feature-extraction, sentence-similarity, simsearch]\n---\n\n"
-        f"A text encoder, adapted with simsearch. {loads}\n\n"
-        + report.replace("curves.png", "run/curves.png")
+        f"A text encoder, adapted with simsearch. {loads}\n\n" + report
     )
 
 

@@ -12,6 +12,11 @@ from simsearch.encoder import Encoder, write_model_file
 from simsearch.encoder.runtime import FloatArray
 from simsearch.evaluation import Difference
 from simsearch.heads import Head
+from simsearch.training.calibration import (
+    CalibrationOutcome,
+    calibrate_held_out,
+    telling_matches,
+)
 from simsearch.training.config import Adapt, TrainingConfig
 from simsearch.training.forgetting import Forgetting
 from simsearch.training.held_out import Scores
@@ -36,6 +41,7 @@ class Outcome:
 
     encoder: Encoder
     scores: Mapping[str, Scores]
+    calibration: CalibrationOutcome
     trained: Trained
     method: Adapt
     parameters: int
@@ -75,9 +81,17 @@ class Trial:
         write_model_file(target, {})  # makes it a directory of ours, which keeps its export
         tuned = Encoder.load(target)  # exported, and held against the model
         scored = tuned if gpu() is None else Encoder.load(target, device=gpu())
+        watched = self.watched(scored, "score after")
+        scores = self.score(watched)
         return Outcome(
             encoder=tuned,
-            scores=self.score(self.watched(scored, "score after")),
+            scores=scores,
+            calibration=calibrate_held_out(
+                telling_matches(self.plan.held_outs.values()),
+                watched,
+                fingerprint=tuned.fingerprint,
+                config=self.config,
+            ),
             trained=session.trained,
             method=session.adaptation.method,
             parameters=session.adaptation.trained,

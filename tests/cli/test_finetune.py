@@ -309,7 +309,7 @@ def test_similarity_names_the_relation_by_the_pair_scorer(
     found = run("similarity", *texts, "--encoder", tmp_path / "model", "--json").object
     assert found["probabilities"].keys() == {"same", "other", "x"}
     assert sum(found["probabilities"].values()) == pytest.approx(1.0, abs=1e-5)
-    assert found["probability"] == max(found["probabilities"].values())
+    assert found["label_probability"] == max(found["probabilities"].values())
     printed = run("similarity", *texts, "--encoder", tmp_path / "model").out.splitlines()
     assert printed[0] == f"{found['score']:.4f}"
     assert printed[1] == f"{found['probability']:.4f}  {found['label']}"

@@ -88,6 +88,7 @@ def test_similarity_is_one_object(run: Run, tiny_encoder_dir: Path) -> None:
         "text_a": "my card",
         "text_b": "my card",
         "score": pytest.approx(1.0, abs=1e-6),
+        "probability": None,
     }
 
 

@@ -72,6 +72,25 @@ def test_training_on_real_pairs_is_kept(kept):
     assert (result.objective, result.examples) == ("in-batch", 320)
 
 
+def test_a_output_has_its_calibration_and_the_report_tells_of_it(kept):
+    output, _, _, _ = kept
+    content = read_model_file(output)["calibration"]
+    encoder = Encoder.load(output)
+    found = encoder.calibration
+    assert found is not None
+    assert content["fingerprint"] == encoder.fingerprint
+    assert found.matches <= found.units <= 80
+    report = (output / "run" / "report.md").read_text(encoding="utf-8")
+    assert "## Calibration" in report
+    assert "![reliability](reliability.png)" in report
+    assert (output / "run" / "reliability.png").is_file()
+    assert "(run/reliability.png)" in (output / "README.md").read_text(encoding="utf-8")
+    scores = np.linspace(-1, 1, 50)
+    chances = found.probabilities(scores)
+    assert (np.diff(chances) >= 0).all()
+    assert ((chances > 0) & (chances < 1)).all()
+
+
 def test_the_kept_model_loads_here_and_in_sentence_transformers(kept, tiny_encoder_dir):
     from sentence_transformers import SentenceTransformer
 
@@ -100,7 +119,8 @@ def test_the_model_file_says_what_the_model_is(kept, tiny_encoder_dir):
     assert content["base_fingerprint"] == Encoder.load(tiny_encoder_dir).fingerprint
     assert (content["objective"], content["verdict"]["verdict"]) == ("in-batch", "keep")
     assert content["verdict"]["after"] == result.after
-    assert (content["pair_scorer"], content["calibration"]) == (None, None)
+    assert content["pair_scorer"] is None
+    assert content["calibration"]["fingerprint"] == content["fingerprint"]
 
 
 def test_the_run_folder_tells_how_it_came_about(kept):

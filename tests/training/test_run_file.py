@@ -318,6 +318,7 @@ CONFIGS = st.builds(
     held_out_limit=st.integers(1, 2**63 - 1),
     dev=SHARE,
     dev_limit=st.integers(0, 500),
+    match_score=st.none() | st.floats(-10, 10),
     patience=maybe(st.integers(1, 9)),
     min_improvement=st.floats(0, allow_infinity=False),
     max_forgetting=SHARE,

@@ -1,0 +1,197 @@
+"""The nearest documents in another order: compared with the query more closely than by one vector.
+
+The new score is a mean of the score and of the closer comparison, and keeps all its parts.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from enum import StrEnum
+
+import numpy as np
+
+from simsearch.encoder import PairScorer, TokenReading, pair_scorer_from
+from simsearch.encoder.runtime import FloatArray
+from simsearch.errors import CorruptIndex, EncoderError, InvalidInput
+from simsearch.query import maxsim, unit_rows
+from simsearch.records import Hit
+from simsearch.search_index.binding import PAIR_SCORER, TextEncoder
+from simsearch.search_index.explaining import TokenEncoder, hit_contents, token_encoder
+from simsearch.storage import DocumentStore
+
+RERANK_TOP = 20
+"""The hits that are compared more closely, where nothing else is said."""
+MATCH = "1"
+"""The class of a pair scorer that says that two texts belong together."""
+_SETTING = "rerank"
+_SHARE = 0.5  # of the closer comparison in the score
+# Documents whose token vectors are in memory at once: of 256 tokens and dim 384 each, 100 MB.
+_DOCUMENTS = 256
+
+
+class Rerank(StrEnum):
+    """How the nearest documents are compared with the query once more."""
+
+    NONE = "none"
+    PAIR = "pair"  # by the pair scorer that was trained with the encoder
+    MAXSIM = "maxsim"  # token by token
+
+
+def as_rerank(name: Rerank | str) -> Rerank:
+    """Return the member of that name.
+
+    Raises:
+        InvalidInput: there is none.
+    """
+    try:
+        return Rerank(name)
+    except ValueError:
+        raise InvalidInput(f"rerank must be one of {', '.join(Rerank)}, got {name!r}") from None
+
+
+@dataclass(frozen=True, slots=True)
+class RerankChoice:
+    """What an index does when nobody says how to rerank: by what, and how many of the nearest."""
+
+    by: Rerank = Rerank.NONE
+    top: int = RERANK_TOP
+
+
+def rerank_choice(store: DocumentStore) -> RerankChoice:
+    """Return what an index keeps: `none` until another way measured better on it.
+
+    Raises:
+        CorruptIndex: it is malformed.
+    """
+    text = store.find_constant(_SETTING)
+    if not text:
+        return RerankChoice()
+    try:
+        content = json.loads(text)
+        return RerankChoice(Rerank(content["by"]), int(content["top"]))
+    except (ValueError, KeyError, TypeError) as error:
+        raise CorruptIndex(f"the setting {_SETTING!r} of the index: {error!r}") from error
+
+
+def keep_rerank_choice(store: DocumentStore, choice: RerankChoice) -> None:
+    """Write what an index does by itself, over what it did; inside a transaction."""
+    store.write_constant(_SETTING, json.dumps({"by": str(choice.by), "top": choice.top}))
+
+
+def pair_scorer_of(store: DocumentStore) -> PairScorer | None:
+    """Return the pair scorer that an index keeps, None without one.
+
+    Raises:
+        CorruptIndex: it is malformed.
+    """
+    text = store.find_constant(PAIR_SCORER)
+    if not text:
+        return None
+    try:
+        return pair_scorer_from(text)
+    except EncoderError as error:
+        raise CorruptIndex(f"the setting {PAIR_SCORER!r} of the index: {error}") from error
+
+
+def reranked(
+    encoder: TextEncoder,
+    scorer: PairScorer | None,
+    queries: Sequence[str],
+    found: Sequence[Sequence[Hit]],
+    *,
+    by: Rerank | str,
+    dim: int,
+) -> list[list[Hit]]:
+    """Return the hits of each query in another order, best first; see `SearchIndex.rerank`."""
+    method = as_rerank(by)
+    if method is Rerank.NONE or not queries:
+        return [list(hits) for hits in found]
+    if any(hit.dense is None for hits in found for hit in hits):
+        raise InvalidInput(
+            "hits of a lexical search have no similarity that another comparison could be weighed "
+            "with (take mode dense or hybrid)"
+        )
+    if method is Rerank.MAXSIM:
+        return reranked_by_tokens(token_encoder(encoder), queries, found)
+    if scorer is None or scorer.weight.shape[1] != 3 * dim:
+        raise EncoderError(
+            f"the index keeps no pair scorer of {encoder.name} for its vectors (`simsearch "
+            "finetune --objective softmax` on pairs labelled 0 and 1 makes one, for the indexes "
+            "that its model builds)"
+        )
+    asked = encoder.encode_queries(queries)
+    results = []
+    for query, hits in zip(asked, found, strict=True):
+        contents = hit_contents(token_encoder(encoder), hits)
+        documents = encoder.encode_documents(contents)
+        results.append(reranked_by_pairs(scorer, query, documents, hits))
+    return results
+
+
+def reranked_by_tokens(
+    encoder: TokenEncoder, queries: Sequence[str], found: Sequence[Sequence[Hit]]
+) -> list[list[Hit]]:
+    """Return the hits of each query by the mean of similarity and late interaction, best first.
+
+    Each document is read once, however many queries have found it.
+    """
+    asked = [_content_vectors(reading) for reading in encoder.read_queries(queries)]
+    closer: list[list[float]] = [[0.0] * len(hits) for hits in found]
+    places: dict[tuple[str, tuple[int, int] | None], list[tuple[int, int]]] = {}
+    hit_of: dict[tuple[str, tuple[int, int] | None], Hit] = {}
+    for query, hits in enumerate(found):
+        for rank, hit in enumerate(hits):
+            places.setdefault((hit.id, hit.passage), []).append((query, rank))
+            hit_of[hit.id, hit.passage] = hit
+    names = list(places)
+    for start in range(0, len(names), _DOCUMENTS):
+        part = names[start : start + _DOCUMENTS]
+        contents = hit_contents(encoder, [hit_of[name] for name in part])
+        for name, reading in zip(part, encoder.read_documents(contents), strict=True):
+            vectors = _content_vectors(reading)
+            for query, rank in places[name]:
+                closer[query][rank] = maxsim(asked[query], vectors)
+    return [
+        _ordered(hits, scores, Rerank.MAXSIM) for hits, scores in zip(found, closer, strict=True)
+    ]
+
+
+def _content_vectors(reading: TokenReading) -> FloatArray:
+    """Return the unit vectors of the tokens that stand for something written, (t, hidden)."""
+    written = reading.offsets[:, 1] > reading.offsets[:, 0]
+    return unit_rows(reading.vectors[written])
+
+
+def reranked_by_pairs(
+    scorer: PairScorer, query: FloatArray, documents: FloatArray, hits: Sequence[Hit]
+) -> list[Hit]:
+    """Return hits by the mean of similarity and the scorer's probability of a match, best first.
+
+    `query` (dim,), `documents` (n, dim) are the embeddings.
+
+    Raises:
+        EncoderError: the scorer has no class of matches.
+    """
+    if MATCH not in scorer.classes:
+        raise EncoderError(
+            f"the pair scorer tells {', '.join(scorer.classes)}, and none of them is {MATCH!r}, "
+            "the class of pairs that match"
+        )
+    if not hits:
+        return []
+    first = np.repeat(query[None], len(documents), axis=0)
+    chances = scorer.probabilities(first, documents)[:, scorer.classes.index(MATCH)]
+    return _ordered(hits, chances.tolist(), Rerank.PAIR)
+
+
+def _ordered(hits: Sequence[Hit], closer: Sequence[float], part: Rerank) -> list[Hit]:
+    """Return hits by their new score; equal ones keep their order."""
+    scored = []
+    for hit, value in zip(hits, closer, strict=True):
+        before = hit.parts or {"dense": hit.score}
+        parts = {name: (1 - _SHARE) * each for name, each in before.items()}
+        parts[str(part)] = _SHARE * value
+        scored.append(replace(hit, score=sum(parts.values()), parts=parts))
+    return sorted(scored, key=lambda hit: -hit.score)

@@ -1,0 +1,275 @@
+"""Hits say which words carry them, and may be compared with the query more closely."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import HashEncoder
+
+from simsearch.encoder import Encoder, PairScorer, pair_scorer_from, pair_scorer_text
+from simsearch.errors import CorruptIndex, EncoderError, InvalidInput
+from simsearch.query import maxsim, unit_rows
+from simsearch.records import Document, Hit
+from simsearch.search_index import (
+    Rerank,
+    RerankChoice,
+    SearchIndex,
+    choose_rerank,
+    compact_index,
+)
+
+DOCUMENTS = [
+    Document("card", "my card was swallowed by the machine"),
+    Document("late", "the parcel came late", title="lost order"),
+    Document("cat", "The cat, a red one; sat on the mat!"),
+    Document("dog", "a dog and a bird"),
+]
+QUERY = "the machine swallowed my card"
+
+
+@pytest.fixture(scope="module")
+def encoder(tiny_encoder_dir: Path) -> Encoder:
+    return Encoder.load(tiny_encoder_dir)
+
+
+@pytest.fixture
+def index(tmp_path: Path, encoder: Encoder):
+    with SearchIndex.create(tmp_path / "index", encoder=encoder) as index:
+        index.add(DOCUMENTS)
+        yield index
+
+
+def shares(hit: Hit) -> dict[str, float]:
+    return {
+        (hit.title if word.field == "title" else hit.text)[word.start : word.end]: word.contribution
+        for word in hit.explanation.words
+    }
+
+
+def test_the_contributions_add_up_to_the_score_and_the_words_are_in_their_place(index):
+    hits = index.explain(QUERY, index.search(QUERY, k=4))
+    assert [hit.id for hit in hits] == [hit.id for hit in index.search(QUERY, k=4)]
+    for hit in hits:
+        found = hit.explanation
+        assert found.exact
+        total = sum(word.contribution for word in found.words) + found.rest
+        assert total == pytest.approx(hit.score, abs=1e-9)
+    by_id = {hit.id: hit for hit in hits}
+    cat = "The cat , a red one ; sat on the mat !"
+    assert list(shares(by_id["cat"])) == cat.split()
+    assert list(shares(by_id["late"])) == ["lost", "order", "the", "parcel", "came", "late"]
+    assert [word.field for word in by_id["late"].explanation.words] == ["title"] * 2 + ["text"] * 4
+
+
+def test_a_contribution_is_that_of_the_token_vectors(index, encoder):
+    (hit,) = index.explain("red bird", index.search("red bird", k=1, where=None))
+    (query,), (text,) = encoder.read_queries(["red bird"]), encoder.read_documents([hit.text])
+    direction = query.vectors.sum(axis=0) / np.linalg.norm(query.vectors.sum(axis=0))
+    whole = text.vectors.sum(axis=0)
+    first = hit.explanation.words[0]
+    token = np.flatnonzero(text.offsets[:, 1] == first.end)[0]
+    expected = direction @ text.vectors[token] / np.linalg.norm(whole)
+    assert first.contribution == pytest.approx(float(expected), abs=1e-6)
+    for start, end, value in first.query:
+        own = np.flatnonzero((query.offsets[:, 0] == start) & (query.offsets[:, 1] == end))[0]
+        pair = query.vectors[own] @ text.vectors[token]
+        pair /= np.linalg.norm(query.vectors.sum(axis=0)) * np.linalg.norm(whole)
+        assert value == pytest.approx(float(pair), abs=1e-6)
+
+
+def test_a_reading_is_the_embedding_and_the_tokens_of_one_pass(encoder):
+    texts = ["my card", "the cat sat on the mat"]
+    read = encoder.read_documents(texts)
+    np.testing.assert_allclose(
+        [reading.embedding for reading in read], encoder.encode_documents(texts), atol=1e-6
+    )
+    for reading, tokens in zip(read, encoder.encode_tokens(texts), strict=True):
+        np.testing.assert_allclose(reading.vectors, tokens.vectors, atol=1e-5)
+        np.testing.assert_array_equal(reading.offsets, tokens.offsets)
+        assert reading.pooled.all()
+
+
+def test_a_passage_is_explained_where_it_stands_in_the_whole_text(tmp_path, encoder):
+    text = " ".join(["the cat sat on the mat."] * 40 + ["my card was swallowed."])
+    with SearchIndex.create(tmp_path / "p", encoder=encoder, long_texts="passages") as index:
+        index.add([Document("long", text, title="lost order")])
+        (hit,) = index.explain("my card", index.search("my card"))
+    start, end = hit.passage
+    words = hit.explanation.words
+    assert [word.field for word in words[:3]] == ["title", "title", "text"]
+    assert words[2].start == start
+    assert all(start <= word.start < word.end <= end for word in words[2:])
+    assert text[words[2].start : words[2].end] in ("the", "my")
+    total = sum(word.contribution for word in words) + hit.explanation.rest
+    assert total == pytest.approx(hit.score, abs=1e-9)
+    assert abs(hit.explanation.rest) < 0.2
+
+
+def test_an_index_of_fewer_components_is_explained_by_these(tmp_path, encoder):
+    with SearchIndex.create(tmp_path / "cut", encoder=encoder, dim=8) as index:
+        index.add(DOCUMENTS)
+        (hit,) = index.explain(QUERY, index.search(QUERY, k=1))
+    assert hit.explanation.exact
+    total = sum(word.contribution for word in hit.explanation.words) + hit.explanation.rest
+    assert total == pytest.approx(hit.score, abs=1e-9)
+
+
+def test_no_hits_have_no_explanation(index):
+    assert index.explain(QUERY, []) == []
+
+
+def test_an_encoder_without_token_vectors_is_refused(tmp_path, hash_encoder):
+    with SearchIndex.create(tmp_path / "plain", encoder=hash_encoder) as index:
+        index.add(DOCUMENTS)
+        hits = index.search("card")
+        with pytest.raises(EncoderError, match="gives no token vectors"):
+            index.explain("card", hits)
+        with pytest.raises(EncoderError, match="gives no token vectors"):
+            index.rerank(["card"], [hits], by="maxsim")
+
+
+def test_token_by_token_the_order_is_that_of_numpy(index, encoder):
+    queries = [QUERY, "a red bird"]
+    found = index.search_many(queries, k=4)
+    again = index.rerank(queries, found, by="maxsim")
+    for query, hits, ranked in zip(queries, found, again, strict=True):
+        (asked,) = encoder.read_queries([query])
+        expected = {}
+        for hit in hits:
+            content = f"{hit.title} {hit.text}" if hit.title else hit.text
+            (read,) = encoder.read_documents([content])
+            closer = maxsim(unit_rows(asked.vectors[1:-1]), unit_rows(read.vectors[1:-1]))
+            expected[hit.id] = 0.5 * hit.score + 0.5 * closer
+        assert [hit.id for hit in ranked] == sorted(expected, key=lambda name: -expected[name])
+        for hit in ranked:
+            assert hit.score == pytest.approx(expected[hit.id], abs=1e-5)
+            assert sum(hit.parts.values()) == pytest.approx(hit.score)
+            assert hit.parts.keys() == {"dense", "maxsim"}
+
+
+def scorer(dim: int) -> PairScorer:
+    """Return a scorer that takes two texts for a match the less their first components differ."""
+    weight = np.zeros((2, 3 * dim), dtype=np.float32)
+    weight[1, 2 * dim] = -50
+    return PairScorer(("0", "1"), weight, np.array([0, 5], dtype=np.float32))
+
+
+class Paired(HashEncoder):
+    def __init__(self, own: PairScorer | None) -> None:
+        super().__init__()
+        self.pair_scorer = own
+
+    def read_queries(self, texts):
+        raise NotImplementedError
+
+    def read_documents(self, texts):
+        raise NotImplementedError
+
+
+def test_by_pairs_the_score_has_the_scorers_probability(tmp_path):
+    own = scorer(256)
+    with SearchIndex.create(tmp_path / "i", encoder=Paired(own)) as index:
+        index.add(DOCUMENTS)
+        (found,) = index.search_many([QUERY], k=4)
+        (ranked,) = index.rerank([QUERY], [found], by=Rerank.PAIR)
+        query = index.encoder.encode_queries([QUERY])
+        for hit in ranked:
+            content = f"{hit.title} {hit.text}" if hit.title else hit.text
+            chance = own.probabilities(query, index.encoder.encode_documents([content]))[0, 1]
+            assert hit.parts["pair"] == pytest.approx(0.5 * float(chance), abs=1e-6)
+            assert hit.score == pytest.approx(sum(hit.parts.values()))
+        assert [hit.score for hit in ranked] == sorted((h.score for h in ranked), reverse=True)
+
+
+def test_the_pair_scorer_goes_with_the_index_through_compaction(tmp_path):
+    with SearchIndex.create(tmp_path / "i", encoder=Paired(scorer(256))) as index:
+        index.add(DOCUMENTS)
+        index.delete(["dog"])
+    compact_index(tmp_path / "i")
+    with SearchIndex.open(tmp_path / "i", encoder=Paired(None)) as index:
+        found = index.search_many([QUERY], k=2)
+        assert index.rerank([QUERY], found, by="pair")[0][0].parts.keys() == {"dense", "pair"}
+
+
+def test_without_a_pair_scorer_or_a_class_of_matches_pairs_are_refused(tmp_path):
+    with SearchIndex.create(tmp_path / "none", encoder=Paired(None)) as index:
+        index.add(DOCUMENTS)
+        with pytest.raises(EncoderError, match="keeps no pair scorer"):
+            index.rerank([QUERY], [[]], by="pair")
+    named = PairScorer(("no", "yes"), scorer(256).weight, scorer(256).bias)
+    with SearchIndex.create(tmp_path / "named", encoder=Paired(named)) as index:
+        index.add(DOCUMENTS)
+        with pytest.raises(EncoderError, match="tells no, yes, and none of them is '1'"):
+            index.rerank([QUERY], [[]], by="pair")
+
+
+def test_an_index_of_fewer_components_keeps_no_pair_scorer(tmp_path):
+    with SearchIndex.create(tmp_path / "i", encoder=Paired(scorer(256)), dim=64) as index:
+        index.add(DOCUMENTS)
+        with pytest.raises(EncoderError, match="keeps no pair scorer"):
+            index.rerank([QUERY], [[]], by="pair")
+
+
+def test_a_pair_scorer_is_read_as_it_was_written():
+    own = scorer(4)
+    again = pair_scorer_from(pair_scorer_text(own))
+    assert again.classes == own.classes
+    np.testing.assert_array_equal(again.weight, own.weight)
+    np.testing.assert_array_equal(again.bias, own.bias)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["{", "[]", '{"classes": ["0", "1"], "weight": "AAAA", "bias": "!"}', '{"classes": []}'],
+)
+def test_what_is_no_pair_scorer_is_refused(text):
+    with pytest.raises(EncoderError, match="no pair scorer"):
+        pair_scorer_from(text)
+
+
+def test_none_leaves_hits_as_they_are_and_other_names_are_refused(index):
+    found = index.search_many([QUERY], k=3)
+    assert index.rerank([QUERY], found, by="none") == found
+    with pytest.raises(InvalidInput, match="one of none, pair, maxsim, got 'colbert'"):
+        index.rerank([QUERY], found, by="colbert")
+
+
+def test_an_index_does_not_rerank_by_itself_until_it_measured_better(index):
+    assert index.rerank_choice() == RerankChoice(Rerank.NONE, 20)
+    queries = {str(n): document.text for n, document in enumerate(DOCUMENTS)}
+    qrels = {str(n): {document.id: 1} for n, document in enumerate(DOCUMENTS)}
+    report = choose_rerank(index, queries, qrels, by="maxsim", top=4)
+    assert report.choice == index.rerank_choice() == RerankChoice()
+
+
+def test_what_measured_better_is_kept_and_seen_by_others(tmp_path):
+    # Twenty questions whose answers only the scorer finds: it knows them by the first component.
+    class Odd(Paired):
+        def encode_documents(self, texts, *, counts=None):
+            rows = super().encode_documents(texts)
+            rows[:, 0] = [0.3 if text.startswith("yes") else 0.0 for text in texts]
+            return rows / np.linalg.norm(rows, axis=1, keepdims=True)
+
+        def encode_queries(self, texts):
+            return self.encode_documents([f"yes {text}" for text in texts])
+
+    with SearchIndex.create(tmp_path / "i", encoder=Odd(scorer(256))) as index:
+        queries = {f"q{n}": f"word{n} other{n}" for n in range(20)}
+        index.add([Document(f"a{n}", f"yes word{n} said so far") for n in range(20)])
+        index.add([Document(f"b{n}", f"word{n} other{n}") for n in range(20)])
+        qrels = {f"q{n}": {f"a{n}": 1} for n in range(20)}
+        report = choose_rerank(index, queries, qrels, by="pair", top=10)
+        assert report.after > report.before
+        assert report.difference.low > 0
+        assert report.choice == RerankChoice(Rerank.PAIR, 10)
+        with SearchIndex.open(index.path, encoder=Odd(None)) as other:
+            assert other.rerank_choice() == RerankChoice(Rerank.PAIR, 10)
+
+
+def test_a_malformed_choice_is_damage(index):
+    with index._store.transaction():
+        index._store.write_constant("rerank", '{"by": "guess", "top": 3}')
+    with pytest.raises(CorruptIndex, match="rerank"):
+        index.rerank_choice()
