@@ -23,7 +23,7 @@ QRELS = "query-id\tcorpus-id\tscore\nq1\tcard\t1\nq2\tparcel\t1\n"
 @pytest.fixture(scope="session")
 def other_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return another encoder than that of the index, exported once."""
-    directory = write_tiny_encoder(tmp_path_factory.mktemp("models") / "other", seed=7)
+    directory = write_tiny_encoder(tmp_path_factory.mktemp("models") / "other", seed=17)
     Encoder.load(directory)
     return directory
 

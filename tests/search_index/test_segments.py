@@ -321,10 +321,10 @@ def sabotage(corpus):
     """Replace the vectors of the index by others, of which its codes know nothing."""
     (path,) = (corpus.path / "segments").glob("*.faiss")
     content = bytearray(path.read_bytes())
-    codes = 8 * 1_500 + 4 * DIM * 1_500
-    shuffled = np.frombuffer(bytes(content[codes + 2_000 :]), np.uint8).copy()
-    np.random.default_rng(0).shuffle(shuffled[: len(shuffled) // 2])
-    content[codes + 2_000 :] = shuffled.tobytes()
+    begin = -(-8 * 1_500 // 64) * 64  # behind the numbers of the rows, aligned to 64 bytes
+    end = begin + 4 * DIM * 1_500
+    vectors = np.frombuffer(bytes(content[begin:end]), np.float32).reshape(1_500, DIM)
+    content[begin:end] = vectors[::-1].tobytes()
     shutil.copy(path, path.with_suffix(".old"))
     path.unlink()
     path.write_bytes(content)
