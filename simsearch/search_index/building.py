@@ -152,7 +152,9 @@ def _of_all(stretches: Sequence[Stretch]) -> Build | None:
     living = sum(each.living for each in stretches)
     if not living:
         return None
-    return Build(stretches[0].first_row, stretches[-1].end_row, living, indexed=True)
+    # Of a single row there is nothing to choose by: every query would be that row.
+    indexed = living > 1
+    return Build(stretches[0].first_row, stretches[-1].end_row, living, indexed=indexed)
 
 
 def _exact_below(target: Target) -> int:

@@ -312,7 +312,7 @@ def test_similarity_names_the_relation_by_the_pair_scorer(
     assert found["label_probability"] == max(found["probabilities"].values())
     printed = run("similarity", *texts, "--encoder", tmp_path / "model").out.splitlines()
     assert printed[0] == f"{found['score']:.4f}"
-    assert printed[1] == f"{found['probability']:.4f}  {found['label']}"
+    assert printed[1] == f"{found['label_probability']:.4f}  {found['label']}"
     refused = run("similarity", *texts, "--encoder", tiny_encoder_dir)
     assert "has no pair scorer" in refused.refusal(7)
 

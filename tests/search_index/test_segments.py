@@ -331,3 +331,13 @@ def sabotage(corpus):
     with raw(corpus.path) as connection:
         sha256 = hashlib.sha256(content).hexdigest()
         connection.execute("UPDATE segments SET sha256 = ?", (sha256,))
+
+
+def test_an_index_of_one_document_or_of_none_left_is_built_and_sound(tmp_path):
+    with SearchIndex.create(tmp_path / "i", encoder=HashEncoder()) as index:
+        index.add([Document("one", "my card")])
+        (built,) = index.optimize(anew=True)
+        assert (built.rows, built.index) == (1, "Flat")
+        assert [hit.id for hit in index.search("card")] == ["one"]
+        index.delete(["one"])
+    assert check_index(tmp_path / "i", encoder=HashEncoder()).worst is None
