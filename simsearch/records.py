@@ -84,8 +84,7 @@ class Hit:
     `probability` is the calibrated chance that the hit is relevant; None where the encoder
     has no calibration. `passage` is the half-open range in `text` of the passage that matched,
     (0, 0) where that was a part of a long title, None where the document was encoded whole.
-    `dense` is the similarity, whatever the score is made of; `parts` is what each of its parts adds
-    to the score, where there are several. `explanation` is there where one was asked for; it is of
+    `explanation` is there where one was asked for; it is of
     the similarity alone.
     """
 

@@ -10,12 +10,15 @@ import numpy as np
 import numpy.typing as npt
 
 from simsearch.ann import SegmentedIndex
-from simsearch.encoder import Calibration
 from simsearch.errors import InvalidInput
 from simsearch.query import Candidates, Fusion, SearchMode, best_first, fused
 from simsearch.records import Document, Hit
 from simsearch.search_index.nearest import Match, matches_among, nearest_documents
-from simsearch.search_index.probability import leads_of, with_probabilities
+from simsearch.search_index.probability import (
+    leads_of,
+    stored_calibration,
+    with_probabilities,
+)
 from simsearch.storage import DocumentStore
 
 FloatArray = npt.NDArray[np.float32]
@@ -76,15 +79,11 @@ class Found:
 
 @dataclass(frozen=True, slots=True)
 class Reader:
-    """What is searched: a store, and its vectors of the same commit.
-
-    With a `calibration` hits have a probability.
-    """
+    """What is searched: a store, and its vectors of the same commit."""
 
     vectors: SegmentedIndex
     store: DocumentStore
     several_rows: bool  # whether a document may have more than one
-    calibration: Calibration | None = None
     exact: bool = False  # whether every row is compared, also where there is an approximate index
 
     def met(self, asked: Asked, n: int, mode: SearchMode) -> list[Met]:
@@ -125,15 +124,20 @@ class Reader:
         return {number: each.id for number, each in self.store.fetch_numbers(numbers).items()}
 
     def hits(self, found: Sequence[Sequence[Found]]) -> list[list[Hit]]:
-        """Return what was found as hits, with the documents of the store."""
+        """Return what was found as hits, with the documents of the store.
+
+        Those that have a similarity have a probability, where the index has a calibration.
+        """
         numbers = list({each.number for its in found for each in its})
         documents = self.store.fetch_numbers(numbers)
         hits = [[_hit(documents[each.number], each) for each in its] for its in found]
-        if self.calibration is None:
+        by_words = all(each.dense is None for its in found for each in its)
+        calibration = None if by_words else stored_calibration(self.store)
+        if calibration is None:
             return hits
         count = self.store.count()
         return [
-            with_probabilities(own, [each.lead for each in its], self.calibration, among=count)
+            with_probabilities(own, [each.lead for each in its], calibration, among=count)
             for own, its in zip(hits, found, strict=True)
         ]
 

@@ -637,13 +637,7 @@ class SearchIndex:
 
     def _reader(self, *, exact: bool = False) -> Reader:
         several_rows = self.long_texts is LongTexts.PASSAGES
-        return Reader(
-            self._rows.index,
-            self._store,
-            several_rows=several_rows,
-            exact=exact,
-            calibration=stored_calibration(self._store),
-        )
+        return Reader(self._rows.index, self._store, several_rows=several_rows, exact=exact)
 
     def _search(
         self,

@@ -28,7 +28,7 @@ from simsearch.training.examples import (
 from simsearch.training.head_tasks import head_config, make_head_held_out
 from simsearch.training.held_out import HeldOut, HeldOutRetrieval, check_metric, make_held_out
 from simsearch.training.objectives import Objective, choose_objective
-from simsearch.training.resolve import Resolved, resolve
+from simsearch.training.resolve import Resolved, negatives_of, resolve
 
 # Of the training side, where checkpoints are to be chosen.
 _DEV = 0.1
@@ -200,7 +200,11 @@ def _divide(
     judging: list[Sequence[Example] | RetrievalTask] = [[e for held in held_out for e in held]]
     if evaluation is not None:
         judging.append(evaluation)
-    leaks = [0 for _ in data]
+    # What a split left on neither side are triplets, for the text that is their negative.
+    leaks = [
+        len(examples) - len(training[number]) - len(held_out[number])
+        for number, (examples, _) in enumerate(distinct)
+    ]
     for number in range(len(training)):
         for asked in judging:
             training[number], dropped = without_leaks(training[number], asked)
@@ -213,7 +217,9 @@ def _divide(
     dev: list[Example] = []
     chooser = None
     if objectives[0][0].head is None:  # no head is fitted to an encoder that is still learning
+        before = len(training[0])
         training[0], dev, chooser = _split_dev(training[0], data[0], config)
+        leaks[0] += before - len(training[0]) - len(dev)
     for number in range(1, len(training)):
         training[number], dropped = without_leaks(training[number], dev)
         leaks[number] += dropped
@@ -409,9 +415,7 @@ def _made(examples: Sequence[Example], part: Part, config: TrainingConfig) -> He
 
 def mined_of(part: Part, config: TrainingConfig) -> int:
     """Return how many hard negatives are mined for each example of a part; 0 if it has no pairs."""
-    if part.data.kind is not Pair:
-        return 0
-    return part.objective.negatives if config.negatives is None else config.negatives
+    return negatives_of(config, part.objective) if part.data.kind is Pair else 0
 
 
 def identity(

@@ -30,7 +30,6 @@ def resolve(config: TrainingConfig, objective: Objective) -> Resolved:
     """
     optimizer = OptimizerName(config.optimizer or objective.optimizer)
     schedule = ScheduleName.STEP if optimizer is OptimizerName.SGD else ScheduleName.COSINE
-    negatives = objective.negatives if config.negatives is None else config.negatives
     return Resolved(
         epochs=config.epochs or objective.epochs,
         batch_size=config.batch_size or objective.batch_size,
@@ -38,8 +37,13 @@ def resolve(config: TrainingConfig, objective: Objective) -> Resolved:
         optimizer=optimizer,
         schedule=ScheduleName(config.schedule or schedule),
         sampling=Sampling(config.sampling),
-        negatives=negatives,
+        negatives=negatives_of(config, objective),
     )
+
+
+def negatives_of(config: TrainingConfig, objective: Objective) -> int:
+    """Return how many hard negatives each pair gets: as many as asked for, or the objective's."""
+    return objective.negatives if config.negatives is None else config.negatives
 
 
 def resolved_config(config: TrainingConfig, numbers: Resolved) -> TrainingConfig:

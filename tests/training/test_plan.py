@@ -82,6 +82,14 @@ def test_negatives_are_mined_from_no_text_that_judges():
     assert set(part.data.distractors) == set(corpus)  # the held-out questions search among all
 
 
+def test_triplets_with_a_held_out_text_as_their_negative_are_counted():
+    rows = [Triplet(f"asked {n}", f"answer {n}", f"answer {(n + 7) % 300}") for n in range(300)]
+    (part,) = plan_of(rows, patience=1).parts
+    assert len(part.training) + len(part.dev) + len(part.held_out) + part.leaks == 300
+    assert len(part.dev) > 0
+    assert part.leaks > 40
+
+
 def test_planted_leakage_is_dropped_and_counted():
     """Evaluation data that stands in the training data, in other case and punctuation."""
     leaked = [Pair("QUESTION 3!", "something else"), Pair("new", "Answer, 7.")]
