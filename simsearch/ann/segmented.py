@@ -147,9 +147,12 @@ class SegmentedIndex:
         check_depth(k)
         found = [segment.search(queries, k, among=among, exact=exact) for segment in self.segments]
         found.append(self.rest.search(queries, k, among=self._in_rest(among)))
+        found = [each for each in found if each[0].shape[1]] or found[:1]
         rows = np.hstack([each for each, _ in found])
         if among is not None and rows.shape[1] < min(k, len(among)):
             raise InvalidInput("a row that was to be searched is not in the index")
+        if len(found) == 1:
+            return found[0]
         return best(rows, np.hstack([each for _, each in found]), k)
 
     def vectors_at(self, rows: IntArray) -> FloatArray:

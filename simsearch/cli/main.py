@@ -11,23 +11,7 @@ from typing import Annotated
 
 import typer
 
-from simsearch.cli import (
-    annotate,
-    calibrate,
-    classifier,
-    demo,
-    encode,
-    evaluate,
-    finetune,
-    generations,
-    index,
-    maintenance,
-    mode,
-    model,
-    ner,
-    query,
-    tuning,
-)
+from simsearch.cli.commands import Commands
 from simsearch.cli.output import clean
 from simsearch.errors import EncoderError, InvalidFilter, SimsearchError, SystemFailure
 from simsearch.version import __version__
@@ -36,39 +20,12 @@ _INTERRUPTED = 130
 
 app = typer.Typer(
     name="simsearch",
+    cls=Commands,
     help="Embedded semantic search with encoders tuned to your own corpus.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.command("demo")(demo.demo)
-app.command("finetune")(finetune.finetune)
-app.command("calibrate")(calibrate.calibrate)
-app.command("index")(index.index)
-app.command("add")(index.add)
-app.command("upsert")(index.upsert)
-app.command("delete")(index.delete)
-app.command("get")(index.get)
-app.command("info")(index.info)
-app.command("upgrade")(index.upgrade)
-app.command("reindex")(generations.reindex)
-app.command("rollback")(generations.rollback)
-app.command("check")(maintenance.check)
-app.command("repair")(maintenance.repair)
-app.command("compact")(maintenance.compact)
-app.command("backup")(maintenance.backup)
-app.command("restore")(maintenance.restore)
-app.command("optimize")(tuning.optimize)
-app.command("tune")(tuning.tune)
-app.command("query")(query.query)
-app.command("mode")(mode.mode)
-app.command("similarity")(encode.similarity)
-app.command("encode")(encode.encode)
-app.command("annotate")(annotate.annotate)
-app.add_typer(evaluate.app, name="evaluate")
-app.add_typer(classifier.app, name="classifier")
-app.add_typer(ner.app, name="ner")
-app.add_typer(model.app, name="model")
 
 
 def _print_version(wanted: bool) -> None:

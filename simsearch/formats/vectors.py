@@ -106,6 +106,6 @@ def _check_kind(vectors: npt.NDArray[Any], name: str) -> None:
 
 
 def _refuse_rows(bad: npt.NDArray[np.bool_], start: int, prefix: str, problem: str) -> None:
-    rows, _ = np.nonzero(bad)
-    if rows.size:
+    if bad.any():
+        rows, _ = np.nonzero(bad)
         raise InvalidData(f"{prefix}row {start + rows[0]} (counted from 0) {problem}")

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Sequence
+from functools import cache
 
 import numpy as np
 import numpy.typing as npt
@@ -18,17 +19,26 @@ from simsearch.encoder.runtime import FloatArray, IntArray
 from simsearch.records import Span
 
 _CJK = "\u2e80-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\uac00-\ud7af"
-_WORD = re.compile(rf"[{_CJK}]|[^\W_{_CJK}]+|[^\w\s]|_")
-_IDEOGRAPH = re.compile(rf"[{_CJK}]")
 _SENTENCE_ENDS = frozenset(".!?。！？:：;；")
 
 OUTSIDE = 0
 """The tag of a word in no span; of label n, 1 + 2n begins a span and 2 + 2n goes on with it."""
 
 
+# Compiled when needed: a cold query imports this, and explains nothing.
+@cache
+def _word() -> re.Pattern[str]:
+    return re.compile(rf"[{_CJK}]|[^\W_{_CJK}]+|[^\w\s]|_")
+
+
+@cache
+def _ideograph() -> re.Pattern[str]:
+    return re.compile(rf"[{_CJK}]")
+
+
 def split_words(text: str) -> IntArray:
     """Return the half-open character range of each word, (w, 2), in order."""
-    ranges = [found.span() for found in _WORD.finditer(text)]
+    ranges = [found.span() for found in _word().finditer(text)]
     if not text.isascii():
         ranges = _with_marks(text, ranges)
     return np.array(ranges, dtype=np.int64).reshape(-1, 2)
@@ -75,7 +85,7 @@ def word_shapes(text: str, words: IntArray) -> FloatArray:
             word.isdigit(),
             not word.isdigit() and any(map(str.isdigit, word)),
             not word[:1].isalnum(),
-            bool(_IDEOGRAPH.match(word)),
+            bool(_ideograph().match(word)),
             letters and not word.isascii(),
             length == 1,
             length in (2, 3),

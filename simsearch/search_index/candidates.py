@@ -155,12 +155,12 @@ def _met(matches: Sequence[Match], lexical: dict[int, float]) -> Met:
 def ranked(met: Met, k: int, *, mode: SearchMode, fusion: Fusion) -> list[Found]:
     """Return the `k` best candidates of a query, best first."""
     candidates = _with_words(met.candidates) if mode is SearchMode.LEXICAL else met.candidates
-    dense, lexical = fused(candidates, fusion)
-    shares = {"dense": dense, "lexical": lexical}
-    if mode is not SearchMode.HYBRID:
-        own = candidates.dense if mode is SearchMode.DENSE else candidates.lexical
-        shares = {str(mode): own}
-    scores = np.sum(list(shares.values()), axis=0)
+    if mode is SearchMode.HYBRID:
+        dense, lexical = fused(candidates, fusion)
+        shares, scores = {"dense": dense, "lexical": lexical}, dense + lexical
+    else:
+        scores = candidates.dense if mode is SearchMode.DENSE else candidates.lexical
+        shares = {str(mode): scores}
     leads = _leads(met)
     found = []
     for place in best_first(scores, candidates.numbers, k):

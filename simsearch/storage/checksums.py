@@ -25,10 +25,8 @@ def document_crc32(
     lengths = [len(part) for part in parts]
     if title is None:
         lengths[2] = -1
-    crc = zlib.crc32(_DOCUMENT.pack(first_row, rows, int(supplied), *lengths))
-    for part in parts:
-        crc = zlib.crc32(part, crc)
-    return crc
+    numbers = _DOCUMENT.pack(first_row, rows, int(supplied), *lengths)
+    return zlib.crc32(b"".join([numbers, *parts]))
 
 
 def passage_crc32(row: int, document: int, start: int, stop: int, text_hash: bytes | None) -> int:

@@ -6,7 +6,7 @@ import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, NoReturn
+from typing import Any, Final, NoReturn
 
 import numpy as np
 import numpy.typing as npt
@@ -54,7 +54,7 @@ def read_metadata(text: str) -> dict[str, Any] | None:
     A checksum does not tell: who hands over an index can compute one.
     """
     try:
-        found = json.loads(text, parse_constant=_refuse, parse_float=_finite)
+        found = _DECODER.decode(text)
     except (ValueError, RecursionError):
         return None
     return found if isinstance(found, dict) else None
@@ -69,6 +69,10 @@ def _finite(text: str) -> float:
     if not math.isfinite(number):
         raise ValueError(f"{text} is no number that is stored")
     return number
+
+
+# Made once: json.loads makes one for every document.
+_DECODER: Final = json.JSONDecoder(parse_constant=_refuse, parse_float=_finite)
 
 
 def rows_not_in(rows: IntArray, others: IntArray) -> IntArray:

@@ -75,6 +75,9 @@ class DocumentStore:
         self._documents = VerifiedDocuments(session)
         self.segments = Segments(session)
         self.lexical = LexicalIndex(session)
+        # What stands under the checksum, and the state of the database that it was read in.
+        self._sealed: dict[str, str] = {}
+        self._sealed_state: tuple[tuple[int, ...] | None, str] | None = None
 
     @staticmethod
     def create(
@@ -571,9 +574,14 @@ class DocumentStore:
         Raises:
             CorruptIndex: the settings are not those that were sealed.
         """
-        with self._session.reading():
-            settings = dict(self._connection.execute("SELECT key, value FROM meta"))
-        return verified_constants(settings, self._session.path).get(key)
+        with self.snapshot():
+            state = self.identity, self.read_setting("commit_number")
+            if self._session.writing or state != self._sealed_state:
+                settings = dict(self._connection.execute("SELECT key, value FROM meta"))
+                self._sealed = verified_constants(settings, self._session.path)
+                # What this transaction has read may be rolled back.
+                self._sealed_state = None if self._session.writing else state
+            return self._sealed.get(key)
 
     def write_setting(self, key: str, value: str) -> None:
         """Set a setting; inside a transaction."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from functools import cache
 from typing import Final
 
 # Chinese, Japanese and Korean, and four scripts of South East Asia.
@@ -22,8 +23,6 @@ _PAIRED: Final = (
 # Indic vowel signs are no letters to a regular expression, and no accents either; the two dandas
 # in these blocks are full stops.
 _INDIC: Final = "\u0900-\u0963\u0966-\u0dff"
-_RUN: Final = re.compile(rf"[{_PAIRED}]+|(?:[{_INDIC}]|[^\W_{_PAIRED}])+")
-_FIRST_PAIRED: Final = re.compile(f"[{_PAIRED}]")
 # Accents, and the points of Hebrew and Arabic.
 _ACCENTS: Final = dict.fromkeys(
     [
@@ -71,13 +70,24 @@ def query_terms(text: str) -> list[str]:
     return list(dict.fromkeys(terms))
 
 
+# Compiled when needed: that takes 10 ms, and a dense search, cold, has no use for them.
+@cache
+def _run() -> re.Pattern[str]:
+    return re.compile(rf"[{_PAIRED}]+|(?:[{_INDIC}]|[^\W_{_PAIRED}])+")
+
+
+@cache
+def _first_paired() -> re.Pattern[str]:
+    return re.compile(f"[{_PAIRED}]")
+
+
 def _runs(text: str) -> list[str]:
     if not text.isascii():
         # Decomposed, so that accents can be dropped; composed again, for Korean syllables.
         letters = unicodedata.normalize("NFKD", text).translate(_ACCENTS)
         text = unicodedata.normalize("NFC", letters)
-    return _RUN.findall(text.casefold())
+    return _run().findall(text.casefold())
 
 
 def _is_paired(run: str) -> bool:
-    return _FIRST_PAIRED.match(run) is not None
+    return _first_paired().match(run) is not None
