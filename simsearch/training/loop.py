@@ -94,7 +94,7 @@ class Training:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(config.seed)  # a decoder begins with random weights
             self._losses = [
-                dataset.objective.make_loss(model, len(dataset.classes)).to(model.device)
+                dataset.objective.loss(model, len(dataset.classes), config).to(model.device)
                 for dataset in datasets
             ]
         decoders: dict[str, nn.Module] = {

@@ -31,7 +31,7 @@ from simsearch.records import (
     Triplet,
     UnlabelledText,
 )
-from simsearch.training.config import AUTO, TAGS, OptimizerName
+from simsearch.training.config import AUTO, TAGS, OptimizerName, TrainingConfig
 from simsearch.training.losses import (
     ClassLoss,
     InBatchLoss,
@@ -42,9 +42,8 @@ from simsearch.training.losses import (
     TripletSoftmaxLoss,
 )
 
-TEMPERATURE = 0.05
-CONTRASTIVE_MARGIN = 0.5
-TRIPLET_MARGIN = 0.2
+_TEMPERATURE = 0.05
+_TRIPLET_MARGIN = 0.2
 # Measured on triplets of docstrings: 0.003 learns less, 0.03 forgets far more than it learns
 # (docs/log.md, 2026-11-26).
 _SGD_RATE = 0.01
@@ -55,15 +54,17 @@ class Objective:
     """What a run minimises.
 
     u, v are the embeddings of two texts by the same encoder, s(u, v) their cosine similarity and
-    d = 1 - s their distance. `make_loss` is called with the model and the number of classes, 0
-    where there are none.
+    d = 1 - s their distance. `make_loss` is called with the model, the number of classes, 0 where
+    there are none, and what the formula calls t or m.
     """
 
     name: str
     formula: str
     source: str
     takes: tuple[type[Example], ...]
-    make_loss: Callable[[SentenceTransformer, int], nn.Module]
+    make_loss: Callable[[SentenceTransformer, int, float], nn.Module]
+    temperature: float | None = None  # t; None where the formula has none
+    margin: float | None = None  # m, likewise
     epochs: int = 2
     batch_size: int = 32
     learning_rate: float = 5e-5
@@ -81,59 +82,72 @@ class Objective:
         """Return the peak learning rate: SGD takes the gradient as long as it is."""
         return _SGD_RATE if optimizer is OptimizerName.SGD else self.learning_rate
 
+    def loss(
+        self, model: SentenceTransformer, classes: int, config: TrainingConfig | None = None
+    ) -> nn.Module:
+        """Return the loss, with the temperature or margin of a configuration that sets it."""
+        constants = self.constants(config or TrainingConfig())
+        return self.make_loss(model, classes, next(iter(constants.values()), 0.0))
 
-def _in_batch(_: SentenceTransformer, __: int) -> nn.Module:
-    return InBatchLoss(TEMPERATURE)
+    def constants(self, config: TrainingConfig) -> dict[str, float]:
+        """Return the formula's t or m, by that name, as a configuration sets it; perhaps none."""
+        if self.temperature is not None:
+            return {"t": config.temperature or self.temperature}
+        if self.margin is not None:
+            return {"m": self.margin if config.margin is None else config.margin}
+        return {}
 
 
-def _contrastive(model: SentenceTransformer, _: int) -> nn.Module:
+def _in_batch(_: SentenceTransformer, __: int, temperature: float) -> nn.Module:
+    return InBatchLoss(temperature)
+
+
+def _contrastive(model: SentenceTransformer, _: int, margin: float) -> nn.Module:
     return LibraryLoss(
         ContrastiveLoss(
             model,
             distance_metric=SiameseDistanceMetric.COSINE_DISTANCE,
-            margin=CONTRASTIVE_MARGIN,
+            margin=margin,
         )
     )
 
 
-def _cosine(model: SentenceTransformer, _: int) -> nn.Module:
-    return LibraryLoss(CoSENTLoss(model, scale=1 / TEMPERATURE))
+def _cosine(model: SentenceTransformer, _: int, temperature: float) -> nn.Module:
+    return LibraryLoss(CoSENTLoss(model, scale=1 / temperature))
 
 
-def _softmax(model: SentenceTransformer, classes: int) -> nn.Module:
+def _softmax(model: SentenceTransformer, classes: int, _: float) -> nn.Module:
     return SoftmaxPairLoss(model.get_embedding_dimension(), classes)
 
 
-def _classes(model: SentenceTransformer, classes: int) -> nn.Module:
-    return ClassLoss(model.get_embedding_dimension(), classes, temperature=TEMPERATURE)
+def _classes(model: SentenceTransformer, classes: int, temperature: float) -> nn.Module:
+    return ClassLoss(model.get_embedding_dimension(), classes, temperature=temperature)
 
 
-def _tags(model: SentenceTransformer, classes: int) -> nn.Module:
+def _tags(model: SentenceTransformer, classes: int, _: float) -> nn.Module:
     return TagLoss(model[0].get_embedding_dimension(), 1 + 2 * classes)
 
 
-def _triplet_hinge(model: SentenceTransformer, _: int) -> nn.Module:
+def _triplet_hinge(model: SentenceTransformer, _: int, margin: float) -> nn.Module:
     return LibraryLoss(
-        TripletLoss(
-            model, distance_metric=TripletDistanceMetric.COSINE, triplet_margin=TRIPLET_MARGIN
-        )
+        TripletLoss(model, distance_metric=TripletDistanceMetric.COSINE, triplet_margin=margin)
     )
 
 
-def _triplet_softmax(_: SentenceTransformer, __: int) -> nn.Module:
-    return TripletSoftmaxLoss(TEMPERATURE)
+def _triplet_softmax(_: SentenceTransformer, __: int, temperature: float) -> nn.Module:
+    return TripletSoftmaxLoss(temperature)
 
 
-def _triplet_margin_ranking(_: SentenceTransformer, __: int) -> nn.Module:
-    return TripletMarginRankingLoss(TRIPLET_MARGIN)
+def _triplet_margin_ranking(_: SentenceTransformer, __: int, margin: float) -> nn.Module:
+    return TripletMarginRankingLoss(margin)
 
 
-def _batch_hard(model: SentenceTransformer, _: int) -> nn.Module:
+def _batch_hard(model: SentenceTransformer, _: int, margin: float) -> nn.Module:
     return LibraryLoss(
         BatchHardTripletLoss(
             model,
             distance_metric=BatchHardTripletLossDistanceFunction.cosine_distance,
-            margin=TRIPLET_MARGIN,
+            margin=margin,
         )
     )
 
@@ -146,6 +160,7 @@ _ALL = (
         source="van den Oord et al. 2018 (InfoNCE); Henderson et al. 2017",
         takes=(Pair, Triplet),
         make_loss=_in_batch,
+        temperature=_TEMPERATURE,
         # Chosen on three sets together, with the next line (docs/log.md, 2026-11-26).
         epochs=4,
         in_batch=True,
@@ -157,6 +172,7 @@ _ALL = (
         source="Hadsell, Chopra & LeCun 2006",
         takes=(LabelledPair,),
         make_loss=_contrastive,
+        margin=0.5,
     ),
     Objective(
         name="softmax",
@@ -171,6 +187,7 @@ _ALL = (
         source="CoSENT (Su 2022)",
         takes=(ScoredPair,),
         make_loss=_cosine,
+        temperature=_TEMPERATURE,
     ),
     Objective(
         name="triplet-hinge",
@@ -178,6 +195,7 @@ _ALL = (
         source="Schroff, Kalenichenko & Philbin 2015 (FaceNet)",
         takes=(Triplet, Pair),
         make_loss=_triplet_hinge,
+        margin=_TRIPLET_MARGIN,
         optimizer=OptimizerName.SGD,
         negatives=1,
     ),
@@ -187,6 +205,7 @@ _ALL = (
         source="Hoffer & Ailon 2015, with cross-entropy",
         takes=(Triplet, Pair),
         make_loss=_triplet_softmax,
+        temperature=_TEMPERATURE,
         optimizer=OptimizerName.SGD,
         negatives=1,
     ),
@@ -196,6 +215,7 @@ _ALL = (
         source="Herbrich, Graepel & Obermayer 2000, on similarities",
         takes=(Triplet, Pair),
         make_loss=_triplet_margin_ranking,
+        margin=_TRIPLET_MARGIN,
         optimizer=OptimizerName.SGD,
         negatives=1,
     ),
@@ -205,6 +225,7 @@ _ALL = (
         source="Hermans, Beyer & Leibe 2017",
         takes=(LabelledText,),
         make_loss=_batch_hard,
+        margin=_TRIPLET_MARGIN,
         by_class=True,
     ),
     Objective(
@@ -213,6 +234,7 @@ _ALL = (
         source="Gao, Yao & Chen 2021 (SimCSE)",
         takes=(UnlabelledText, LabelledText),
         make_loss=_in_batch,
+        temperature=_TEMPERATURE,
         in_batch=True,
     ),
     Objective(
@@ -221,6 +243,7 @@ _ALL = (
         source="the linear probe of the class head, with the encoder learning too",
         takes=(LabelledText,),
         make_loss=_classes,
+        temperature=_TEMPERATURE,
         epochs=4,
         head=HeadKind.CLASSIFIER,
     ),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 from simsearch.encoder import MODEL_FILE
@@ -76,10 +76,16 @@ def check_resumable(output: Path, *, identity: Mapping[str, str]) -> None:
 
 
 @contextlib.contextmanager
-def working(output: Path, *, identity: Mapping[str, str], resume: bool) -> Iterator[Path]:
+def working(
+    output: Path,
+    *,
+    identity: Mapping[str, str],
+    resume: bool,
+    say: Callable[[str], None] = lambda line: None,
+) -> Iterator[Path]:
     """Give the working directory of a run, new or taken up; it is deleted when the run is done.
 
-    After an error or an interrupt it stays, if it holds a checkpoint.
+    After an error or an interrupt it stays, if it holds a checkpoint; `say` is told so then.
 
     Raises:
         InvalidInput: the run to be resumed is another one; the message names what differs.
@@ -100,6 +106,8 @@ def working(output: Path, *, identity: Mapping[str, str], resume: bool) -> Itera
             except BaseException:  # Ctrl-C is what most often ends a run
                 if not _cut_short(work):
                     remove_directory(work)
+                else:
+                    say(f"{work} keeps the last checkpoint (--resume goes on with it)")
                 raise
             remove_directory(work)
 

@@ -27,7 +27,7 @@ from simsearch.training.examples import (
 )
 from simsearch.training.head_tasks import head_config, make_head_held_out
 from simsearch.training.held_out import HeldOut, HeldOutRetrieval, check_metric, make_held_out
-from simsearch.training.objectives import Objective, choose_objective
+from simsearch.training.objectives import OBJECTIVES, Objective, choose_objective
 from simsearch.training.resolve import Resolved, negatives_of, resolve
 
 # Of the training side, where checkpoints are to be chosen.
@@ -142,6 +142,7 @@ def make_plan(
         raise InvalidData("the evaluation data is empty")
     objectives = [_objective(one, config) for one in data]
     _check_heads(data, [objective for objective, _ in objectives])
+    _check_constants(config, [objective for objective, _ in objectives])
     parts, dev = _divide(data, objectives, evaluation, config)
     if config.patience is not None and dev is None:
         raise InvalidInput(
@@ -177,6 +178,15 @@ def _objective(data: TrainingData, config: TrainingConfig) -> tuple[Objective, s
     objective = choose_objective(name, data.kind)
     why = "chosen for" if name == AUTO else "named, takes"
     return objective, f"{why} {data.kind.__name__} examples"
+
+
+def _check_constants(config: TrainingConfig, objectives: Sequence[Objective]) -> None:
+    """Refuse a temperature or a margin that none of the objectives has."""
+    for name in ("temperature", "margin"):
+        if getattr(config, name) is not None and all(getattr(o, name) is None for o in objectives):
+            named = " and ".join(dict.fromkeys(o.name for o in objectives))
+            having = ", ".join(o.name for o in OBJECTIVES.values() if getattr(o, name) is not None)
+            raise InvalidInput(f"{named} has no {name} (these have: {having})")
 
 
 def _divide(

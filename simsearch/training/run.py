@@ -162,7 +162,7 @@ class _Run:
         decides = before[""].metrics[plan.metric]
         say(f"before: {plan.metric} {decides:.4f} ({plan.held_out.description})")
         with (
-            working(self.output, identity=named, resume=self.resume) as work,
+            working(self.output, identity=named, resume=self.resume, say=say) as work,
             draft_directory(self.output) as draft,
         ):
             trial.workers.wait()

@@ -40,7 +40,10 @@ def run_facts(
         objective = part.objective
         if part.data.kind is Pair:
             facts[f"hard negatives{of}"] = f"{mined_of(part, config)} of each pair, in each epoch"
-        facts[f"objective{of}"] = f"{objective.name}: {objective.formula} [{objective.source}]"
+        constants = "".join(f"; {n} = {v:g}" for n, v in objective.constants(config).items())
+        facts[f"objective{of}"] = (
+            f"{objective.name}: {objective.formula}{constants} [{objective.source}]"
+        )
     dev = "none" if plan.dev is None else plan.dev.description
     return {
         **facts,

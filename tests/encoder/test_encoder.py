@@ -12,6 +12,7 @@ from conftest import WORDS, write_tiny_encoder
 from simsearch.encoder import Encoder, EncodingCounts, UnencodableText, read_model_file
 from simsearch.encoder.export import PARITY_TEXTS, export_encoder, parity_texts
 from simsearch.encoder.layout import read_layout
+from simsearch.encoder.locate import locate_encoder
 from simsearch.errors import (
     AlreadyExists,
     EncoderError,
@@ -339,6 +340,15 @@ def test_an_encoder_that_is_nowhere_is_one_line_and_offline_nothing_is_waited_fo
         Encoder.load(name)
     assert "\n" not in str(e.value)
     assert waited == []
+
+
+def test_the_packaged_encoder_goes_by_its_short_name_unless_a_directory_has_it(
+    tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    assert locate_encoder("all-MiniLM-L6-v2") == locate_encoder(None)
+    (tmp_path / "all-MiniLM-L6-v2").mkdir()
+    assert locate_encoder("all-MiniLM-L6-v2").directory == tmp_path / "all-MiniLM-L6-v2"
 
 
 def test_a_path_that_is_no_directory_is_not_looked_for_on_the_hub(tmp_path):

@@ -175,9 +175,12 @@ def test_a_run_cut_short_is_resumed_to_the_same_result(
     train, whole, tmp_path, interrupt_at, told, untold
 ):
     result, output, _ = whole
+    said = []
     with pytest.raises(KeyboardInterrupt):
-        train(tmp_path / "model", interrupt_at=interrupt_at)
+        train(tmp_path / "model", interrupt_at=interrupt_at, said=said)
     assert [entry.name for entry in tmp_path.iterdir()] == ["model.training"]
+    work = tmp_path / "model.training"
+    assert said[-1] == f"{work} keeps the last checkpoint (--resume goes on with it)"
     said = []
     resumed = train(tmp_path / "model", resume=True, said=said)
     assert without_times(resumed) == without_times(result)

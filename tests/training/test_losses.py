@@ -21,6 +21,7 @@ from sentence_transformers.sentence_transformer.losses import (
 from torch.nn.functional import normalize
 
 from simsearch.encoder.layout import read_layout
+from simsearch.training.config import TrainingConfig
 from simsearch.training.losses import InBatchLoss, SoftmaxPairLoss, pair_features
 from simsearch.training.objectives import OBJECTIVES
 from simsearch.training.trainable import load_trainable
@@ -53,7 +54,7 @@ def of_all(rows: int, columns: int) -> torch.Tensor:
 
 
 def loss_of(name, model, columns, target):
-    return OBJECTIVES[name].make_loss(model, 0)(columns, target).item()
+    return OBJECTIVES[name].loss(model, 0)(columns, target).item()
 
 
 def cross_entropy_of(logits, right):
@@ -72,6 +73,22 @@ def test_in_batch_is_cross_entropy_over_the_batch_at_temperature_0_05(model):
     expected = np.mean([cross_entropy_of(row, right) for right, row in enumerate(rows)])
     found = loss_of("in-batch", model, [anchors, positives], of_all(2, 2))
     assert found == pytest.approx(expected, abs=1e-5)
+
+
+def test_a_configuration_sets_the_temperature_of_in_batch(model):
+    loss = OBJECTIVES["in-batch"].loss(model, 0, TrainingConfig(temperature=0.5))
+    rows = [[cosine(10) / 0.5, cosine(60) / 0.5], [cosine(80) / 0.5, cosine(30) / 0.5]]
+    expected = np.mean([cross_entropy_of(row, right) for right, row in enumerate(rows)])
+    found = loss([unit(0, 90), unit(10, 60)], of_all(2, 2)).item()
+    assert found == pytest.approx(expected, abs=1e-5)
+
+
+@pytest.mark.parametrize("margin", [0.0, 0.7])
+def test_a_configuration_sets_the_margin_of_triplets(model, margin):
+    loss = OBJECTIVES["triplet-hinge"].loss(model, 0, TrainingConfig(margin=margin))
+    columns = [unit(0, 0), unit(60, 90), unit(90, 10)]
+    expected = np.mean([max(0, 0.5 - 1 + margin), 1 - distance(10) + margin])
+    assert loss(columns, NONE).item() == pytest.approx(expected, abs=1e-5)
 
 
 def test_in_batch_counts_every_negative_for_every_anchor(model):
@@ -127,7 +144,7 @@ def test_softmax_is_cross_entropy_of_a_linear_map_to_the_class():
 
 
 def test_softmax_has_a_decoder_of_the_encoder_s_width_for_all_classes(model):
-    loss = OBJECTIVES["softmax"].make_loss(model, 4)
+    loss = OBJECTIVES["softmax"].loss(model, 4)
     assert loss.decoder.weight.shape == (4, 3 * 32)
     assert [name for name, _ in loss.named_parameters()] == ["decoder.weight", "decoder.bias"]
 
@@ -142,7 +159,7 @@ def test_cosine_compares_every_two_pairs_with_different_scores(model):
 
 def test_cosine_of_a_batch_of_equal_scores_moves_nothing(model):
     first = unit(0, 0).requires_grad_()
-    value = OBJECTIVES["cosine"].make_loss(model, 0)([first, unit(10, 50)], torch.tensor([3.0] * 2))
+    value = OBJECTIVES["cosine"].loss(model, 0)([first, unit(10, 50)], torch.tensor([3.0] * 2))
     value.backward()
     assert value.item() == 0
     assert torch.equal(first.grad, torch.zeros(2, 2))
@@ -256,7 +273,7 @@ COLUMNS_AND_LIBRARY = {
 def test_a_loss_and_its_gradient_are_the_library_s(model, name):
     count, target, make = COLUMNS_AND_LIBRARY[name]
     columns = random_columns(count)
-    ours = OBJECTIVES[name].make_loss(model, 0)(columns, target)
+    ours = OBJECTIVES[name].loss(model, 0)(columns, target)
     theirs = make(model).compute_loss_from_embeddings(columns, target)
     assert_same(ours, theirs, columns)
 
@@ -265,7 +282,7 @@ def test_a_loss_and_its_gradient_are_the_library_s(model, name):
 def test_in_batch_is_the_library_s_multiple_negatives_ranking_loss(model, negatives):
     columns = random_columns(2 + negatives)
     anchors, *others = columns
-    ours = OBJECTIVES["in-batch"].make_loss(model, 0)(
+    ours = OBJECTIVES["in-batch"].loss(model, 0)(
         [anchors, torch.cat(others)], of_all(6, 6 * (1 + negatives))
     )
     library = MultipleNegativesRankingLoss(model, scale=20.0)
@@ -279,7 +296,7 @@ def test_triplet_softmax_is_the_library_s_ranking_loss_of_one_triplet_at_a_time(
         library.compute_loss_from_embeddings([column[row : row + 1] for column in columns], NONE)
         for row in range(6)
     ]
-    ours = OBJECTIVES["triplet-softmax"].make_loss(model, 0)(columns, NONE)
+    ours = OBJECTIVES["triplet-softmax"].loss(model, 0)(columns, NONE)
     assert_same(ours, torch.stack(each).mean(), columns)
 
 
@@ -321,7 +338,7 @@ SLOPES = {
 @pytest.mark.parametrize("name", OBJECTIVES)
 def test_the_gradient_of_a_loss_is_its_slope(model, name):
     count, target = SLOPES[name]
-    loss = OBJECTIVES[name].make_loss(model, 3).double()
+    loss = OBJECTIVES[name].loss(model, 3).double()
     columns = [
         normalize(column.detach().double(), dim=-1).requires_grad_()
         for column in random_columns(count, rows=4, dim=32, seed=1)

@@ -338,7 +338,7 @@ def test_a_batch_of_triplets_has_the_loss_of_its_columns(model, layout):
         layout=layout,
     )
     batch = batches.batch((0, (0, 1)))
-    loss = OBJECTIVES["triplet-hinge"].make_loss(model, 0)
+    loss = OBJECTIVES["triplet-hinge"].loss(model, 0)
     value, _ = backward(
         MicroBatches(model, budget=8, pad_id=0),
         batch.texts,

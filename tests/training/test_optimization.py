@@ -340,7 +340,7 @@ def our_loop(model, layout, pairs, draws, optimizer_name, rate):
     optimizer = make_optimizer(
         optimizer_name, weights, rate=rate, weight_decay=0.0, rate_factor=lambda name: 1.0
     )
-    loss = OBJECTIVES["in-batch"].make_loss(model, 0)
+    loss = OBJECTIVES["in-batch"].loss(model, 0)
     micro_batches = MicroBatches(model, budget=16, pad_id=layout.pad_id)
     for seed, rows in enumerate(draws):
         batch = batches.batch((0, rows))

@@ -191,6 +191,12 @@ def test_a_dev_part_that_cannot_be_measured_on_goes_back_to_training():
     [
         ({"metric": "accuracy"}, r"no metric 'accuracy' here \(measured: ndcg@10"),
         ({"patience": 2, "dev": 0.0}, "patience goes by the dev part, and this run has none"),
+        (
+            {"margin": 0.3},
+            r"in-batch has no margin \(these have: contrastive, triplet-hinge, "
+            r"triplet-margin-ranking, batch-hard\)",
+        ),
+        ({"temperature": 0.1, "objective": "triplet-hinge"}, "triplet-hinge has no temperature"),
     ],
 )
 def test_settings_that_do_not_fit_the_data_are_refused(settings, message):

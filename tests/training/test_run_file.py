@@ -225,6 +225,8 @@ def test_what_no_run_has_is_refused_by_key(run_file, text, message):
         {"augment": ["shuffle"]},
         {"adapt": "last-0"},
         {"checkpoint_minutes": -0.5},
+        {"temperature": 0.0},
+        {"margin": 2.5},
     ],
 )
 def test_a_value_out_of_range_is_refused_as_it_is_without_a_file(run_file, values):
