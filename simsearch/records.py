@@ -183,3 +183,25 @@ class TaggedText:
 
     text: str
     spans: tuple[Span, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class FacetValue:
+    """A value of a field, and how many documents have it."""
+
+    value: str | int | float | bool
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class Facet:
+    """The values of a field, the most frequent first, of which `values` are some.
+
+    Of `documents` in all `missing` have none. There are `distinct` values.
+    """
+
+    field: str
+    values: tuple[FacetValue, ...]
+    distinct: int
+    documents: int
+    missing: int

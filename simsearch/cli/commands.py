@@ -29,6 +29,7 @@ _FILES: Final = {
     "delete": "index",
     "get": "index",
     "info": "index",
+    "facets": "facets",
     "upgrade": "index",
     "reindex": "generations",
     "rollback": "generations",

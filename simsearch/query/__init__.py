@@ -9,7 +9,7 @@ from simsearch.query.explanation import (
     token_sum,
     words_of_tokens,
 )
-from simsearch.query.fields import mismatch, unknown_field
+from simsearch.query.fields import mismatch, near_fields, unknown_field
 from simsearch.query.fusion import (
     Candidates,
     Fusion,
@@ -38,6 +38,7 @@ __all__ = [
     "likeness",
     "maxsim",
     "mismatch",
+    "near_fields",
     "parse_filter",
     "token_sum",
     "unit_rows",

@@ -17,18 +17,22 @@ _NOT_METADATA: Final = ("id", "_id", "text", "title")
 
 def unknown_field(wanted: Filter, name: str, known: Collection[str]) -> InvalidFilter:
     """Return the error for a field that no document has; `known` are those that some have."""
-    folded = {each.casefold(): each for each in sorted(known)}
-    near = [folded[each] for each in difflib.get_close_matches(name.casefold(), folded, n=3)]
-    if near:
-        advice = f"did you mean {' or '.join(near)}?"
-    elif known:
-        more = f" and {len(known) - _SHOWN} more" if len(known) > _SHOWN else ""
-        advice = f"fields: {', '.join(sorted(known)[:_SHOWN])}{more}"
-    else:
-        advice = "the documents have no metadata"
+    advice = near_fields(name, known)
     if name in _NOT_METADATA:
         advice = f"a filter reads metadata, which {name} is not; {advice}"
     return refusal(f"no document has a field {name} ({advice})", wanted.text, wanted.places[name])
+
+
+def near_fields(name: str, known: Collection[str]) -> str:
+    """Return what to tell a user who asks for a field that is not among those there are."""
+    folded = {each.casefold(): each for each in sorted(known)}
+    near = [folded[each] for each in difflib.get_close_matches(name.casefold(), folded, n=3)]
+    if near:
+        return f"did you mean {' or '.join(near)}?"
+    if known:
+        more = f" and {len(known) - _SHOWN} more" if len(known) > _SHOWN else ""
+        return f"fields: {', '.join(sorted(known)[:_SHOWN])}{more}"
+    return "the documents have no metadata"
 
 
 def mismatch(leaf: Leaf, found: Collection[str]) -> str | None:

@@ -9,7 +9,9 @@ import numpy as np
 import numpy.typing as npt
 
 from simsearch.conditions import leaves
-from simsearch.query import Filter, mismatch, unknown_field
+from simsearch.errors import InvalidInput
+from simsearch.query import Filter, mismatch, near_fields, unknown_field
+from simsearch.records import Facet
 from simsearch.storage import DocumentStore
 
 IntArray = npt.NDArray[np.int64]
@@ -62,6 +64,23 @@ def refuse_unknown_fields(store: DocumentStore, wanted: Filter) -> None:
     unknown = [name for name in wanted.places if not store.has_field(name)]
     if unknown and store.count():
         raise unknown_field(wanted, unknown[0], store.field_names())
+
+
+def facet(store: DocumentStore, name: str, k: int, wanted: Filter | None) -> Facet:
+    """Return the `k` most frequent values of a field, of the documents that a filter lets through.
+
+    Raises:
+        InvalidInput: no document has the field.
+        InvalidFilter: a field in the filter is one that no document has.
+    """
+    with store.snapshot():
+        if wanted is not None:
+            refuse_unknown_fields(store, wanted)
+        if not store.has_field(name) and store.count():
+            raise InvalidInput(
+                f"no document has a field {name!r} ({near_fields(name, store.field_names())})"
+            )
+        return store.count_values(name, k, None if wanted is None else wanted.condition)
 
 
 def _tell_why(store: DocumentStore, wanted: Filter) -> None:

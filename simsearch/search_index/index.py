@@ -21,7 +21,7 @@ from simsearch.errors import CorruptIndex, InvalidInput
 from simsearch.files import directory_bytes, draft_directory
 from simsearch.formats import check_vectors
 from simsearch.query import Filter, Fusion, SearchMode, parse_filter
-from simsearch.records import Document, Hit, whole_passage
+from simsearch.records import Document, Facet, Hit, whole_passage
 from simsearch.search_index.arranging import Arrangement, arranged, check_diversity
 from simsearch.search_index.binding import (
     TextEncoder,
@@ -52,7 +52,7 @@ from simsearch.search_index.directory import (
 )
 from simsearch.search_index.donor import Donor
 from simsearch.search_index.explaining import explained, token_encoder
-from simsearch.search_index.filtering import FilteredRows, matching_ids
+from simsearch.search_index.filtering import FilteredRows, facet, matching_ids
 from simsearch.search_index.generations import number_of, other_generations
 from simsearch.search_index.live_rows import LiveRows
 from simsearch.search_index.passages import (
@@ -412,6 +412,18 @@ class SearchIndex:
         wanted = parse_filter(where)
         with self._store.snapshot():
             return len(matching_ids(self._store, wanted))
+
+    def facet(self, field: str, k: int = 20, *, where: str | None = None) -> Facet:
+        """Return the `k` most frequent values of a metadata field, with their numbers of documents.
+
+        Of a list each element counts. `where`: of the documents alone that a filter lets through.
+
+        Raises:
+            InvalidInput: no document has the field, or k is not 1..10000.
+            InvalidFilter: as `search`.
+        """
+        check_k(k)
+        return facet(self._store, field, k, None if where is None else parse_filter(where))
 
     def __len__(self) -> int:
         return self.count()

@@ -72,8 +72,7 @@ class Sql:
 
     def _field(self, name: str) -> tuple[str, str]:
         """Return SQL for the type of a field and, bound when used, for its path."""
-        # Names are made of A-Z a-z 0-9 _ . - (formats), so the quotes of the label hold.
-        return "json_type(metadata, ?)", f'$."{name}"'
+        return "json_type(metadata, ?)", path_of(name)
 
     def _comparison(self, asked: Comparison) -> str:
         type_, path = self._field(asked.field)
@@ -139,6 +138,12 @@ class Sql:
         self.values += [path, path, glob_of(asked.pattern), path]
         like = f"json_extract(metadata, ?) GLOB ? AND {_has_nul('metadata -> ?')} IS FALSE"
         return f"({type_} IS 'text' AND {like}) IS TRUE"
+
+
+def path_of(name: str) -> str:
+    """Return where a field stands in the metadata of a document, as SQLite writes it."""
+    # Names are made of A-Z a-z 0-9 _ . - (formats), so the quotes of the label hold.
+    return f'$."{name}"'
 
 
 def _has_nul(json: str) -> str:
@@ -207,12 +212,17 @@ def _select(
     clock: Callable[[], float],
 ) -> list[Any]:
     if seconds is None:
-        (documents,) = connection.execute("SELECT count(*) FROM documents").fetchone()
-        seconds = SECONDS + SECONDS_A_CONDITION * documents * len(leaves(condition))
+        seconds = seconds_for(connection, len(leaves(condition)))
     sql = Sql()
     asked = f"SELECT {columns} FROM documents WHERE {sql.expression(condition)} ORDER BY first_row"
-    with _deadline(connection, seconds, clock):
+    with deadline(connection, seconds, clock):
         return connection.execute(asked, sql.values).fetchall()
+
+
+def seconds_for(connection: sqlite3.Connection, conditions: int) -> float:
+    """Return how long so many conditions may take on all documents."""
+    (documents,) = connection.execute("SELECT count(*) FROM documents").fetchone()
+    return SECONDS + SECONDS_A_CONDITION * float(documents) * conditions
 
 
 def _rows_of_ranges(first: IntArray, counts: IntArray) -> IntArray:
@@ -225,7 +235,7 @@ def has_field(connection: sqlite3.Connection, name: str) -> bool:
     """Whether a document has a metadata field of this name."""
     found = connection.execute(
         "SELECT 1 FROM documents WHERE json_type(metadata, ?) IS NOT NULL LIMIT 1",
-        (f'$."{name}"',),
+        (path_of(name),),
     ).fetchone()
     return found is not None
 
@@ -241,15 +251,20 @@ def field_names(connection: sqlite3.Connection) -> list[str]:
 def field_types(connection: sqlite3.Connection, name: str) -> set[str]:
     """Return the types that a field has: string, number, boolean, null, list, object."""
     found = connection.execute(
-        "SELECT DISTINCT json_type(metadata, ?) FROM documents", (f'$."{name}"',)
+        "SELECT DISTINCT json_type(metadata, ?) FROM documents", (path_of(name),)
     )
     return {_TYPE_NAMES.get(type_, type_) for (type_,) in found if type_ is not None}
 
 
 @contextlib.contextmanager
-def _deadline(
-    connection: sqlite3.Connection, seconds: float, clock: Callable[[], float]
+def deadline(
+    connection: sqlite3.Connection, seconds: float, clock: Callable[[], float] = time.monotonic
 ) -> Iterator[None]:
+    """Give up what runs inside the block after so many seconds.
+
+    Raises:
+        InvalidInput: it was given up.
+    """
     end = clock() + seconds
     connection.set_progress_handler(lambda: int(clock() > end), _OPERATIONS)
     try:

@@ -21,7 +21,7 @@ import numpy.typing as npt
 from simsearch.conditions import Condition
 from simsearch.errors import DuplicateId
 from simsearch.failpoints import failpoint
-from simsearch.records import Document
+from simsearch.records import Document, Facet
 from simsearch.storage.checksums import (
     document_crc32,
     passage_crc32,
@@ -37,6 +37,7 @@ from simsearch.storage.database import (
     refuse_foreign_schema,
     translated_errors,
 )
+from simsearch.storage.facets import count_values
 from simsearch.storage.filters import (
     field_names,
     field_types,
@@ -523,6 +524,11 @@ class DocumentStore:
         """Return the JSON types that a metadata field has; this reads every document."""
         with self._verified():
             return field_types(self._connection, name)
+
+    def count_values(self, name: str, k: int, condition: Condition | None) -> Facet:
+        """Return the `k` most frequent values of a metadata field; errors as `matching_rows`."""
+        with self._verified():
+            return count_values(self._connection, name, k, condition)
 
     @contextlib.contextmanager
     def _verified(self) -> Iterator[None]:
