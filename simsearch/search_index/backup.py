@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from simsearch.cache import hash_file
-from simsearch.errors import AlreadyExists, CorruptIndex, NotFound
+from simsearch.errors import AlreadyExists, CorruptIndex, NotFound, SystemFailure
 from simsearch.failpoints import failpoint
 from simsearch.files import (
     copy_tree,
@@ -28,7 +28,7 @@ from simsearch.search_index.directory import (
     install_index,
     write_format,
 )
-from simsearch.storage import DocumentStore, Inspection, copy_store
+from simsearch.storage import DocumentStore, Inspection, copy_store, file_identity
 
 MANIFEST = "MANIFEST.json"
 _FORMAT = 1
@@ -61,6 +61,17 @@ def backup_index(path: str | os.PathLike[str], destination: str | os.PathLike[st
     check_format(path)
     if occupied(destination):
         raise AlreadyExists(f"{destination} exists already (choose another name)")
+    while True:
+        before = file_identity(path / "meta.db")
+        try:
+            return _backed_up(path, destination)
+        except (CorruptIndex, SystemFailure):
+            # What was copied may be of two generations, where one took the other's place meanwhile.
+            if file_identity(path / "meta.db") == before:
+                raise
+
+
+def _backed_up(path: Path, destination: Path) -> BackupReport:
     with draft_directory(destination) as draft:
         number = copy_store(path, draft)
         documents = _check_rows(draft, of=path)
@@ -70,7 +81,6 @@ def backup_index(path: str | os.PathLike[str], destination: str | os.PathLike[st
                 copy_tree(path / "encoder", draft / "encoder", link=False)
             _copy_segments(path, draft)
             constants = _constants(draft)
-            # Damaged, or of an index that took the place of this one meanwhile.
             check_own_encoder(draft, constants, of=path)
             write_format(draft, created_by=constants["created_by"])
             failpoint("backup.manifest")

@@ -22,7 +22,7 @@ from simsearch.files import occupied, remove_directory
 from simsearch.records import Document
 from simsearch.search_index.binding import TextEncoder
 from simsearch.search_index.checks import check_dim
-from simsearch.search_index.directory import check_place, install_index
+from simsearch.search_index.directory import check_place, install_index, replacing_place
 from simsearch.search_index.donor import open_donor
 from simsearch.search_index.index import SearchIndex
 from simsearch.search_index.passages import LongTexts, as_long_texts
@@ -81,7 +81,7 @@ def build_index(
     check_dim(wanted[1], encoder.dim)
     check_build(path, replace=replace)
     beside = replace and occupied(path)
-    place = path.with_name(f".{path.name}.new") if beside else path
+    place = replacing_place(path) if beside else path
     if beside:
         discard_build(place, unless=lambda: _can_be_taken_up(place, encoder, wanted))
     with contextlib.ExitStack() as stack:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import os
 import unicodedata
 from collections.abc import Sequence
@@ -18,7 +19,7 @@ from simsearch.errors import CorruptIndex, SimsearchError
 from simsearch.files import occupied
 from simsearch.records import Document, whole_passage
 from simsearch.search_index.binding import TextEncoder, fitted
-from simsearch.search_index.directory import marker_line, verify_format
+from simsearch.search_index.directory import marker_line, replacing_place, verify_format
 from simsearch.search_index.generations import (
     PREVIOUS,
     building_place,
@@ -125,6 +126,7 @@ def _compare_marker(path: Path, constants: dict[str, str]) -> list[Finding]:
 
 
 def _check_files(path: Path) -> list[Finding]:
+    beside = building_place(path), moved_place(path), replacing_place(path)
     findings = [
         Finding(Severity.NOTE, "unlisted", str(entry), "is no part of the index", "delete it")
         for entry in sorted(path.iterdir())
@@ -132,14 +134,21 @@ def _check_files(path: Path) -> list[Finding]:
     ]
     findings += [
         Finding(Severity.NOTE, "draft", str(entry), "was left by a killed process", "delete it")
-        for entry in sorted(path.parent.glob(f".{path.name}.draft-*"))
+        for place in (path, *beside)
+        for entry in sorted(path.parent.glob(f".{glob.escape(place.name)}.draft-*"))
     ]
     what = "is a generation that does not answer: what a reindex or a rollback began"
     findings += [
         Finding(Severity.NOTE, "generation", str(place), what, "run the same again, or delete it")
-        for place in (building_place(path), moved_place(path))
+        for place in beside[:2]
         if occupied(place)
     ]
+    if occupied(beside[2]):
+        what, remedy = (
+            "was to replace the index, and was cut short",
+            "run the same again, or delete it",
+        )
+        findings.append(Finding(Severity.NOTE, "replacement", str(beside[2]), what, remedy))
     holder = lock_holder(path / "LOCK")
     if holder is not None:
         findings.append(Finding(Severity.NOTE, "locked", str(path / "LOCK"), f"held by {holder}"))

@@ -35,6 +35,11 @@ def check_place(directory: Path, *, replace: bool) -> None:
     check_free(directory, replace=replace)
 
 
+def replacing_place(directory: Path) -> Path:
+    """Return where an index is built that is to take the place of another."""
+    return directory.with_name(f".{directory.name}.new")
+
+
 def install_index(draft: Path, directory: Path, *, replace: bool) -> None:
     """Let a finished draft become the index; a write to the one it replaces is waited for.
 

@@ -2,7 +2,7 @@
 
 from simsearch.storage.backup import copy_store
 from simsearch.storage.checksums import read_with_checksum, with_checksum
-from simsearch.storage.database import stored_format
+from simsearch.storage.database import file_identity, stored_format
 from simsearch.storage.findings import Finding, Severity
 from simsearch.storage.inspection import Inspection, Salvaged
 from simsearch.storage.locks import lock_holder, writer_lock
@@ -29,6 +29,7 @@ __all__ = [
     "Severity",
     "StoredPassage",
     "copy_store",
+    "file_identity",
     "lock_holder",
     "read_with_checksum",
     "rows_not_in",

@@ -24,6 +24,7 @@ from simsearch.errors import (
 from simsearch.records import Document
 from simsearch.search_index import (
     SearchIndex,
+    backup,
     backup_index,
     build_generation,
     build_index,
@@ -207,6 +208,28 @@ def test_a_handle_with_the_index_s_own_encoder_goes_on_after_a_switch(tmp_path):
         ((hit,),) = handle.search_vectors(first.encode_documents(["a bird sings"]), k=1)
         assert (hit.id, hit.score) == ("bird", pytest.approx(1, abs=1e-5))
     assert check_index(path).findings == ()
+
+
+def test_a_backup_taken_while_the_index_is_switched_is_of_one_generation(tmp_path, monkeypatch):
+    models = [write_tiny_encoder(tmp_path / f"m{seed}", seed=seed) for seed in (1, 2)]
+    first, second = (Encoder.load(model) for model in models)
+    path = tmp_path / "index"
+    with SearchIndex.create(path, encoder=first) as index:
+        index.add([Document("card", "my card"), Document("dog", "the dog sat")])
+    looked = []
+
+    def switch_once(name):
+        if name == "backup.files":  # the database is copied, the encoder is not
+            looked.append(name)
+            if len(looked) == 1:
+                reindex(path, second)
+
+    monkeypatch.setattr(backup, "failpoint", switch_once)
+    backup_index(path, tmp_path / "copy")
+    assert len(looked) == 2
+    assert info(tmp_path / "copy", second).generation == 2
+    assert check_index(tmp_path / "copy").findings == ()
+    assert [each.name for each in tmp_path.iterdir() if "draft" in each.name] == []
 
 
 @pytest.mark.parametrize("verb", ["add", "upsert"])

@@ -103,6 +103,14 @@ def test_what_a_killed_process_leaves_is_a_note(path, hash_encoder):
     assert report.worst is Severity.NOTE
 
 
+def test_what_is_left_beside_an_index_is_a_note(path, hash_encoder):
+    for name in (".index.new", "..index.new.draft-1-2", "..index.reindex.draft-3-4"):
+        (path.parent / name).mkdir()
+    (path.parent / ".index.new" / "meta.db").touch()
+    report = check_index(path, encoder=hash_encoder)
+    assert codes(report) == [("note", "draft"), ("note", "draft"), ("note", "replacement")]
+
+
 def test_an_index_that_everybody_may_read_is_warned_of(path, hash_encoder):
     path.chmod(0o755)
     (path / "meta.db").chmod(0o644)
