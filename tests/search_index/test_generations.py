@@ -362,6 +362,7 @@ def test_supplied_vectors_are_refused_unless_their_text_may_be_encoded(path, sec
     with SearchIndex.open(path, encoder=second) as index:
         assert index.search("from elsewhere", k=1)[0].score == pytest.approx(1)
         index.add([Document("since", "of the new encoder")], np.eye(1, 64, dtype=np.float32))
+        index.upsert([Document("given", "from elsewhere", metadata={"read": True})])
     with pytest.raises(InvalidData, match="vector of document 'since' was supplied"):
         roll_back(path, encoder=HashEncoder())
     assert info(path, second).generation == 2
@@ -369,6 +370,7 @@ def test_supplied_vectors_are_refused_unless_their_text_may_be_encoded(path, sec
     with SearchIndex.open(path, encoder=HashEncoder()) as index:
         own = index.search_vectors(np.eye(1, 256, dtype=np.float32), k=1)[0][0]
         assert (own.id, own.score) == ("given", pytest.approx(1))  # as it was before
+        assert own.metadata == {"read": True}
         assert index.search("of the new encoder", k=1)[0].id == "since"
 
 
