@@ -110,7 +110,7 @@ class LiveRows:
     def _refuse_lost(self) -> None:
         living = int(self._store.read_setting("living_rows"))
         if len(self.index) != living:
-            path = self._store.segments.folder.parent
+            path = self._store.directory
             raise CorruptIndex(
                 f"{path}: {len(self.index)} vectors for {living} passages "
                 f"(restore a backup, or run `simsearch repair {path}`)"

@@ -133,6 +133,11 @@ class DocumentStore:
         self._session.close()
 
     @property
+    def directory(self) -> Path:
+        """The index that it is the store of."""
+        return self._session.directory
+
+    @property
     def dim(self) -> int:
         """Width of the vectors, of the generation that was read last."""
         return self._session.dim

@@ -1,10 +1,47 @@
-"""What an index says of its segments."""
+"""What an index says of itself."""
 
 from __future__ import annotations
 
+from simsearch.files import directory_bytes
+from simsearch.search_index.binding import own_precision
+from simsearch.search_index.generations import number_of, other_generations
+from simsearch.search_index.handle import IndexHandle
 from simsearch.search_index.live_rows import ListedSegment, listed_segments
-from simsearch.search_index.reports import SearchInfo, SegmentInfo
-from simsearch.storage import DocumentStore
+from simsearch.search_index.reports import IndexInfo, SearchInfo, SegmentInfo
+from simsearch.search_index.search_mode import mode_choice
+from simsearch.storage import FORMAT_VERSION, DocumentStore
+
+
+def index_info(index: IndexHandle, store: DocumentStore) -> IndexInfo:
+    """Return what an index is and holds. Call it inside a snapshot of its store."""
+    setting = store.read_setting
+    passages = store.count_passages()
+    generation = number_of(store.constants)
+    previous, building = other_generations(index.path, generation)
+    choice = mode_choice(store)
+    return IndexInfo(
+        path=str(index.path),
+        format=FORMAT_VERSION,
+        finished=index.finished,
+        documents=store.count(),
+        passages=passages,
+        dead_rows=int(setting("next_row")) - passages,
+        long_texts=index.long_texts,
+        dim=store.dim,
+        encoder=setting("encoder"),
+        precision=own_precision(index.path),
+        fingerprint=setting("fingerprint"),
+        commit_number=int(setting("commit_number")),
+        created_by=setting("created_by"),
+        bytes_on_disk=directory_bytes(index.path),
+        target=index.target,
+        search=search_info(store),
+        generation=generation,
+        previous=previous,
+        building=building,
+        mode=choice.mode,
+        mode_reason=choice.reason,
+    )
 
 
 def search_info(store: DocumentStore) -> SearchInfo:
