@@ -61,7 +61,7 @@ class IndexHandle:
     @property
     def finished(self) -> bool:
         """False while a corpus is still being loaded."""
-        value = self._store.read_setting("finished")
+        value = self._store.settings.read("finished")
         if value not in (yes_no(True), yes_no(False)):
             raise CorruptIndex(f"{self._path}: no setting of finished is {value!r}")
         return value == yes_no(True)
@@ -69,18 +69,18 @@ class IndexHandle:
     def mark_finished(self) -> None:
         """Say that the corpus is loaded."""
         with self._store.transaction(durable=True):
-            self._store.write_setting("finished", yes_no(True))
+            self._store.settings.write("finished", yes_no(True))
 
     @property
     def target(self) -> Target:
         """What approximate indexes of the rows have to be."""
-        text = self._store.find_setting("target")
+        text = self._store.settings.find("target")
         return Target() if text is None else target_from_text(text)
 
     def set_target(self, target: Target) -> None:
         """Set what indexes that are built from now on have to be."""
         with self._store.transaction(durable=True):
-            self._store.write_setting("target", target_to_text(target))
+            self._store.settings.write("target", target_to_text(target))
 
     def calibration(self) -> Calibration | None:
         """Return what a similarity says about the chance of an answer; None if nobody measured it.

@@ -154,7 +154,7 @@ class SearchIndex(IndexHandle):
         store = DocumentStore.open(path, durability=as_durability(durability))
         try:
             if encoder is not None:
-                refuse_other_encoder(store.constants, encoder)
+                refuse_other_encoder(store.settings.constants, encoder)
         except BaseException:
             store.close()
             raise
@@ -220,7 +220,7 @@ class SearchIndex(IndexHandle):
         Raises:
             EncoderMismatch: its fingerprint is another one.
         """
-        refuse_other_encoder(self._store.constants, encoder)
+        refuse_other_encoder(self._store.settings.constants, encoder)
 
     def delete(self, ids: Iterable[str]) -> int:
         """Delete documents in one commit and return how many there were; unknown ids are no error.

@@ -14,9 +14,9 @@ from simsearch.storage import FORMAT_VERSION, DocumentStore
 
 def index_info(index: IndexHandle, store: DocumentStore) -> IndexInfo:
     """Return what an index is and holds. Call it inside a snapshot of its store."""
-    setting = store.read_setting
-    passages = store.count_passages()
-    generation = number_of(store.constants)
+    setting = store.settings.read
+    passages = store.passages.count()
+    generation = number_of(store.settings.constants)
     previous, building = other_generations(index.path, generation)
     choice = mode_choice(store)
     return IndexInfo(
@@ -50,7 +50,7 @@ def search_info(store: DocumentStore) -> SearchInfo:
     segments = tuple(_segment_info(store, each) for each in listed)
     used = [each for each in segments if each.fault is None]
     in_segments = sum(each.rows - each.dead_rows for each in used)
-    in_memory = store.count_passages() - in_segments
+    in_memory = store.passages.count() - in_segments
     indexed = [each for each in used if each.index != "Flat"]
     compared = in_memory + in_segments - sum(each.rows - each.dead_rows for each in indexed)
     measured = [each.plan["chosen"]["recall"] for each in indexed if each.plan is not None]
@@ -72,7 +72,7 @@ def _segment_info(store: DocumentStore, listed: ListedSegment) -> SegmentInfo:
     segment, record = listed.segment, listed.record
     if record is None:
         return SegmentInfo(0, 0, segment.size, "Flat", segment.fault, None)
-    living = store.count_rows(segment.first_row, segment.end_row)
+    living = store.passages.count_living(segment.first_row, segment.end_row)
     return SegmentInfo(
         rows=record.rows,
         dead_rows=record.rows - living,

@@ -44,7 +44,7 @@ def long_texts_of(store: DocumentStore) -> LongTexts:
     Raises:
         CorruptIndex: its settings do not say it.
     """
-    value = store.constants.get("long_texts", "")
+    value = store.settings.constants.get("long_texts", "")
     try:
         return LongTexts(value)
     except ValueError as error:
