@@ -39,8 +39,8 @@ from simsearch.training.result import (
     read_result,
 )
 from simsearch.training.run_file import RunSettings
-from simsearch.training.session import check_layers
-from simsearch.training.trial import Outcome, Progress, Say, Trial, metrics_of
+from simsearch.training.session import Say, check_layers
+from simsearch.training.trial import Outcome, Progress, Trial, metrics_of
 from simsearch.training.workers import gpu, joined_workers
 
 
