@@ -21,6 +21,7 @@ from simsearch.training.data_findings import DataCheck
 from simsearch.training.documents import HEADS, Origin, write_documents, write_heads
 from simsearch.training.examples import TrainingData
 from simsearch.training.held_out import Scores
+from simsearch.training.identity import identity
 from simsearch.training.output import (
     RUN,
     check_output,
@@ -29,7 +30,7 @@ from simsearch.training.output import (
     working,
     working_directory,
 )
-from simsearch.training.plan import Plan, identity, make_plan, mined_of
+from simsearch.training.plan import Plan, make_plan, mined_of
 from simsearch.training.result import (
     AugmentationGain,
     FinetuneResult,
