@@ -6,37 +6,28 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from simsearch.cli.head_tuning import (
-    Adapt,
-    AdaptEpochs,
-    Force,
-    ModelDir,
-    check_tuning,
-    tune_for_head,
-)
+from simsearch.cli.head_training import HeadTraining, make_head_training
 from simsearch.cli.heads import (
     Against,
     Data,
     HeadDir,
     HeadEncoder,
-    NewHead,
-    Replace,
-    Seed,
     TextFile,
     Texts,
     asked_texts,
     print_differences,
     print_scores,
 )
-from simsearch.cli.input import report_counts, spooled
-from simsearch.cli.options import ClassWeight, EncoderName, bundled
+from simsearch.cli.input import spooled
+from simsearch.cli.options import ClassWeight, bundled, bundled_with
 from simsearch.cli.output import Output, clean, shorten
 from simsearch.errors import InvalidData, InvalidInput
 from simsearch.files import check_target
 
 if TYPE_CHECKING:
+    from simsearch.encoder import Encoder, EncodingCounts
     from simsearch.formats import LabelledTexts, ReadOptions
-    from simsearch.heads import Classification, ClassifierConfig
+    from simsearch.heads import Classification, ClassifierConfig, ClassifierTraining
     from simsearch.training import TrainingData
 
 app = typer.Typer(no_args_is_help=True, help="Classes of texts: train a head, ask it, score it.")
@@ -52,13 +43,12 @@ MinInScope = Annotated[
 
 
 @app.command("train")
-@bundled
+@bundled_with(making=make_head_training)
 def train(
     data: Data,
-    head: NewHead,
+    making: HeadTraining,
     output: Output,
     file_options: "ReadOptions",
-    encoder: EncoderName = None,
     class_weight: Annotated[
         ClassWeight, typer.Option(help="Count every text the same, or every class.")
     ] = ClassWeight.EQUAL,
@@ -76,12 +66,6 @@ def train(
         typer.Option("--out-of-scope", help="A file with `text`: texts of no known class."),
     ] = None,
     field: Annotated[str, typer.Option(help="Metadata field of the labels.")] = "label",
-    adapt: Adapt = None,
-    model: ModelDir = None,
-    adapt_epochs: AdaptEpochs = None,
-    seed: Seed = 0,
-    replace: Replace = False,
-    force: Force = False,
 ) -> int:
     """Train a classifier on DATA: `text` with `label`, or with `labels` where several may hold.
 
@@ -89,62 +73,58 @@ def train(
     new encoder is tuned, which another index has to be built with; exit code 1 means that a head on
     the old one is as good.
     """
-    from simsearch.encoder import Encoder, EncodingCounts
     from simsearch.formats import read_labelled_texts
-    from simsearch.heads import ClassifierConfig, check_head_place, train_classifier
+    from simsearch.heads import ClassifierConfig, train_classifier
     from simsearch.heads import ClassWeight as Weight
 
     began = perf_counter()
-    check_head_place(head, replace=replace)
-    check_tuning(adapt, model, adapt_epochs, force=force, replace=replace)
-    if adapt is not None and out_of_scope is not None:
+    making.check()
+    if making.adapt is not None and out_of_scope is not None:
         raise InvalidInput("--out-of-scope is for an encoder that stays as it is: not with --adapt")
     config = ClassifierConfig(
         strength=strength,
         class_weight=Weight(class_weight),
         shots=shots,
         scope=scope,
-        seed=seed,
+        seed=making.seed,
         field=field,
     )
     with spooled([data], beside=None) as (file,):
         read = read_labelled_texts(file, file_options)
-    if adapt is not None and model is not None:
-        return tune_for_head(
-            _tuning_data(read, config),
-            head,
-            output,
-            adapt=adapt,
-            model=model,
-            encoder=encoder,
-            epochs=adapt_epochs,
-            seed=seed,
-            replace=replace,
-            force=force,
-        )
+    if making.adapt is not None:
+        return making.tune(_tuning_data(read, config), output)
     outside = [] if out_of_scope is None else _texts_of(out_of_scope, file_options)
-    counts = EncodingCounts()
-    trained = train_classifier(
-        read.texts,
-        Encoder.load(encoder),
-        several_labels=read.several_labels,
-        config=config,
-        out_of_scope=outside,
-        counts=counts,
-    )
-    report_counts(output, counts)
-    trained.head.save(head, replace=replace)
-    facts: dict[str, Any] = {
-        "head": str(head),
-        "labels": len(trained.head.labels),
-        "texts": trained.texts,
-        "scope": trained.head.scope is not None,
-        "metrics": trained.metrics,
-        "seconds": round(perf_counter() - began, 2),
-    }
+
+    def fit(encoder: "Encoder", counts: "EncodingCounts") -> "ClassifierTraining":
+        return train_classifier(
+            read.texts,
+            encoder,
+            several_labels=read.several_labels,
+            config=config,
+            out_of_scope=outside,
+            counts=counts,
+        )
+
+    _print_trained(output, making.head, making.train(fit, output), perf_counter() - began)
+    return 0
+
+
+def _print_trained(
+    output: Output, head: Path, trained: "ClassifierTraining", seconds: float
+) -> None:
+    labels = len(trained.head.labels)
     if output.json_only:
-        output.result(facts)
-        return 0
+        output.result(
+            {
+                "head": str(head),
+                "labels": labels,
+                "texts": trained.texts,
+                "scope": trained.head.scope is not None,
+                "metrics": trained.metrics,
+                "seconds": round(seconds, 2),
+            }
+        )
+        return
     if trained.metrics:
         output.table(
             ("cross-validated", "value"),
@@ -152,8 +132,7 @@ def train(
         )
     else:
         output.say("no class has two texts: nothing could be left out to be scored")
-    output.text(f"{head}: {facts['labels']:,} classes of {trained.texts:,} texts")
-    return 0
+    output.text(f"{head}: {labels:,} classes of {trained.texts:,} texts")
 
 
 def _tuning_data(read: "LabelledTexts", config: "ClassifierConfig") -> "TrainingData":

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from simsearch.cli.finetune import contract, print_result, stages
 from simsearch.cli.options import bundled
 from simsearch.cli.output import Output
 from simsearch.cli.query import hit_fields, print_hits
+from simsearch.cli.run_output import contract, print_result, stages
 from simsearch.errors import AlreadyExists
 
 if TYPE_CHECKING:

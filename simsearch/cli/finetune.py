@@ -1,8 +1,5 @@
 """finetune: pairs in, a better encoder out, and the proof that it is better."""
 
-import contextlib
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, fields
 from dataclasses import replace as with_changes
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -10,18 +7,21 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from simsearch.cli.input import Rejects
-from simsearch.cli.options import EncoderName, OnError, bundled
-from simsearch.cli.output import Advance, Output
+from simsearch.cli.options import EncoderName, OnError, bundled_with
+from simsearch.cli.output import Output
+from simsearch.cli.run_output import contract, print_checks, print_result, stages
+from simsearch.cli.training_options import make_training
 from simsearch.errors import InvalidInput
 
 if TYPE_CHECKING:
-    from simsearch.formats import ReadOptions
-    from simsearch.training import DataCheck, FinetuneResult, RunSettings
+    from collections.abc import Sequence
 
-Progress = Callable[[str, int, int], None]
+    from simsearch.formats import Example, ReadOptions
+    from simsearch.search_index import RetrievalTask
+    from simsearch.training import RunSettings, TrainingData
 
 
-@bundled
+@bundled_with(training=make_training)
 def finetune(
     output: Output,
     file_options: "ReadOptions",
@@ -41,14 +41,6 @@ def finetune(
         typer.Option("--config", help="Settings from a TOML file; flags go before it."),
     ] = None,
     encoder: EncoderName = None,
-    objective: Annotated[
-        str | None,
-        typer.Option(
-            help="in-batch, contrastive, softmax, cosine, triplet-hinge, triplet-softmax, "
-            "triplet-margin-ranking, batch-hard, unlabelled, classes, tags; auto (default) goes by "
-            "the columns."
-        ),
-    ] = None,
     split: Annotated[
         str | None, typer.Option(help="Of a BEIR folder, the split to train on; default train.")
     ] = None,
@@ -59,104 +51,8 @@ def finetune(
     eval_split: Annotated[
         str | None, typer.Option(help="Of a BEIR folder, the split to score on; default test.")
     ] = None,
-    metric: Annotated[str | None, typer.Option(help="The metric that decides the verdict.")] = None,
-    match_score: Annotated[
-        float | None,
-        typer.Option(help="Of scored pairs, from which on they match: for probabilities."),
-    ] = None,
-    adapt: Annotated[
-        str | None,
-        typer.Option(help="What is trained: full (default), last-N, gradual, lora, dense, conv."),
-    ] = None,
-    freeze: Annotated[
-        bool | None,
-        typer.Option("--freeze/--no-freeze", help="With dense and conv: train only what they add."),
-    ] = None,
-    layer_decay: Annotated[
-        float | None, typer.Option(help="Learning rate of a layer, over that of the one above.")
-    ] = None,
-    from_scratch: Annotated[
-        bool | None,
-        typer.Option(
-            "--from-scratch/--no-from-scratch", help="Begin with random weights, to compare with."
-        ),
-    ] = None,
-    epochs: Annotated[int | None, typer.Option(min=1, help="Passes over the data.")] = None,
-    batch_size: Annotated[int | None, typer.Option(min=1, help="Examples per step.")] = None,
-    learning_rate: Annotated[float | None, typer.Option(help="Peak learning rate.")] = None,
-    optimizer: Annotated[str | None, typer.Option(help="adamw, adam or sgd.")] = None,
-    schedule: Annotated[
-        str | None, typer.Option(help="cosine, linear, step or constant, after the warm-up.")
-    ] = None,
-    warmup: Annotated[
-        float | None, typer.Option(help="Share of the steps in which the learning rate rises.")
-    ] = None,
-    weight_decay: Annotated[float | None, typer.Option(help="Weight decay.")] = None,
-    temperature: Annotated[
-        float | None, typer.Option(help="What the objective divides similarities by.")
-    ] = None,
-    margin: Annotated[
-        float | None, typer.Option(help="By how much the objective wants texts told apart.")
-    ] = None,
-    negatives: Annotated[
-        int | None, typer.Option(help="Hard negatives mined for each pair; 0 for none.")
-    ] = None,
-    negatives_window: Annotated[
-        int | None, typer.Option(help="Nearest texts that they are looked for among.")
-    ] = None,
-    negatives_margin: Annotated[
-        float | None, typer.Option(help="Share of the positive's similarity that they stay below.")
-    ] = None,
-    negatives_every: Annotated[
-        int | None, typer.Option(help="Mine anew every so many epochs; 0 for once.")
-    ] = None,
-    augment: Annotated[
-        list[str] | None,
-        typer.Option(help="More examples: deletion, swap, crop, dropout; may be repeated."),
-    ] = None,
-    augment_control: Annotated[
-        bool | None,
-        typer.Option(
-            "--augment-control/--no-augment-control",
-            help="With --augment: train once more without it, to tell what it gained (default).",
-        ),
-    ] = None,
-    task_controls: Annotated[
-        bool | None,
-        typer.Option(
-            "--task-controls/--no-task-controls",
-            help="Of several data sets of which one makes a head: train on each alone, too, to "
-            "compare (default).",
-        ),
-    ] = None,
-    sampling: Annotated[
-        str | None, typer.Option(help="Of several data sets: proportional or round-robin.")
-    ] = None,
-    patience: Annotated[
-        int | None, typer.Option(help="Stop after so many epochs without improvement.")
-    ] = None,
-    min_improvement: Annotated[
-        float | None, typer.Option(help="What counts as an improvement.")
-    ] = None,
-    dev: Annotated[
-        float | None,
-        typer.Option(
-            help="Share of the examples that chooses the checkpoint; 0.1 with --patience."
-        ),
-    ] = None,
-    max_forgetting: Annotated[
-        float | None,
-        typer.Option(help="Loss on the general set from which weights are mixed with the base's."),
-    ] = None,
-    max_length: Annotated[
-        int | None, typer.Option(min=1, help="Window in tokens, kept by the new encoder.")
-    ] = None,
-    precision: Annotated[
-        str | None, typer.Option(help="Numbers to train in: auto, fp32 or bf16.")
-    ] = None,
-    seed: Annotated[
-        int | None, typer.Option(min=0, help="Of split, order and dropout; default 0.")
-    ] = None,
+    *,
+    training: dict[str, Any],
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Say what is found in the data, and stop.")
     ] = False,
@@ -180,37 +76,40 @@ def finetune(
 
     Exit code 1 means that it did not: then only the run folder is left.
     """
-    given = {name: value for name, value in locals().items() if value is not None}
-    from simsearch.training import check_output, load_evaluation_data, load_training_data
+    from simsearch.training import check_output
 
-    settings = _settings(given)
-    if model_dir is None and not dry_run:
+    settings = _settings(
+        run_file,
+        data or [],
+        training,
+        split=split,
+        encoder=encoder,
+        evaluation=evaluation,
+        eval_split=eval_split,
+    )
+    if dry_run:
+        model_dir = None
+    elif model_dir is None:
         raise InvalidInput("where is the model to go? (-o MODEL_DIR)")
-    if model_dir is not None and not dry_run:
+    else:
         check_output(model_dir, replace=replace, resume=resume)
-    rejects = Rejects(None if model_dir is None or dry_run else model_dir, on_error)
-    sets = load_training_data(settings.data, options=file_options, on_reject=rejects.callback)
-    held_out = None
-    if settings.evaluation is not None:
-        held_out = load_evaluation_data(
-            settings.evaluation,
-            split=settings.eval_split,
-            options=file_options,
-            objective=sets[0].objective,
-        )
-    reading = file_options.changed()
-    if rejects.skipping:
-        reading |= {"on_error": "skip", "rows_skipped": rejects.count}
+    rejects = Rejects(model_dir, on_error)
+    sets, held_out = _read(settings, file_options, rejects)
     # Only now, when the request is in order: it imports torch, which takes seconds.
     from simsearch.training import Verdict, inspect
-    from simsearch.training import finetune as run
 
-    if model_dir is None or dry_run:
+    if model_dir is None:
         checks = inspect(
             sets, encoder=settings.encoder, evaluation=held_out, config=settings.config
         )
-        _print_checks(output, checks)
+        print_checks(output, checks)
         return rejects.exit_code(output)
+    from simsearch.training import finetune as run
+    from simsearch.training import is_first_worker
+
+    reading = file_options.changed()
+    if rejects.skipping:
+        reading |= {"on_error": "skip", "rows_skipped": rejects.count}
     with stages(output) as progress:
         result = run(
             sets,
@@ -225,8 +124,6 @@ def finetune(
             say=output.say,
             progress=progress,
         )
-    from simsearch.training import is_first_worker
-
     if not is_first_worker():
         return 0
     if output.json_only:
@@ -236,83 +133,47 @@ def finetune(
     return rejects.exit_code(output) or (0 if result.verdict is Verdict.KEEP else 1)
 
 
-def _settings(given: Mapping[str, Any]) -> "RunSettings":
+def _settings(
+    run_file: Path | None,
+    paths: list[Path],
+    training: dict[str, Any],
+    *,
+    split: str | None,
+    **others: Any,
+) -> "RunSettings":
     """Return the settings of a run: those of the run file, if there is one, under the flags."""
     from simsearch.training import DataSource, RunSettings, TrainingConfig, read_run_file
     from simsearch.training.config import TAGS
 
     settings = RunSettings((), None, None, "test", TrainingConfig())
-    if "run_file" in given:
-        settings = read_run_file(given["run_file"])
-    names = {field.name for field in fields(TrainingConfig)}
-    changes = {name: value for name, value in given.items() if name in names}
-    if "augment" in changes:
-        changes["augment"] = tuple(changes["augment"])
-    config = with_changes(settings.config, **changes)
-    paths = given.get("data") or []
+    if run_file is not None:
+        settings = read_run_file(run_file)
+    config = with_changes(settings.config, **training)
     data = tuple(DataSource(path) for path in paths) or settings.data
     if not data:
         raise InvalidInput("there is no training data (name files, or give them in --config)")
-    if "objective" in given:  # the flag goes before what the file says of any data
-        name = given["objective"] if given["objective"] == TAGS else "auto"
+    if "objective" in training:  # the flag goes before what the file says of any data
+        name = TAGS if training["objective"] == TAGS else "auto"
         data = tuple(with_changes(source, objective=name) for source in data)
-    if "split" in given:
-        data = tuple(with_changes(source, split=given["split"]) for source in data)
-    return RunSettings(
-        data=data,
-        encoder=given.get("encoder", settings.encoder),
-        evaluation=given.get("evaluation", settings.evaluation),
-        eval_split=given.get("eval_split", settings.eval_split),
-        config=config,
+    if split is not None:
+        data = tuple(with_changes(source, split=split) for source in data)
+    given = {name: value for name, value in others.items() if value is not None}
+    return with_changes(settings, data=data, config=config, **given)
+
+
+def _read(
+    settings: "RunSettings", options: "ReadOptions", rejects: Rejects
+) -> "tuple[list[TrainingData], Sequence[Example] | RetrievalTask | None]":
+    """Return the data to train on and, where it is given, that to score on."""
+    from simsearch.training import load_evaluation_data, load_training_data
+
+    sets = load_training_data(settings.data, options=options, on_reject=rejects.callback)
+    if settings.evaluation is None:
+        return sets, None
+    held_out = load_evaluation_data(
+        settings.evaluation,
+        split=settings.eval_split,
+        options=options,
+        objective=sets[0].objective,
     )
-
-
-def _print_checks(output: Output, checks: "list[DataCheck]") -> None:
-    for check in checks:
-        if output.json_only:
-            output.result(check.as_dict())
-        else:
-            for line in check.lines():
-                output.text(line)
-
-
-def contract(result: "FinetuneResult") -> Mapping[str, object]:
-    """Return a result as the JSON object of the command-line contract."""
-    names = ("before", "after", "difference", "verdict", "reason", "model", "run", "objective")
-    found = asdict(result)
-    more = ("kept", "forgetting", "augmentation", "seconds", "alone", "heads")
-    return {name: found[name] for name in (*names, *more)}
-
-
-def print_result(output: Output, result: "FinetuneResult") -> None:
-    """Print the table and the verdict for a person."""
-    from simsearch.training import TABLE_HEADER, TASKS_HEADER, before_after_table, tasks_table
-
-    output.table(TABLE_HEADER, before_after_table(result.before, result.after, result.difference))
-    if result.alone:
-        output.table(TASKS_HEADER, tasks_table(result))
-    output.text(f"verdict: {result.verdict}")
-    output.say(f"report: {Path(result.run) / 'report.md'}")
-    for head in result.heads:
-        output.say(f"head: {head}")
-    if result.verdict == "reject" and result.kept:
-        output.say(f"the model is in {result.model} all the same, as --force asked for")
-    elif result.verdict == "reject":
-        output.say(
-            "on this data the base encoder is as good, as far as can be told: index with it, or "
-            "bring more examples (--force keeps the model anyway)"
-        )
-
-
-@contextlib.contextmanager
-def stages(output: Output) -> Iterator[Progress]:
-    """Show one progress bar per stage, made when the stage is first heard of."""
-    bars: dict[str, Advance] = {}
-    with output.progress() as begin:
-
-        def progress(stage: str, done: int, total: int) -> None:
-            if stage not in bars:
-                bars[stage] = begin(stage)
-            bars[stage](done, total)
-
-        yield progress
+    return sets, held_out

@@ -97,18 +97,20 @@ def reindex(
         ):
             comparison = _compare(index_dir, built, asked, answers, k) if asked else None
     report_counts(output, counts)
-    facts = {
-        "index": str(index_dir),
-        "needed": True,
-        "generation": plan.generation,
-        "encoder": plan.encoder,
-        "dim": plan.dim,
-        "encoded": built.report.encoded,
-        "switched": switch,
-        "comparison": None if comparison is None else asdict(comparison),
-        "seconds": round(time.perf_counter() - began, 2),
-    }
-    _print_outcome(output, facts, comparison)
+    _print_outcome(
+        output,
+        {
+            "index": str(index_dir),
+            "needed": True,
+            "generation": plan.generation,
+            "encoder": plan.encoder,
+            "dim": plan.dim,
+            "encoded": built.report.encoded,
+            "switched": switch,
+        },
+        comparison,
+        seconds=time.perf_counter() - began,
+    )
 
 
 @bundled
@@ -211,9 +213,16 @@ def _duration(seconds: float) -> str:
     return f"{minutes} minutes" if minutes < 90 else f"{minutes / 60:.1f} hours"
 
 
-def _print_outcome(output: Output, facts: dict[str, Any], comparison: "Comparison | None") -> None:
+def _print_outcome(
+    output: Output,
+    facts: dict[str, Any],
+    comparison: "Comparison | None",
+    *,
+    seconds: float,
+) -> None:
     if output.json_only:
-        output.result(facts)
+        compared = None if comparison is None else asdict(comparison)
+        output.result({**facts, "comparison": compared, "seconds": round(seconds, 2)})
         return
     if comparison is not None:
         _print_comparison(output, comparison)

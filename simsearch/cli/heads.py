@@ -16,11 +16,7 @@ if TYPE_CHECKING:
     from simsearch.evaluation import Difference, LabelScore
 
 HeadDir = Annotated[Path, typer.Option("--head", help="The head's directory.")]
-NewHead = Annotated[Path, typer.Option("-o", "--output", help="The head's directory, to be made.")]
 Data = Annotated[Path, typer.Argument(metavar="DATA", help="The labelled texts, or -.")]
-Replace = Annotated[
-    bool, typer.Option("--replace", help="Replace a head that is there, once this one is trained.")
-]
 Texts = Annotated[list[str] | None, typer.Argument(metavar="TEXT...", help="The texts.")]
 TextFile = Annotated[
     Path | None, typer.Option("--texts", help="A file with one text per line, or -.")
@@ -32,7 +28,6 @@ HeadEncoder = Annotated[
 Against = Annotated[
     Path | None, typer.Option("--against", help="Another head, to be compared with on this data.")
 ]
-Seed = Annotated[int, typer.Option("--seed", min=0, help="Of what is drawn.")]
 
 
 def asked_texts(texts: list[str] | None, file: Path | None) -> list[str]:

@@ -26,8 +26,6 @@ logger = logging.getLogger("simsearch")
 
 STDIN = Path("-")
 FileState = tuple[int, int, int, int]
-# Above this share of unknown tokens the encoder was made for another language.
-UNKNOWN_SHARE = 0.3
 
 
 class Rejects:
@@ -214,6 +212,8 @@ def read_texts(path: Path) -> Iterator[str]:
 
 def report_counts(output: Output, counts: EncodingCounts) -> None:
     """Say what encoding lost: texts over the window, tokens that the encoder does not know."""
+    from simsearch.encoder import MOST_UNKNOWN
+
     logger.debug(
         "%s texts encoded, %s tokens, %.1f%% of what was computed was padding",
         f"{counts.encoded:,}",
@@ -229,7 +229,7 @@ def report_counts(output: Output, counts: EncodingCounts) -> None:
         output.warn(
             f"{counts.all_unknown:,} of {counts.encoded:,} texts hold no token the encoder knows"
         )
-    if counts.unknown_share > UNKNOWN_SHARE:
+    if counts.unknown_share > MOST_UNKNOWN:
         output.warn(
             f"{counts.unknown_share:.0%} of the tokens are unknown to this encoder; "
             "name one that was made for this language (--encoder)"

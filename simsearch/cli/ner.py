@@ -6,50 +6,40 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from simsearch.cli.head_tuning import (
-    Adapt,
-    AdaptEpochs,
-    Force,
-    ModelDir,
-    check_tuning,
-    tune_for_head,
-)
+from simsearch.cli.head_training import HeadTraining, make_head_training
 from simsearch.cli.heads import (
     Against,
     Data,
     HeadDir,
     HeadEncoder,
-    NewHead,
-    Replace,
-    Seed,
     TextFile,
     Texts,
     asked_texts,
     print_differences,
     print_scores,
 )
-from simsearch.cli.input import report_counts, spooled
-from simsearch.cli.options import EncoderName, HeadLayers, bundled
+from simsearch.cli.input import spooled
+from simsearch.cli.options import HeadLayers, bundled, bundled_with
 from simsearch.cli.output import Output, clean, shorten
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from simsearch.encoder import Encoder, EncodingCounts
     from simsearch.evaluation import SpanScores
     from simsearch.formats import ReadOptions
-    from simsearch.heads import TaggedSpan
+    from simsearch.heads import TaggedSpan, TaggerTraining
 
 app = typer.Typer(no_args_is_help=True, help="Entities in texts: train a head, ask it, score it.")
 
 
 @app.command("train")
-@bundled
+@bundled_with(making=make_head_training)
 def train(
     data: Data,
-    head: NewHead,
+    making: HeadTraining,
     output: Output,
     file_options: "ReadOptions",
-    encoder: EncoderName = None,
     layers: Annotated[
         HeadLayers,
         typer.Option(help="A map of its own for each layer of the encoder, or one of their mean."),
@@ -60,81 +50,69 @@ def train(
     batch_size: Annotated[int, typer.Option(min=1, help="Texts of a step.")] = 16,
     learning_rate: Annotated[float, typer.Option(help="The highest one of the training.")] = 1e-3,
     field: Annotated[str, typer.Option(help="Metadata field of the entities.")] = "entities",
-    adapt: Adapt = None,
-    model: ModelDir = None,
-    adapt_epochs: AdaptEpochs = None,
-    seed: Seed = 0,
-    replace: Replace = False,
-    force: Force = False,
 ) -> int:
     """Train a tagger on DATA: CoNLL (two or four columns), or JSONL with `text` and `spans`.
 
     The encoder stays as it is: it reads every text once. With --adapt a new encoder is tuned, which
     another index has to be built with; exit code 1 means that a head on the old one is as good.
     """
-    from simsearch.encoder import Encoder, EncodingCounts
     from simsearch.formats import read_tagged_texts
-    from simsearch.heads import TaggerConfig, check_head_place, train_tagger
+    from simsearch.heads import TaggerConfig, train_tagger
 
     began = perf_counter()
-    check_head_place(head, replace=replace)
-    check_tuning(adapt, model, adapt_epochs, force=force, replace=replace)
+    making.check()
     config = TaggerConfig(
         layers=layers,
         epochs=epochs,
         batch_size=batch_size,
         learning_rate=learning_rate,
-        seed=seed,
+        seed=making.seed,
         field=field,
     )
     with spooled([data], beside=None) as (file,):
         texts = read_tagged_texts(file, file_options)
-    if adapt is not None and model is not None:
+    if making.adapt is not None:
         from simsearch.training import TrainingData
 
-        return tune_for_head(
-            TrainingData(texts, objective="tags", head=config),
-            head,
-            output,
-            adapt=adapt,
-            model=model,
-            encoder=encoder,
-            epochs=adapt_epochs,
-            seed=seed,
-            replace=replace,
-            force=force,
-        )
-    counts = EncodingCounts()
-    with output.progress() as begin:
-        trained = train_tagger(
-            texts,
-            Encoder.load(encoder),
-            config=config,
-            counts=counts,
-            reading=begin("reading"),
-            training=begin("training"),
-        )
-    report_counts(output, counts)
-    trained.head.save(head, replace=replace)
-    facts: dict[str, Any] = {
-        "head": str(head),
-        "labels": list(trained.head.labels),
-        "texts": trained.texts,
-        "words": trained.words,
-        "spans": trained.spans,
-        "cut_spans": trained.cut_spans,
-        "steps": len(trained.losses),
-        "loss": sum(trained.losses[-20:]) / len(trained.losses[-20:]),
-        "seconds": round(perf_counter() - began, 2),
-    }
+        return making.tune(TrainingData(texts, objective="tags", head=config), output)
+
+    def fit(encoder: "Encoder", counts: "EncodingCounts") -> "TaggerTraining":
+        with output.progress() as begin:
+            return train_tagger(
+                texts,
+                encoder,
+                config=config,
+                counts=counts,
+                reading=begin("reading"),
+                training=begin("training"),
+            )
+
+    _print_trained(output, making.head, making.train(fit, output), perf_counter() - began)
+    return 0
+
+
+def _print_trained(output: Output, head: Path, trained: "TaggerTraining", seconds: float) -> None:
+    steps, last = len(trained.losses), trained.losses[-20:]
+    loss = sum(last) / len(last)
     if output.json_only:
-        output.result(facts)
-        return 0
+        output.result(
+            {
+                "head": str(head),
+                "labels": list(trained.head.labels),
+                "texts": trained.texts,
+                "words": trained.words,
+                "spans": trained.spans,
+                "cut_spans": trained.cut_spans,
+                "steps": steps,
+                "loss": loss,
+                "seconds": round(seconds, 2),
+            }
+        )
+        return
     output.text(
         f"{head}: {len(trained.head.labels)} labels, {trained.spans:,} spans in {trained.texts:,} "
-        f"texts; loss {facts['loss']:.4f} a word after {facts['steps']:,} steps"
+        f"texts; loss {loss:.4f} a word after {steps:,} steps"
     )
-    return 0
 
 
 @app.command("predict")

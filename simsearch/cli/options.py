@@ -4,7 +4,7 @@ import functools
 import inspect
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -311,24 +311,44 @@ def bundled(command: Callable[..., int | None]) -> Callable[..., int | None]:
     Typer reads annotations, so the modules of commands do not postpone them; only the types of
     options for reading are quoted, because importing it imports numpy.
     """
+    return _bundled(command, own_bundles={})
+
+
+def bundled_with(
+    **own_bundles: Callable[..., Any],
+) -> Callable[[Callable[..., int | None]], Callable[..., int | None]]:
+    """Return `bundled` with bundles of few commands, whose options stand where they are named."""
+    return functools.partial(_bundled, own_bundles=own_bundles)
+
+
+def _bundled(
+    command: Callable[..., int | None], *, own_bundles: Mapping[str, Callable[..., Any]]
+) -> Callable[..., int | None]:
     signature = inspect.signature(command)
-    makers = {name: make for name, make in _BUNDLES.items() if name in signature.parameters}
-    own = [
-        parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY)
-        for name, parameter in signature.parameters.items()
-        if name not in makers
+    makers = {
+        name: make
+        for name, make in {**own_bundles, **_BUNDLES}.items()
+        if name in signature.parameters
+    }
+    options = {name: inspect.signature(make).parameters for name, make in makers.items()}
+    parameters: list[inspect.Parameter] = []
+    for name, parameter in signature.parameters.items():
+        if name in own_bundles:
+            parameters += options[name].values()
+        elif name not in makers:
+            parameters.append(parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY))
+    parameters += [
+        option for name in makers if name in _BUNDLES for option in options[name].values()
     ]
-    shared = {name: inspect.signature(make).parameters for name, make in makers.items()}
 
     @functools.wraps(command)
     def run(**values: Any) -> int | None:
         made = {
-            name: makers[name](**{option: values.pop(option) for option in shared[name]})
-            for name in makers
+            name: make(**{option: values.pop(option) for option in options[name]})
+            for name, make in makers.items()
         }
         return command(**values, **made)
 
-    parameters = [*own, *(option for options in shared.values() for option in options.values())]
     run.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]  # read by typer
     run.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
     return run

@@ -91,21 +91,24 @@ def query(
             output.say(
                 f"precision {target_precision:g}: hits from probability {wanted.threshold:.4f} on"
             )
-        shown = {} if wanted.threshold is None else {"threshold": wanted.threshold}
         for part in itertools.chain([first], parts):
             found = wanted.find(part)
             if explain:
                 found = [index.explain(text, hits) for text, hits in zip(part, found, strict=True)]
             for text, hits in zip(part, found, strict=True):
-                if output.json_only:
-                    fields = [hit_fields(hit) for hit in hits]
-                    output.result({"query": text, "hits": fields, **shown})
-                    continue
-                if len(first) > 1:
+                if not output.json_only and len(first) > 1:
                     output.text(f"# {clean(text)}")
-                if not hits and wanted.least is not None:
-                    output.text("no good answer")
-                print_hits(output, hits, query=text)
+                _print_found(output, text, hits, wanted)
+
+
+def _print_found(output: Output, text: str, hits: "list[Hit]", wanted: "_Wanted") -> None:
+    if output.json_only:
+        shown = {} if wanted.threshold is None else {"threshold": wanted.threshold}
+        output.result({"query": text, "hits": [hit_fields(hit) for hit in hits], **shown})
+        return
+    if not hits and wanted.least is not None:
+        output.text("no good answer")
+    print_hits(output, hits, query=text)
 
 
 def _parts(texts: list[str], queries: Path | None) -> Iterator[list[str]]:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
         read_export,
     )
     from simsearch.encoder.forward_pass import (
+        MOST_UNKNOWN,
         EncodingCounts,
         LayerReading,
         TokenReading,
@@ -61,6 +62,9 @@ if TYPE_CHECKING:
         as_precision,
         bulk_precision,
     )
+    from simsearch.encoder.stand_in import (
+        StandIn,
+    )
     from simsearch.encoder.threads import (
         set_threads,
     )
@@ -82,6 +86,7 @@ _HOMES = {
         "read_export",
     ),
     "forward_pass": (
+        "MOST_UNKNOWN",
         "EncodingCounts",
         "LayerReading",
         "TokenReading",
@@ -112,6 +117,7 @@ _HOMES = {
         "as_precision",
         "bulk_precision",
     ),
+    "stand_in": ("StandIn",),
     "threads": ("set_threads",),
 }
 if not TYPE_CHECKING:  # a type checker would take every name for one of the package
@@ -120,6 +126,7 @@ if not TYPE_CHECKING:  # a type checker would take every name for one of the pac
 __all__ = [
     "DEFAULT_ENCODER",
     "MODEL_FILE",
+    "MOST_UNKNOWN",
     "Calibration",
     "ChanceCount",
     "EncodedTokens",
@@ -130,6 +137,7 @@ __all__ = [
     "ModelMoved",
     "PairScorer",
     "Precision",
+    "StandIn",
     "TokenReading",
     "UnencodableText",
     "as_precision",

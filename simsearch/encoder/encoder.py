@@ -13,14 +13,8 @@ import numpy as np
 
 from simsearch.encoder.bulk import bfloat16_bulk, float32_bulk
 from simsearch.encoder.calibration import Calibration, read_calibration
-from simsearch.encoder.device import check_device
 from simsearch.encoder.export_files import (
-    DESCRIPTION,
-    TOKENIZER,
-    EncoderSpec,
     ExportRefused,
-    ModelMoved,
-    read_export,
 )
 from simsearch.encoder.forward_pass import (
     EncodingCounts,
@@ -31,33 +25,26 @@ from simsearch.encoder.forward_pass import (
     UnencodableText,
     refuse_no_text,
 )
-from simsearch.encoder.int8 import find_int8
-from simsearch.encoder.layout import Layout, read_layout
+from simsearch.encoder.layout import read_layout
 from simsearch.encoder.loading import (
     RuntimeName,
-    cap_window,
-    describe,
     find_or_make_export,
-    onnx_runtime,
     read_whole_layout,
-    runtime_name,
-    torch_runtime,
 )
-from simsearch.encoder.locate import EncoderFiles, locate_encoder
 from simsearch.encoder.model_file import MODEL_FILE, write_model_file
+from simsearch.encoder.opening import EncoderParts, open_parts
 from simsearch.encoder.pair_scorer import PairScorer, find_pair_scorer
 from simsearch.encoder.passages import split_documents
-from simsearch.encoder.precision import Precision, as_precision
+from simsearch.encoder.precision import Precision
 from simsearch.encoder.runtime import (
     HIDDEN_STATES,
     TOKEN_EMBEDDINGS,
     FloatArray,
     IntArray,
-    Runtime,
 )
 from simsearch.encoder.saving import copy_export, copy_model, write_pointer
 from simsearch.encoder.tokenization import TextTokenizer
-from simsearch.errors import AlreadyExists, EncoderError, InvalidInput, SystemFailure
+from simsearch.errors import AlreadyExists, EncoderError, InvalidInput
 from simsearch.files import new_directory, occupied
 from simsearch.records import Document, Passage
 
@@ -83,25 +70,15 @@ class Encoder:
     them: two encoders with the same fingerprint can read each other's index.
     """
 
-    def __init__(
-        self,
-        spec: EncoderSpec,
-        runtime: Runtime,
-        *,
-        tokenizer: Path,
-        files: EncoderFiles | None = None,
-        layout: Layout | None = None,
-        export: Path | None = None,
-        precision: Precision = Precision.FP32,
-        device: str | None = None,
-    ) -> None:
+    def __init__(self, parts: EncoderParts) -> None:
+        spec, runtime = parts.spec, parts.runtime
         self._spec = spec
-        self._files = files
-        self._layout = layout
-        self._export = export
-        self._precision = precision
+        self._files = parts.files
+        self._layout = parts.layout
+        self._export = parts.export
+        self._precision = parts.precision
         self._tokenizer = TextTokenizer(
-            tokenizer,
+            parts.tokenizer,
             max_length=spec.max_length,
             lower_case=spec.lower_case,
             include_prompt=spec.include_prompt,
@@ -114,13 +91,13 @@ class Encoder:
             bulk=float32_bulk(runtime),
         )
         self._exact = self._documents = exact
-        if precision is Precision.BF16:
+        if parts.precision is Precision.BF16:
             bulk = bfloat16_bulk(
                 runtime,
                 self._tokenizer,
-                layout=layout,
-                export=export,
-                device=device,
+                layout=parts.layout,
+                export=parts.export,
+                device=parts.device,
                 pad_id=spec.pad_id,
             )
             self._documents = with_changes(exact, bulk=bulk, bulk_tokens=0)
@@ -152,98 +129,13 @@ class Encoder:
             EncoderError: the encoder cannot be found, trusted or loaded, or not on that device.
             InvalidInput: what is asked for contradicts itself.
         """
-        wanted = runtime_name(runtime)
-        numbers = None if precision is None else as_precision(precision)
-        if device is not None:
-            check_device(device)
-        elsewhere = device not in (None, "cpu")
-        if name is not None and (Path(name) / DESCRIPTION).is_file():
-            if wanted is RuntimeName.TORCH or max_length is not None or elsewhere:
-                raise InvalidInput(
-                    f"{name} is an export: it has its window, and runs without torch, on the CPU"
-                )
-            return cls._open_export(Path(name), numbers)
-        if elsewhere and (wanted is RuntimeName.ONNX or numbers is Precision.INT8):
-            what = "int8" if numbers is Precision.INT8 else "the ONNX runtime"
-            raise InvalidInput(f"{what} runs on the CPU alone, not on {device}")
-        files = locate_encoder(name)
-        full = read_whole_layout(files.directory)
-        layout = cap_window(full, max_length)
-        spec = describe(files.name, layout)  # reads the weights: a damaged file is found here
-        if elsewhere and numbers is not Precision.BF16:
-            wanted = RuntimeName.TORCH
-        # The graph does not depend on the window, so one export serves every cap of it.
-        export = _find_export(files, full, wanted)
-        if numbers is Precision.INT8:
-            return cls._open_int8(files.name, None if max_length is not None else export)
-        encoder = cls(
-            spec,
-            torch_runtime(layout, device or "cpu") if export is None else onnx_runtime(export),
-            tokenizer=layout.fast_tokenizer,
-            files=files,
-            layout=layout,
-            export=export,
-            precision=numbers or Precision.FP32,
-            device=device,
+        parts = open_parts(
+            name, runtime=runtime, precision=precision, device=device, max_length=max_length
         )
-        if elsewhere:
+        encoder = cls(parts)
+        if device not in (None, "cpu"):
             encoder._documents.bulk()  # a device that cannot be used is an error now
         return encoder
-
-    @classmethod
-    def _open_int8(cls, name: str, export: Path | None) -> Encoder:
-        if export is None:
-            raise EncoderError(f"int8 of {name} needs its export, with its own window")
-        found = find_int8(export, name=name)
-        return cls._open_export(found, Precision.INT8, name=f"{name} (int8)")
-
-    @classmethod
-    def _open_export(
-        cls, directory: Path, precision: Precision | None, *, name: str = ""
-    ) -> Encoder:
-        spec = read_export(directory)
-        own = Precision.INT8 if spec.precision == Precision.INT8 else Precision.FP32
-        if precision not in (None, own) and Precision.INT8 in (precision, own):
-            raise InvalidInput(f"{name or directory} is an export in {own}: no {precision} of it")
-        precision = precision or own
-        if spec.model:
-            return cls._follow(spec, precision)
-        return cls(
-            with_changes(spec, name=name or spec.name or str(directory)),
-            onnx_runtime(directory),
-            tokenizer=directory / TOKENIZER,
-            export=directory,
-            precision=precision,
-        )
-
-    @classmethod
-    def _follow(cls, spec: EncoderSpec, precision: Precision) -> Encoder:
-        """Load the full model of an encoder that has no export.
-
-        Where it is may be what somebody else's index says: it is not fetched from the hub, and
-        its fingerprint is known before it is run.
-        """
-        try:
-            files = locate_encoder(spec.model, fetch=False)
-            layout = read_whole_layout(files.directory)
-            if spec.max_length < layout.max_length:
-                layout = cap_window(layout, spec.max_length)
-            found = describe(files.name, layout)
-            if found.fingerprint != spec.fingerprint:
-                raise ModelMoved(f"{spec.model} is not the model any more that {spec.name} was")
-            runtime = torch_runtime(layout)
-        except ModelMoved:
-            raise
-        except (EncoderError, InvalidInput) as error:
-            raise ModelMoved(f"{spec.name} runs only from its full model: {error}") from error
-        return cls(
-            found,
-            runtime,
-            tokenizer=layout.fast_tokenizer,
-            files=files,
-            layout=layout,
-            precision=precision,
-        )
 
     @property
     def name(self) -> str:
@@ -480,16 +372,3 @@ class Encoder:
 def _refuse_one_string(texts: Iterable[str]) -> None:
     if isinstance(texts, str):
         raise InvalidInput("encode takes several texts, got one string (pass [text])")
-
-
-def _find_export(files: EncoderFiles, layout: Layout, wanted: RuntimeName | None) -> Path | None:
-    """Return the export to run; None where torch is asked for, or has to do."""
-    if wanted is RuntimeName.TORCH:
-        return None
-    try:
-        return find_or_make_export(files, layout)
-    except (EncoderError, SystemFailure) as error:
-        if wanted is RuntimeName.ONNX:
-            raise
-        logger.warning("%s; torch is used instead, which starts more slowly", error)
-        return None

@@ -38,6 +38,9 @@ Progress = Callable[[int], None]
 # Of one batch: positions, size in tokens with padding, and embeddings.
 _Part = tuple[IntArray, int, FloatArray]
 
+# Of the tokens of texts; an encoder that does not know more was made for another language.
+MOST_UNKNOWN = 0.3
+
 
 @dataclass(slots=True)
 class EncodingCounts:

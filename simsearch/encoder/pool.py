@@ -12,13 +12,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import fields
-from pathlib import Path
 from types import TracebackType
 
 import numpy as np
 
 from simsearch.encoder.batching import text_chunks
-from simsearch.encoder.calibration import Calibration
 from simsearch.encoder.device import check_device
 from simsearch.encoder.encoder import Encoder
 from simsearch.encoder.forward_pass import (
@@ -28,12 +26,11 @@ from simsearch.encoder.forward_pass import (
     refuse_no_text,
     text_length,
 )
-from simsearch.encoder.pair_scorer import PairScorer
 from simsearch.encoder.precision import Precision
 from simsearch.encoder.runtime import FloatArray
+from simsearch.encoder.stand_in import StandIn
 from simsearch.encoder.threads import set_threads, thread_count
 from simsearch.errors import EncoderError, InvalidInput, SimsearchError
-from simsearch.records import Document, Passage
 
 # Texts sent to a process at once: enough to sort lengths into even batches.
 _PART = 2048
@@ -42,7 +39,7 @@ _PART = 2048
 _own: Encoder | SimsearchError = EncoderError("this process is none of a pool")
 
 
-class EncoderPool:
+class EncoderPool(StandIn):
     """An encoder whose documents are encoded by several processes. Close it after use.
 
     Everything else, queries too, is done here, by an encoder of this process. Work is handed out
@@ -74,7 +71,7 @@ class EncoderPool:
         if others and precision == Precision.INT8:
             raise InvalidInput(f"int8 runs on the CPU alone, not on {others[0]}")
         # Here first: an export that has to be made is made once.
-        self._encoder = Encoder.load(name, precision=precision)
+        super().__init__(Encoder.load(name, precision=precision))
         context = multiprocessing.get_context("spawn")  # a fork would copy threads' locks
         waiting = context.SimpleQueue()
         for device in devices:
@@ -102,48 +99,6 @@ class EncoderPool:
         trace: TracebackType | None,
     ) -> None:
         self.close()
-
-    @property
-    def name(self) -> str:
-        """As `Encoder.name`."""
-        return self._encoder.name
-
-    @property
-    def dim(self) -> int:
-        """As `Encoder.dim`."""
-        return self._encoder.dim
-
-    @property
-    def fingerprint(self) -> str:
-        """As `Encoder.fingerprint`."""
-        return self._encoder.fingerprint
-
-    @property
-    def trained_dims(self) -> tuple[int, ...]:
-        """As `Encoder.trained_dims`."""
-        return self._encoder.trained_dims
-
-    @property
-    def calibration(self) -> Calibration | None:
-        """As `Encoder.calibration`."""
-        return self._encoder.calibration
-
-    @property
-    def pair_scorer(self) -> PairScorer | None:
-        """As `Encoder.pair_scorer`."""
-        return self._encoder.pair_scorer
-
-    def encode_queries(self, texts: Sequence[str]) -> FloatArray:
-        """As `Encoder.encode_queries`, in this process."""
-        return self._encoder.encode_queries(texts)
-
-    def split_documents(self, documents: Sequence[Document]) -> list[list[Passage]]:
-        """As `Encoder.split_documents`, in this process."""
-        return self._encoder.split_documents(documents)
-
-    def save_export(self, directory: Path) -> None:
-        """As `Encoder.save_export`."""
-        self._encoder.save_export(directory)
 
     def encode_documents(
         self,

@@ -18,6 +18,10 @@ if TYPE_CHECKING:
         Classification,
         Classifier,
     )
+    from simsearch.heads.classifier_config import (
+        ClassifierConfig,
+        ClassWeight,
+    )
     from simsearch.heads.classifier_scores import (
         ClassifierScores,
         compare_classifiers,
@@ -26,9 +30,7 @@ if TYPE_CHECKING:
         scores_as_json,
     )
     from simsearch.heads.classifier_training import (
-        ClassifierConfig,
         ClassifierTraining,
-        ClassWeight,
         draw_shots,
         train_classifier,
     )
@@ -76,9 +78,8 @@ _HOMES = {
         "score_classifier",
         "scores_as_json",
     ),
+    "classifier_config": ("ClassWeight", "ClassifierConfig"),
     "classifier_training": (
-        "ClassWeight",
-        "ClassifierConfig",
         "ClassifierTraining",
         "draw_shots",
         "train_classifier",

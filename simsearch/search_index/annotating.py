@@ -5,12 +5,11 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
-from simsearch.encoder import Calibration, EncodingCounts, PairScorer
+from simsearch.encoder import EncodingCounts, StandIn
 from simsearch.errors import InvalidData, InvalidInput
 from simsearch.formats import is_field_name
 from simsearch.heads import Annotation, Annotator
@@ -25,7 +24,7 @@ KnownEmbeddings = Callable[[Sequence[str]], Mapping[str, FloatArray]]
 _AT_ONCE = 1024
 
 
-class AnnotatingEncoder:
+class AnnotatingEncoder(StandIn):
     """The encoder of some heads, for an index that is being filled.
 
     Documents go through `writing`, which annotates a batch and keeps its embeddings at hand; when
@@ -40,8 +39,8 @@ class AnnotatingEncoder:
             InvalidInput: a label of theirs cannot be the name of a metadata field.
         """
         refuse_odd_labels(annotator)
+        super().__init__(annotator.encoder)
         self._annotator = annotator
-        self._encoder = annotator.encoder
         self._embeddings: dict[str, FloatArray] = {}
         self._whole: int | None = None  # of the documents written, those of one passage
         self._taken = 0  # embeddings that the index was given, each text once
@@ -106,40 +105,6 @@ class AnnotatingEncoder:
             report, encoded=read + more, reused=max(0, report.passages - computed - more)
         )
 
-    @property
-    def name(self) -> str:
-        """As the encoder's own."""
-        return self._encoder.name
-
-    @property
-    def fingerprint(self) -> str:
-        """As the encoder's own."""
-        return self._encoder.fingerprint
-
-    @property
-    def dim(self) -> int:
-        """As the encoder's own."""
-        return self._encoder.dim
-
-    @property
-    def trained_dims(self) -> tuple[int, ...]:
-        """As the encoder's own."""
-        return self._encoder.trained_dims
-
-    @property
-    def calibration(self) -> Calibration | None:
-        """As the encoder's own."""
-        return self._encoder.calibration
-
-    @property
-    def pair_scorer(self) -> PairScorer | None:
-        """As the encoder's own."""
-        return self._encoder.pair_scorer
-
-    def encode_queries(self, texts: Sequence[str]) -> FloatArray:
-        """As the encoder's own."""
-        return self._encoder.encode_queries(texts)
-
     def encode_documents(
         self, texts: Sequence[str], *, counts: EncodingCounts | None = None
     ) -> FloatArray:
@@ -153,14 +118,10 @@ class AnnotatingEncoder:
         return np.stack([known[text] for text in texts])
 
     def split_documents(self, documents: Sequence[Document]) -> list[list[Passage]]:
-        """As the encoder's own."""
-        split = self._encoder.split_documents(documents)
+        """As `Encoder.split_documents`."""
+        split = super().split_documents(documents)
         self._whole = sum(len(passages) == 1 for passages in split)
         return split
-
-    def save_export(self, directory: Path) -> None:
-        """As the encoder's own."""
-        self._encoder.save_export(directory)
 
 
 @dataclass(frozen=True, slots=True)

@@ -65,7 +65,7 @@ def _grouped(
     reader: Reader, asked: Asked, k: int, arrangement: Arrangement, field: str
 ) -> list[list[Found]]:
     """Look deeper for every query that met fewer than `k` groups, until it has met all there is."""
-    if reader.store.count() and not reader.store.has_field(field):
+    if reader.store.count() and not reader.store.metadata.has_field(field):
         raise InvalidInput(f"no document has the field {field!r} (--group-by takes one of them)")
     results: list[list[Found]] = [[] for _ in asked.texts]
     waiting, depth = list(range(len(results))), _DEEPER * k

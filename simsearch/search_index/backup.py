@@ -149,7 +149,7 @@ def _report(path: Path, files: Files, documents: int, number: int) -> BackupRepo
 def _constants(directory: Path) -> Mapping[str, str]:
     store = DocumentStore.open(directory)
     try:
-        return store.constants
+        return store.settings.constants
     finally:
         store.close()
 

@@ -114,7 +114,7 @@ def build_again(path: Path) -> int:
     try:
         store = DocumentStore.open(path)
         try:
-            text = store.find_setting("target")
+            text = store.settings.find("target")
             target = Target() if text is None else target_from_text(text)
             return len(build_segments(store, target=target))
         finally:
@@ -127,7 +127,7 @@ def build_again(path: Path) -> int:
 def stretches_of(store: DocumentStore, listed: Sequence[ListedSegment]) -> list[Stretch]:
     """Return the rows of a store as growth.py looks at them. Call it inside a snapshot."""
     stretches: list[Stretch] = []
-    row, end = 0, int(store.read_setting("next_row"))
+    row, end = 0, int(store.settings.read("next_row"))
     for each in listed:
         segment, record = each.segment, each.record
         if record is None:
@@ -135,7 +135,7 @@ def stretches_of(store: DocumentStore, listed: Sequence[ListedSegment]) -> list[
         if segment.first_row > row:
             stretches.append(_loose(store, row, segment.first_row))
         row = segment.end_row
-        living = store.count_rows(segment.first_row, row)
+        living = store.passages.count_living(segment.first_row, row)
         indexed = record.plan is not None  # also where what was looked for was not found
         dead = record.rows - living
         stretches.append(Stretch(segment.first_row, row, living, indexed=indexed, dead=dead))
@@ -145,7 +145,7 @@ def stretches_of(store: DocumentStore, listed: Sequence[ListedSegment]) -> list[
 
 
 def _loose(store: DocumentStore, first_row: int, end_row: int) -> Stretch:
-    return Stretch(first_row, end_row, store.count_rows(first_row, end_row), loose=True)
+    return Stretch(first_row, end_row, store.passages.count_living(first_row, end_row), loose=True)
 
 
 def _of_all(stretches: Sequence[Stretch]) -> Build | None:
@@ -173,10 +173,10 @@ def _build(
     started = time.monotonic()
     with store.snapshot():
         identity = store.identity
-        rows = store.living_rows(build.first_row, build.end_row)
+        rows = store.passages.living_rows(build.first_row, build.end_row)
         source = store.segments.source(build.first_row, build.end_row)
-        commit_number = int(store.read_setting("commit_number"))
-        share = len(rows) / max(1, store.count_passages())
+        commit_number = int(store.settings.read("commit_number"))
+        share = len(rows) / max(1, store.passages.count())
     if not len(rows):
         raise SegmentOvertaken
     with store.segments.draft() as draft:

@@ -40,7 +40,7 @@ class CurrentEncoder:
         self._given = given is not None
         self._encoder = given
         self._mutex = threading.Lock()
-        self.opened = space_of(store.constants)
+        self.opened = space_of(store.settings.constants)
 
     @property
     def loaded(self) -> bool:
@@ -49,7 +49,7 @@ class CurrentEncoder:
 
     def space(self) -> VectorSpace:
         """Return the space of the generation that was read last; `check` finds a newer one."""
-        return space_of(self._store.constants)
+        return space_of(self._store.settings.constants)
 
     def load(self) -> tuple[TextEncoder, VectorSpace]:
         """Return the encoder, and the space that its vectors are for.
@@ -62,7 +62,7 @@ class CurrentEncoder:
             while True:
                 if self._given:
                     self.refuse_switched()
-                constants = self._store.constants
+                constants = self._store.settings.constants
                 space = space_of(constants)
                 if self._encoder is None or self._encoder.fingerprint != space.fingerprint:
                     try:
@@ -98,5 +98,5 @@ class CurrentEncoder:
         Raises:
             Overtaken: it is not.
         """
-        if space_of(self._store.constants) != space:
+        if space_of(self._store.settings.constants) != space:
             raise Overtaken

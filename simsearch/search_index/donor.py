@@ -67,7 +67,7 @@ def _open_store(path: Path, fingerprint: str, dim: int) -> DocumentStore | None:
     with contextlib.ExitStack() as stack:
         stack.callback(store.close)
         try:
-            usable = store.dim == dim and store.read_setting("fingerprint") == fingerprint
+            usable = store.dim == dim and store.settings.read("fingerprint") == fingerprint
         except SimsearchError as error:
             _warn(error)
             return None

@@ -40,7 +40,7 @@ class FilteredRows:
         found = self._rows.pop(wanted.text, None)
         if found is None:
             refuse_unknown_fields(self._store, wanted)
-            found = self._store.matching_rows(wanted.condition)
+            found = self._store.metadata.matching_rows(wanted.condition)
             if not len(found):
                 _tell_why(self._store, wanted)
         self._rows[wanted.text] = found
@@ -52,7 +52,7 @@ class FilteredRows:
 def matching_ids(store: DocumentStore, wanted: Filter) -> list[str]:
     """Return the ids of the documents that a filter lets through; errors as above."""
     refuse_unknown_fields(store, wanted)
-    return store.matching_ids(wanted.condition)
+    return store.metadata.matching_ids(wanted.condition)
 
 
 def refuse_unknown_fields(store: DocumentStore, wanted: Filter) -> None:
@@ -61,9 +61,9 @@ def refuse_unknown_fields(store: DocumentStore, wanted: Filter) -> None:
     Raises:
         InvalidFilter: naming the fields that are near it.
     """
-    unknown = [name for name in wanted.places if not store.has_field(name)]
+    unknown = [name for name in wanted.places if not store.metadata.has_field(name)]
     if unknown and store.count():
-        raise unknown_field(wanted, unknown[0], store.field_names())
+        raise unknown_field(wanted, unknown[0], store.metadata.field_names())
 
 
 def facet(store: DocumentStore, name: str, k: int, wanted: Filter | None) -> Facet:
@@ -76,16 +76,15 @@ def facet(store: DocumentStore, name: str, k: int, wanted: Filter | None) -> Fac
     with store.snapshot():
         if wanted is not None:
             refuse_unknown_fields(store, wanted)
-        if not store.has_field(name) and store.count():
-            raise InvalidInput(
-                f"no document has a field {name!r} ({near_fields(name, store.field_names())})"
-            )
-        return store.count_values(name, k, None if wanted is None else wanted.condition)
+        if not store.metadata.has_field(name) and store.count():
+            near = near_fields(name, store.metadata.field_names())
+            raise InvalidInput(f"no document has a field {name!r} ({near})")
+        return store.metadata.count_values(name, k, None if wanted is None else wanted.condition)
 
 
 def _tell_why(store: DocumentStore, wanted: Filter) -> None:
     """Say of a filter that found nothing where it compares what cannot be equal."""
     for leaf in leaves(wanted.condition):
-        types = store.field_types(leaf.field)
+        types = store.metadata.field_types(leaf.field)
         if types and (why := mismatch(leaf, types)):
             _LOG.warning("the filter lets no document through: %s", why)

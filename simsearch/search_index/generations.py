@@ -77,7 +77,7 @@ def read_constants(place: Path) -> Mapping[str, str] | None:
     except SimsearchError:
         return None
     with contextlib.closing(store):
-        return store.constants
+        return store.settings.constants
 
 
 def generation_info(place: Path) -> GenerationInfo | None:
@@ -88,9 +88,9 @@ def generation_info(place: Path) -> GenerationInfo | None:
         check_format(place)
         with contextlib.closing(DocumentStore.open(place)) as store:
             return GenerationInfo(
-                generation=number_of(store.constants),
-                encoder=store.constants["encoder"],
-                fingerprint=store.constants["fingerprint"],
+                generation=number_of(store.settings.constants),
+                encoder=store.settings.constants["encoder"],
+                fingerprint=store.settings.constants["fingerprint"],
                 dim=store.dim,
                 documents=store.count(),
                 path=str(place),

@@ -56,7 +56,7 @@ def nearest_documents(
         for portion in _portions(waiting, depth):
             found, similarities = vectors.search(queries[portion], depth, among=among, exact=exact)
             rows = found.tolist()
-            passages = store.passages_at(sorted({row for its_rows in rows for row in its_rows}))
+            passages = store.passages.at(sorted({row for its_rows in rows for row in its_rows}))
             for position, its_rows, its_similarities in zip(
                 portion.tolist(), rows, similarities.tolist(), strict=True
             ):
@@ -77,7 +77,7 @@ def matches_among(
     rows = store.rows_of(numbers)
     similarities = vectors.vectors_at(rows) @ query
     order = np.argsort(-similarities, kind="stable")
-    passages = store.passages_at(rows.tolist())
+    passages = store.passages.at(rows.tolist())
     return _best_passages(
         rows[order].tolist(), similarities[order].tolist(), passages, len(numbers)
     )

@@ -9,10 +9,10 @@ import numpy as np
 import numpy.typing as npt
 
 from simsearch.encoder import UnencodableText
-from simsearch.errors import EncoderError, InvalidInput
+from simsearch.errors import CorruptIndex, EncoderError, InvalidInput
 from simsearch.records import Document, Passage
 from simsearch.search_index.reports import WriteReport
-from simsearch.storage import PassageRows, text_hash
+from simsearch.storage import DocumentStore, PassageRows, text_hash
 
 FloatArray = npt.NDArray[np.float32]
 
@@ -36,6 +36,19 @@ def as_long_texts(value: LongTexts | str) -> LongTexts:
         raise InvalidInput(
             f"long_texts must be one of {', '.join(LongTexts)}, got {value!r}"
         ) from None
+
+
+def long_texts_of(store: DocumentStore) -> LongTexts:
+    """Return what becomes of long texts in an index.
+
+    Raises:
+        CorruptIndex: its settings do not say it.
+    """
+    value = store.settings.constants.get("long_texts", "")
+    try:
+        return LongTexts(value)
+    except ValueError as error:
+        raise CorruptIndex(f"{store.directory}: no setting of long_texts is {value!r}") from error
 
 
 def encode_passages(

@@ -26,14 +26,14 @@ def stored_calibration(store: DocumentStore) -> Calibration | None:
     Raises:
         CorruptIndex: it is malformed.
     """
-    text = store.find_constant(CALIBRATION)
+    text = store.settings.find_constant(CALIBRATION)
     if not text:
         return None
     try:
         found = calibration_of(json.loads(text), where="the index")
     except (ValueError, EncoderError) as error:
         raise CorruptIndex(f"the setting {CALIBRATION!r} of the index: {error}") from error
-    return found if found.fits(store.constants["fingerprint"], store.dim) else None
+    return found if found.fits(store.settings.constants["fingerprint"], store.dim) else None
 
 
 def required_calibration(store: DocumentStore) -> Calibration:
@@ -54,13 +54,13 @@ def keep_calibration(store: DocumentStore, calibration: Calibration) -> None:
     Raises:
         EncoderMismatch: it is not of the vectors of the index.
     """
-    fingerprint = store.constants["fingerprint"]
+    fingerprint = store.settings.constants["fingerprint"]
     if not calibration.fits(fingerprint, store.dim):
         raise EncoderMismatch(
             f"the calibration is of encoder {calibration.fingerprint[:12]}, dim {calibration.dim}; "
             f"the index has vectors of {fingerprint[:12]}, dim {store.dim}"
         )
-    store.write_constant(CALIBRATION, json.dumps(calibration.as_dict()))
+    store.settings.write_constant(CALIBRATION, json.dumps(calibration.as_dict()))
 
 
 def leads_of(similarities: Sequence[float]) -> list[float]:

@@ -93,7 +93,7 @@ class Follower:
         self._bring_what_changed()
         with self._live.snapshot():
             wanted = self._live.ids()
-            number = int(self._live.read_setting("commit_number"))
+            number = int(self._live.settings.read("commit_number"))
         self.target.close()
         with (
             contextlib.closing(DocumentStore.open(self.target.path)) as store,
@@ -105,9 +105,9 @@ class Follower:
                 raise CorruptIndex(
                     f"{self.target.path} has {store.count()} of {len(wanted)} documents (delete it)"
                 )
-            number = max(number, int(store.read_setting("commit_number")))
-            store.write_setting("commit_number", str(number))  # which this commit raises by one
-            store.write_setting("finished", "yes")
+            number = max(number, int(store.settings.read("commit_number")))
+            store.settings.write("commit_number", str(number))  # which this commit raises by one
+            store.settings.write("finished", "yes")
 
     def _lap(self) -> int:
         """Bring over all that the index holds when this begins; return how many rows it went."""
@@ -118,7 +118,7 @@ class Follower:
                     self._identity, self._row, end = self._live.identity, 0, None
                     self._checksums.clear()
                 if end is None:
-                    end = int(self._live.read_setting("next_row"))
+                    end = int(self._live.settings.read("next_row"))
                 upto = min(self._row + BATCH, end)
                 documents = self._live.documents_between(self._row, upto)
                 supplied = self._live.supplied_ids(self._row, upto)
@@ -219,17 +219,17 @@ def build_generation(
     """
     path = Path(path).resolve()
     with tidied(path) as live:
-        space = wanted_space(path, space_of(live.constants), encoder, dim)
-        if space == space_of(live.constants):
+        space = wanted_space(path, space_of(live.settings.constants), encoder, dim)
+        if space == space_of(live.settings.constants):
             raise InvalidInput(f"{path} is by {encoder.name} and of dim {space.dim} already")
         refuse_supplied(live, encode_supplied=encode_supplied)
-        place, lineage = building_place(path), lineage_after(live.constants)
-        long_texts = LongTexts(live.constants["long_texts"])
+        place, lineage = building_place(path), lineage_after(live.settings.constants)
+        long_texts = LongTexts(live.settings.constants["long_texts"])
         discard_build(
             place,
             unless=lambda: is_build_of(place, {**lineage, "long_texts": long_texts}, space),
         )
-        text = live.find_setting("target")
+        text = live.settings.find("target")
         with open_build(
             place,
             encoder=encoder,
@@ -278,7 +278,7 @@ def roll_back(
         before = read_constants(place)
         if not occupied(place):
             raise NotFound(f"{path} has no generation before this one to go back to")
-        if before is not None and not same_index(before, live.constants):
+        if before is not None and not same_index(before, live.settings.constants):
             raise NotFound(f"{place} is no generation of {path}")
         with SearchIndex.open(place, encoder=encoder, durability=Durability.BATCH) as target:
             follower = Follower(
@@ -311,7 +311,7 @@ def opened(path: Path) -> Iterator[DocumentStore]:
     """
     check_format(path)
     with contextlib.closing(DocumentStore.open(path)) as live:
-        if live.read_setting("finished") != "yes":
+        if live.settings.read("finished") != "yes":
             raise InvalidInput(f"{path} is unfinished (run `simsearch index` again to finish it)")
         live.ids()
         yield live
@@ -340,7 +340,7 @@ def is_build_of(place: Path, settings: dict[str, str], space: VectorSpace) -> bo
 
 def _refuse_overtaken(live: DocumentStore, lineage: dict[str, str]) -> None:
     with live.snapshot():
-        now = number_of(live.constants)
+        now = number_of(live.settings.constants)
     if now >= number_of(lineage):
         raise InvalidInput(
             f"the index has become generation {now} while generation {lineage['generation']} was "

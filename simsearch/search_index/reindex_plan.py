@@ -61,21 +61,22 @@ def plan_reindex(
     """
     path = Path(path).resolve()
     with opened(path) as live:
-        space = wanted_space(path, space_of(live.constants), encoder, dim)
-        lineage = lineage_after(live.constants)
+        space = wanted_space(path, space_of(live.settings.constants), encoder, dim)
+        lineage = lineage_after(live.settings.constants)
         documents, built = live.count(), 0
-        settings = {**lineage, "long_texts": live.constants["long_texts"]}
+        long_texts = live.settings.constants["long_texts"]
+        settings = {**lineage, "long_texts": long_texts}
         begun = building_place(path)
         if is_build_of(begun, settings, space) and (found := generation_info(begun)) is not None:
             built = min(found.documents, documents)
-        needed = space != space_of(live.constants)
+        needed = space != space_of(live.settings.constants)
         each = 0.0
         if needed and built < documents:
-            each = _seconds_each(_sample(live), encoder, live.constants["long_texts"], clock)
+            each = _seconds_each(_sample(live), encoder, long_texts, clock)
         return ReindexPlan(
             path=str(path),
             needed=needed,
-            generation=number_of(lineage if needed else live.constants),
+            generation=number_of(lineage if needed else live.settings.constants),
             encoder=encoder.name,
             dim=space.dim,
             documents=documents,
@@ -86,7 +87,7 @@ def plan_reindex(
 
 
 def _sample(live: DocumentStore) -> list[Document]:
-    end = int(live.read_setting("next_row"))
+    end = int(live.settings.read("next_row"))
     step = max(1, end // _PLACES)
     return [
         document

@@ -65,7 +65,7 @@ def rerank_choice(store: DocumentStore) -> RerankChoice:
     Raises:
         CorruptIndex: it is malformed.
     """
-    text = store.find_constant(_SETTING)
+    text = store.settings.find_constant(_SETTING)
     if not text:
         return RerankChoice()
     try:
@@ -77,7 +77,7 @@ def rerank_choice(store: DocumentStore) -> RerankChoice:
 
 def keep_rerank_choice(store: DocumentStore, choice: RerankChoice) -> None:
     """Write what an index does by itself, over what it did; inside a transaction."""
-    store.write_constant(_SETTING, json.dumps({"by": str(choice.by), "top": choice.top}))
+    store.settings.write_constant(_SETTING, json.dumps({"by": str(choice.by), "top": choice.top}))
 
 
 def pair_scorer_of(store: DocumentStore) -> PairScorer | None:
@@ -86,7 +86,7 @@ def pair_scorer_of(store: DocumentStore) -> PairScorer | None:
     Raises:
         CorruptIndex: it is malformed.
     """
-    text = store.find_constant(PAIR_SCORER)
+    text = store.settings.find_constant(PAIR_SCORER)
     if not text:
         return None
     try:

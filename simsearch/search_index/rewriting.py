@@ -45,7 +45,7 @@ def rewrite_store(
                     store.insert(documents, rows)
         with store.transaction(durable=True):
             failpoint("rewrite.number")
-            store.write_setting("commit_number", str(number))  # which this commit raises by one
+            store.settings.write("commit_number", str(number))  # which this commit raises by one
     finally:
         store.close()
 

@@ -60,7 +60,7 @@ def mode_choice(store: DocumentStore) -> ModeChoice:
     Raises:
         CorruptIndex: it is not what was written.
     """
-    text = store.find_setting(SETTING)
+    text = store.settings.find(SETTING)
     if text is None:
         return ModeChoice()
     try:
@@ -74,4 +74,4 @@ def mode_choice(store: DocumentStore) -> ModeChoice:
 
 def keep_mode_choice(store: DocumentStore, choice: ModeChoice) -> None:
     """Write what an index does by itself; inside a transaction."""
-    store.write_setting(SETTING, with_checksum(asdict(choice)))
+    store.settings.write(SETTING, with_checksum(asdict(choice)))

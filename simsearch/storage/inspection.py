@@ -33,8 +33,8 @@ from simsearch.storage.findings import Finding, Severity, row_ranges
 from simsearch.storage.lexical import SETTING as LEXICAL_SETTING
 from simsearch.storage.rows import read_metadata
 from simsearch.storage.schema import CHOICES
+from simsearch.storage.seal import verified_constants
 from simsearch.storage.segments import FOLDER, LOCK
-from simsearch.storage.settings import verified_constants
 from simsearch.storage.terms import TERMS_VERSION
 from simsearch.storage.twin import lexical_difference
 from simsearch.storage.witness import read_witness, refuse_lost_commits

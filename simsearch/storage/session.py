@@ -25,7 +25,7 @@ from simsearch.storage.database import (
     writable,
 )
 from simsearch.storage.locks import writer_lock
-from simsearch.storage.settings import verified_constants
+from simsearch.storage.seal import verified_constants
 from simsearch.storage.witness import read_witness, refuse_lost_commits, write_witness
 
 logger = logging.getLogger("simsearch")

@@ -1,36 +1,73 @@
-"""The settings of a store: those that never change stand under one checksum."""
+"""The settings of an open store, as they are in the present snapshot."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 
-from simsearch.errors import CorruptIndex
-from simsearch.storage.checksums import settings_crc32
-from simsearch.storage.schema import VARIABLES
-
-_CHECKSUM = "constants_crc32"
+from simsearch.storage.seal import sealed, verified_constants
+from simsearch.storage.session import Session
 
 
-def sealed(settings: Mapping[str, str]) -> dict[str, str]:
-    """Return settings with the checksum of those that never change."""
-    return {**settings, _CHECKSUM: str(settings_crc32(_constants(settings)))}
+class Settings:
+    """Texts by name. Those that never change are *constants*, under one checksum."""
 
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        # What stands under the checksum, and the state of the database that it was read in.
+        self._sealed: dict[str, str] = {}
+        self._sealed_state: tuple[tuple[int, ...] | None, str] | None = None
 
-def verified_constants(settings: Mapping[str, str], path: Path) -> dict[str, str]:
-    """Return those of the settings in the database `path` that never change.
+    @property
+    def constants(self) -> Mapping[str, str]:
+        """The settings that never change within a generation, of the one that was read last."""
+        return self._session.constants
 
-    Raises:
-        CorruptIndex: they are not those that were sealed.
-    """
-    constants = _constants(settings)
-    if settings.get(_CHECKSUM) != str(settings_crc32(constants)):
-        raise CorruptIndex(
-            f"{path}: the settings of the index are damaged (restore a backup, or index the "
-            "corpus again)"
-        )
-    return constants
+    def read(self, key: str) -> str:
+        """Return a setting as it is now.
 
+        Raises:
+            CorruptIndex: there is none of that name.
+        """
+        found = self.find(key)
+        if found is None:
+            raise self._session.damage(f"the setting {key!r} is lost")
+        return found
 
-def _constants(settings: Mapping[str, str]) -> dict[str, str]:
-    return {key: settings[key] for key in settings.keys() - VARIABLES}
+    def find(self, key: str) -> str | None:
+        """Return a setting as it is now, None if there is none of that name."""
+        with self._session.reading():
+            found = self._session.connection.execute(
+                "SELECT value FROM meta WHERE key = ?", (key,)
+            ).fetchone()
+        return None if found is None else str(found[0])
+
+    def find_constant(self, key: str) -> str | None:
+        """Return, as it is now, a setting that stands under the checksum; None without it.
+
+        Raises:
+            CorruptIndex: the settings are not those that were sealed.
+        """
+        with self._session.snapshot():
+            state = self._session.identity, self.read("commit_number")
+            if self._session.writing or state != self._sealed_state:
+                self._sealed = verified_constants(self._all(), self._session.path)
+                # What this transaction has read may be rolled back.
+                self._sealed_state = None if self._session.writing else state
+            return self._sealed.get(key)
+
+    def write(self, key: str, value: str) -> None:
+        """Set a setting; inside a transaction."""
+        self._session.connection.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (key, value))
+
+    def write_constant(self, key: str, value: str) -> None:
+        """Set a setting that stands under the checksum; inside a transaction.
+
+        A handle that is open goes on with its `constants`; `find_constant` reads what is new.
+        """
+        settings = self._all()
+        for name, its in sealed({**settings, key: value}).items():
+            if settings.get(name) != its:
+                self.write(name, its)
+
+    def _all(self) -> dict[str, str]:
+        return dict(self._session.connection.execute("SELECT key, value FROM meta"))

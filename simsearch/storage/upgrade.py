@@ -14,7 +14,7 @@ from simsearch.storage.checksums import block_crc32, document_crc32, passage_crc
 from simsearch.storage.database import connect, create_file, database_path, translated_errors
 from simsearch.storage.lexical import SETTING as LEXICAL_SETTING
 from simsearch.storage.schema import LEXICAL, SCHEMA, text_hash
-from simsearch.storage.settings import sealed, verified_constants
+from simsearch.storage.seal import sealed, verified_constants
 from simsearch.storage.terms import TERMS_VERSION, document_terms
 
 # In format 1 a document was one row; before format 3 nothing had a checksum but blocks; before

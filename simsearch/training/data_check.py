@@ -34,14 +34,12 @@ from simsearch.training.data_tokens import (
     tokens_per_second,
 )
 from simsearch.training.examples import TrainingData
+from simsearch.training.objectives import OBJECTIVES, Objective
 
 _CLASSES_LISTED: Final = 20
 
 # A step is a forward pass, and a backward one that costs two of them.
 _PASSES: Final = 3
-
-# Objectives to which the other rows of a batch are negatives, and how often each embeds a text.
-_IN_BATCH: Final = {"in-batch": 1, "unlabelled": 2}
 
 
 class _Repeats(TypedDict):
@@ -112,8 +110,8 @@ def check_data(
     sample = tokenized_sample(examples, texts, encoder=encoder, seed=seed)
     columns = len(texts.columns)
     speed = tokens_per_second(encoder, sample, most=batch_size * columns, seed=seed, clock=clock)
-    # Each text of a row, so often.
-    row_tokens = _IN_BATCH.get(objective_name, 1) * columns * sample.mean_length
+    objective = OBJECTIVES[objective_name]
+    row_tokens = objective.passes * columns * sample.mean_length
     row_tokens += negatives * sample.mean_length_of(1)
     rows = len(training) + added, len(training) if control else 0
     return DataCheck(
@@ -130,7 +128,7 @@ def check_data(
         shared_with_dev=count_shared(learned, chosen_by),
         window=encoder.max_length,
         score_range=_score_range(kind, values),
-        false_negative_share=_false_negatives(learned, objective_name, batch_size),
+        false_negative_share=_false_negatives(learned, objective, batch_size),
         objective=objective_name,
         objective_why=objective_why,
         batch_size=batch_size,
@@ -188,8 +186,8 @@ def _effort(
     }
 
 
-def _false_negatives(learned: IntArray, objective_name: str, batch_size: int) -> float | None:
-    if objective_name not in _IN_BATCH:
+def _false_negatives(learned: IntArray, objective: Objective, batch_size: int) -> float | None:
+    if not objective.in_batch:
         return None
     answers = learned[:, min(1, learned.shape[1] - 1)]
     return false_negative_share(learned[:, 0], answers, batch_size)

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Final
 
+from simsearch.encoder import MOST_UNKNOWN
 from simsearch.formats import Example
 from simsearch.formats.checks import quoted
 from simsearch.records import (
@@ -21,7 +22,6 @@ from simsearch.records import (
 from simsearch.training.config import TAGS
 from simsearch.training.data_counts import Rows
 
-MOST_UNKNOWN: Final = 0.3  # share of tokens; above it the encoder was made for another language
 MOST_LEFT_OUT: Final = 0.3  # share of rows
 # Of fewer questions all may get better, and chance does it in one of 2^n runs: p, on two sides,
 # is above 0.05 whatever the encoder learns.

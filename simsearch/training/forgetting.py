@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from importlib import resources
 from typing import TYPE_CHECKING
 
-from simsearch.encoder import EncodingCounts
+from simsearch.encoder import MOST_UNKNOWN, EncodingCounts
 from simsearch.errors import InvalidInput
 from simsearch.records import Document
 from simsearch.search_index import Embedder, RetrievalTask, evaluate_retrieval
@@ -18,9 +18,8 @@ if TYPE_CHECKING:
 
 GENERAL_METRIC = "ndcg@10"
 # The general set is English. Of an encoder made for another language it says nothing: one that
-# does not know more than this share of the tokens, or that ranks worse than this. A random ranking
-# has 0.01, tf-idf 0.02 (right texts use other words than the query), all-MiniLM-L6-v2 0.83.
-MOST_UNKNOWN = 0.3
+# knows too few of the tokens, or that ranks worse than this. A random ranking has 0.01, tf-idf
+# 0.02 (right texts use other words than the query), all-MiniLM-L6-v2 0.83.
 LEAST_BASE_SCORE = 0.3
 # The base alone is not among them: a mixture that has nothing of the tuned weights is no result.
 SHARES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)

@@ -12,9 +12,10 @@ from simsearch.records import Pair
 from simsearch.search_index import Embedder
 from simsearch.training.batches import DataSet
 from simsearch.training.config import TrainingConfig
+from simsearch.training.division import Part
 from simsearch.training.live import LiveEncoder
 from simsearch.training.negatives import Mined, mine_negatives
-from simsearch.training.plan import Part, mined_of
+from simsearch.training.plan import mined_of
 from simsearch.training.workers import Workers
 
 

@@ -71,6 +71,8 @@ class Objective:
     optimizer: OptimizerName = OptimizerName.ADAMW
     # Each text's negatives are the others of its batch, where it is not itself an answer.
     in_batch: bool = False
+    # How often a step embeds each text.
+    passes: int = 1
     # Batches hold two texts at least of each class that is in them.
     by_class: bool = False
     # Hard negatives that are mined for a pair, if nothing else is asked for.
@@ -236,6 +238,7 @@ _ALL = (
         make_loss=_in_batch,
         temperature=_TEMPERATURE,
         in_batch=True,
+        passes=2,
     ),
     Objective(
         name="classes",

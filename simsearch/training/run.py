@@ -21,6 +21,7 @@ from simsearch.training.data_findings import DataCheck
 from simsearch.training.documents import HEADS, Origin, write_documents, write_heads
 from simsearch.training.examples import TrainingData
 from simsearch.training.held_out import Scores
+from simsearch.training.identity import identity
 from simsearch.training.output import (
     RUN,
     check_output,
@@ -29,7 +30,7 @@ from simsearch.training.output import (
     working,
     working_directory,
 )
-from simsearch.training.plan import Plan, identity, make_plan, mined_of
+from simsearch.training.plan import Plan, make_plan, mined_of
 from simsearch.training.result import (
     AugmentationGain,
     FinetuneResult,
@@ -39,8 +40,8 @@ from simsearch.training.result import (
     read_result,
 )
 from simsearch.training.run_file import RunSettings
-from simsearch.training.session import check_layers
-from simsearch.training.trial import Outcome, Progress, Say, Trial, metrics_of
+from simsearch.training.session import Say, check_layers
+from simsearch.training.trial import Outcome, Progress, Trial, metrics_of
 from simsearch.training.workers import gpu, joined_workers
 
 

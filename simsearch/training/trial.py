@@ -22,14 +22,13 @@ from simsearch.training.forgetting import Forgetting
 from simsearch.training.held_out import Scores
 from simsearch.training.loop import Trained
 from simsearch.training.plan import Plan
-from simsearch.training.session import Session, limit_forgetting, train_session
+from simsearch.training.session import Say, Session, limit_forgetting, train_session
 from simsearch.training.trainable import save_model
 from simsearch.training.watched import WatchedEncoder
 from simsearch.training.workers import Workers, gpu
 
 # Called with the stage, and how much of it is done: ("train", 3, 57).
 Progress = Callable[[str, int, int], None]
-Say = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)

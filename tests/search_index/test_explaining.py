@@ -270,6 +270,6 @@ def test_what_measured_better_is_kept_and_seen_by_others(tmp_path):
 
 def test_a_malformed_choice_is_damage(index):
     with index._store.transaction():
-        index._store.write_constant("rerank", '{"by": "guess", "top": 3}')
+        index._store.settings.write_constant("rerank", '{"by": "guess", "top": 3}')
     with pytest.raises(CorruptIndex, match="rerank"):
         index.rerank_choice()

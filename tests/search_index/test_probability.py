@@ -231,7 +231,7 @@ def test_it_stays_through_compaction_repair_and_backup(index, tmp_path):
 
 def test_a_malformed_calibration_is_damage_not_an_answer(index):
     with index._store.transaction():
-        index._store.write_constant("calibration", json.dumps({"format": 1}))
+        index._store.settings.write_constant("calibration", json.dumps({"format": 1}))
     with pytest.raises(CorruptIndex, match="calibration"):
         index.search("card")
 

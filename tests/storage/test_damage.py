@@ -54,7 +54,7 @@ def test_a_changed_passage_is_refused(store, directory, statement):
     write(store, "a", "b")
     change(directory, statement)
     with pytest.raises(CorruptIndex, match="the passage of row 1 is damaged"):
-        store.passages_at([0, 1])
+        store.passages.at([0, 1])
 
 
 def test_a_damaged_document_gets_no_metadata_and_no_checksum_that_hides_it(store, directory):
@@ -216,11 +216,11 @@ def is_short(value: int) -> Comparison:
 @pytest.mark.parametrize(
     "ask",
     [
-        lambda store: store.matching_rows(is_short(1)),
-        lambda store: store.matching_ids(is_short(2)),
-        lambda store: store.has_field("m"),
-        lambda store: store.field_names(),
-        lambda store: store.field_types("n"),
+        lambda store: store.metadata.matching_rows(is_short(1)),
+        lambda store: store.metadata.matching_ids(is_short(2)),
+        lambda store: store.metadata.has_field("m"),
+        lambda store: store.metadata.field_names(),
+        lambda store: store.metadata.field_types("n"),
     ],
 )
 def test_no_filter_is_asked_of_damaged_documents(store, directory, statement, ask):
@@ -234,13 +234,13 @@ def test_a_document_is_verified_for_the_first_filter_alone(store, directory, mon
     read = []
     monkeypatch.setattr(verified, "sound_document", lambda row: not read.append(row[2]))
     write(store, "a", "b")
-    assert store.matching_ids(is_short(1)) == ["a", "b"]
-    assert store.matching_ids(is_short(2)) == []
+    assert store.metadata.matching_ids(is_short(1)) == ["a", "b"]
+    assert store.metadata.matching_ids(is_short(2)) == []
     assert read == ["a", "b"]
     write(store, "c")
     with store.transaction():
         store.remove(["a"])
-    assert store.matching_ids(is_short(1)) == ["b", "c"]
+    assert store.metadata.matching_ids(is_short(1)) == ["b", "c"]
     assert read == ["a", "b", "c"]
 
 
@@ -250,7 +250,7 @@ def test_a_document_under_a_row_number_that_was_taken_back_is_verified(store, di
     def filtered_and_taken_back():
         with store.transaction():
             insert(store, "b")
-            assert store.matching_ids(is_short(1)) == ["a", "b"]
+            assert store.metadata.matching_ids(is_short(1)) == ["a", "b"]
             raise LookupError
 
     with pytest.raises(LookupError):
@@ -258,4 +258,4 @@ def test_a_document_under_a_row_number_that_was_taken_back_is_verified(store, di
     write(store, "c")
     change(directory, "UPDATE documents SET metadata = '{}' WHERE id = 'c'")
     with pytest.raises(CorruptIndex, match="the document of row 1 is damaged"):
-        store.matching_ids(is_short(1))
+        store.metadata.matching_ids(is_short(1))

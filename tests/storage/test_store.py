@@ -47,7 +47,7 @@ def test_more_rows_than_a_block_holds_come_back_in_order(store):
     changes = all_changes(store)
     np.testing.assert_array_equal(read(store, changes), vectors(2500))
     assert store.fetch_numbers([2499])[2499].id == "id-2499"
-    assert store.passages_at([2499]) == {2499: StoredPassage(2499, 0, len("text of id-2499"))}
+    assert store.passages.at([2499]) == {2499: StoredPassage(2499, 0, len("text of id-2499"))}
     assert len(store.fetch_ids(names)) == 2500  # more than SQLite takes variables in one statement
 
 
@@ -70,7 +70,7 @@ def test_a_failed_transaction_leaves_nothing(store):
         raise RuntimeError
     assert store.count() == 1
     assert all_changes(store).rows.tolist() == [0]
-    assert store.read_setting("commit_number") == "1"
+    assert store.settings.read("commit_number") == "1"
 
 
 def test_an_id_that_is_there_is_refused(store):
@@ -119,8 +119,8 @@ def in_passages(*lengths: int) -> PassageRows:
 def test_the_rows_of_a_document_lead_to_it_and_leave_with_it(store):
     with store.transaction():
         store.insert(documents("a", "b", "c"), in_passages(2, 3, 1))
-    assert (store.count(), store.count_passages()) == (3, 6)
-    assert store.passages_at([1, 3, 5]) == {
+    assert (store.count(), store.passages.count()) == (3, 6)
+    assert store.passages.at([1, 3, 5]) == {
         1: StoredPassage(0, 3, 6),
         3: StoredPassage(2, 3, 6),
         5: StoredPassage(5, 0, 3),
@@ -135,7 +135,7 @@ def test_the_rows_of_a_document_lead_to_it_and_leave_with_it(store):
     with store.snapshot():
         changes = store.changes_since(1, next_row=6)
     assert sorted(changes.removed.tolist()) == [0, 1, 2, 3, 4]
-    assert (store.count(), store.count_passages()) == (1, 1)
+    assert (store.count(), store.passages.count()) == (1, 1)
     write(store, "b")
     np.testing.assert_array_equal(all_changes(store).rows, [5, 6])
 
@@ -147,7 +147,7 @@ def test_a_row_without_a_passage_or_a_document_is_damage(store, directory):
         connection.execute("DELETE FROM documents WHERE id = 'c'")
     connection.close()
     with pytest.raises(CorruptIndex, match="row 1 has a vector but no document"):
-        store.passages_at([0, 1])
+        store.passages.at([0, 1])
     with pytest.raises(CorruptIndex, match="row 2 has a vector but no document"):
         store.fetch_numbers([0, 2])
 

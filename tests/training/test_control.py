@@ -12,7 +12,8 @@ from training_runs import make_class_pairs, make_pairs
 from simsearch.encoder import Encoder
 from simsearch.errors import EncoderError
 from simsearch.training import TrainingConfig, TrainingData, control, finetune
-from simsearch.training.plan import identity, make_plan
+from simsearch.training.identity import identity
+from simsearch.training.plan import make_plan
 from simsearch.training.result import read_result
 
 # 48 pairs train: two epochs of three steps, with 48 more of six. A checkpoint every step.

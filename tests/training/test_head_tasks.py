@@ -21,10 +21,11 @@ from simsearch.search_index import RetrievalTask
 from simsearch.training import TrainingConfig, TrainingData, finetune
 from simsearch.training.batches import Batches, DataSet, word_pieces
 from simsearch.training.config import Sampling
+from simsearch.training.identity import identity
 from simsearch.training.losses import ClassLoss, TagLoss
 from simsearch.training.micro_batches import MicroBatches, TokenizedInput, WordPieces
 from simsearch.training.objectives import OBJECTIVES, choose_objective
-from simsearch.training.plan import identity, make_plan
+from simsearch.training.plan import make_plan
 from simsearch.training.result import read_result
 from simsearch.training.trainable import load_trainable
 

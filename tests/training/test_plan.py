@@ -17,7 +17,8 @@ from simsearch.records import (
 from simsearch.training import held_out
 from simsearch.training.config import TrainingConfig
 from simsearch.training.examples import TrainingData, fold, texts_of
-from simsearch.training.plan import identity, make_plan
+from simsearch.training.identity import identity
+from simsearch.training.plan import make_plan
 
 PAIRS = [Pair(f"question {n}", f"answer {n}") for n in range(200)]
 SCORED = [ScoredPair(f"left {n}", f"right {n}", float(n % 5)) for n in range(100)]

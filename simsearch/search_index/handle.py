@@ -1,0 +1,151 @@
+"""An index directory that is open: where it is, and what it keeps of settings."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from simsearch.ann import Target
+from simsearch.encoder import Calibration
+from simsearch.errors import CorruptIndex
+from simsearch.search_index.passages import LongTexts, long_texts_of
+from simsearch.search_index.probability import (
+    keep_calibration,
+    required_calibration,
+    stored_calibration,
+)
+from simsearch.search_index.reranking import RerankChoice, keep_rerank_choice, rerank_choice
+from simsearch.search_index.search_mode import ModeChoice, keep_mode_choice, mode_choice
+from simsearch.search_index.segment_record import target_from_text, target_to_text
+from simsearch.storage import Checkpoint, DocumentStore
+
+
+class IndexHandle:
+    """What a `SearchIndex` is before it writes or searches."""
+
+    def __init__(self, path: Path, store: DocumentStore) -> None:
+        self._path = path
+        self._store = store
+
+    def close(self) -> None:
+        """Close the index; a second call does nothing."""
+        self._store.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    @property
+    def path(self) -> Path:
+        """The directory."""
+        return self._path
+
+    @property
+    def dim(self) -> int:
+        """Width of the vectors."""
+        return self._store.dim
+
+    @property
+    def long_texts(self) -> LongTexts:
+        """What becomes of a text beyond the encoder's window."""
+        return long_texts_of(self._store)
+
+    @property
+    def finished(self) -> bool:
+        """False while a corpus is still being loaded."""
+        value = self._store.settings.read("finished")
+        if value not in (yes_no(True), yes_no(False)):
+            raise CorruptIndex(f"{self._path}: no setting of finished is {value!r}")
+        return value == yes_no(True)
+
+    def mark_finished(self) -> None:
+        """Say that the corpus is loaded."""
+        with self._store.transaction(durable=True):
+            self._store.settings.write("finished", yes_no(True))
+
+    @property
+    def target(self) -> Target:
+        """What approximate indexes of the rows have to be."""
+        text = self._store.settings.find("target")
+        return Target() if text is None else target_from_text(text)
+
+    def set_target(self, target: Target) -> None:
+        """Set what indexes that are built from now on have to be."""
+        with self._store.transaction(durable=True):
+            self._store.settings.write("target", target_to_text(target))
+
+    def calibration(self) -> Calibration | None:
+        """Return what a similarity says about the chance of an answer; None if nobody measured it.
+
+        It came with the encoder, or was measured on this index.
+
+        Raises:
+            CorruptIndex: it is malformed.
+        """
+        return stored_calibration(self._store)
+
+    def threshold(self, precision: float) -> float:
+        """Return the probability from which on so large a share of the hits are answers.
+
+        Raises:
+            InvalidInput: the index has no calibration, or one that shows no such threshold.
+        """
+        with self._store.snapshot():
+            calibration = required_calibration(self._store)
+            return calibration.threshold(precision, among=self._store.count())
+
+    def calibrate(self, calibration: Calibration) -> None:
+        """Keep a calibration in the place of the one that there is, in one commit.
+
+        Raises:
+            EncoderMismatch: it is of another encoder, or of vectors of another dim.
+        """
+        with self._store.transaction(durable=True):
+            keep_calibration(self._store, calibration)
+
+    def mode_choice(self) -> ModeChoice:
+        """Return how the index is searched where nobody says how, and why.
+
+        Raises:
+            CorruptIndex: it is not what was written.
+        """
+        with self._store.snapshot():
+            return mode_choice(self._store)
+
+    def keep_mode_choice(self, choice: ModeChoice) -> None:
+        """Let the index be searched so from now on, where nobody says how."""
+        with self._store.transaction(durable=True):
+            keep_mode_choice(self._store, choice)
+
+    def rerank_choice(self) -> RerankChoice:
+        """Return how hits are to be reranked when nobody says how: `none`, or what measured better.
+
+        Raises:
+            CorruptIndex: the setting is malformed.
+        """
+        return rerank_choice(self._store)
+
+    def keep_rerank_choice(self, choice: RerankChoice) -> None:
+        """Keep how hits are to be reranked when nobody says how, in one commit."""
+        with self._store.transaction(durable=True):
+            keep_rerank_choice(self._store, choice)
+
+    def checkpoint(self) -> Checkpoint:
+        """Move the log of recent commits into the database, and say how far that went.
+
+        It happens by itself when the log is large and on closing; no commit depends on it.
+        """
+        return self._store.checkpoint()
+
+
+def yes_no(value: bool) -> str:
+    """Return a truth value as it is stored."""
+    return "yes" if value else "no"

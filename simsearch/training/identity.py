@@ -1,0 +1,64 @@
+"""What makes a run this run: the hash of its data, and its settings."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+
+from simsearch.formats import Example
+from simsearch.search_index import RetrievalTask
+from simsearch.training.config import TrainingConfig
+from simsearch.training.plan import Plan
+
+
+def identity(
+    plan: Plan,
+    config: TrainingConfig,
+    *,
+    base_fingerprint: str,
+    evaluation: Sequence[Example] | RetrievalTask | None = None,
+) -> dict[str, str]:
+    """Return what makes a run this run: one that is resumed has to agree in all of it."""
+    settings = {name: json.dumps(value) for name, value in asdict(config).items()}
+    for name in (
+        "checkpoint_minutes",
+        "augment_control",
+        "task_controls",
+        "match_score",
+    ):  # they change nothing of the model
+        del settings[name]
+    parts = {str(part.name or number): part for number, part in enumerate(plan.parts, start=1)}
+    data = {
+        f"data {name}": hash_examples(
+            [*part.training, *part.dev, *part.held_out], part.data.distractors
+        )
+        for name, part in parts.items()
+    }
+    objectives = {f"objective {name}": part.objective.name for name, part in parts.items()}
+    objectives |= {
+        f"weight {name}": repr(part.data.weight)
+        for name, part in parts.items()
+        if part.data.weight != 1
+    }
+    judging = {} if evaluation is None else {"evaluation": _hash_evaluation(evaluation)}
+    return {**settings, **data, **objectives, **judging, "encoder": base_fingerprint}
+
+
+def _hash_evaluation(evaluation: Sequence[Example] | RetrievalTask) -> str:
+    if not isinstance(evaluation, RetrievalTask):
+        return hash_examples(evaluation)
+    texts = [document.content for document in evaluation.corpus]
+    asked = json.dumps([dict(evaluation.queries), evaluation.qrels], default=dict)
+    return hash_examples([], [asked, *texts])
+
+
+def hash_examples(examples: Sequence[Example], distractors: Sequence[str] = ()) -> str:
+    """Return the SHA-256 of examples, texts and labels, and of texts beside them, in hex."""
+    digest = hashlib.sha256()
+    for example in examples:
+        digest.update(json.dumps([type(example).__name__, *asdict(example).values()]).encode())
+    for text in distractors:
+        digest.update(json.dumps(text).encode())
+    return digest.hexdigest()
