@@ -46,7 +46,7 @@ def main(rows: int, recall: float, real: int | None) -> None:
         print(
             f"  {level.selectivity:.0%}: {level.way}, {level.parameters}, {level.recall.value:.4f}"
         )
-    approximate = FilteredIndex(index, vectors, filters)
+    approximate = FilteredIndex(index, filters)
     lines = []
     for selectivity in SELECTIVITIES:
         among = some_rows(rows, selectivity)

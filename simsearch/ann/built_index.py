@@ -1,8 +1,9 @@
-"""One index of FAISS, built, with what is turned at it when it is searched."""
+"""One index of FAISS, built, with what is turned at it when it is searched, and its vectors."""
 
 from __future__ import annotations
 
-from typing import Any
+from functools import cached_property
+from typing import Any, Final
 
 import faiss
 import numpy as np
@@ -18,18 +19,24 @@ FloatArray = npt.NDArray[np.float32]
 IntArray = npt.NDArray[np.int64]
 
 
+_CELLS: Final = 1 << 23  # numbers of vectors that are copied together to be compared: 32 MB
+
+
 class BuiltIndex:
     """Vectors (n, dim) under the positions 0 to n - 1, searched by inner product.
 
     Approximate, unless it is flat: a search may miss a neighbour, and where its parameters let it
-    see too little it gives fewer than `k` rows, padded with -1.
+    see too little it gives fewer than `k` rows, padded with -1. What the codes find is compared by
+    the vectors, which may be memory-mapped: similarities are exact.
     """
 
-    def __init__(self, index: Any, candidate: Candidate, parameters: Parameters) -> None:
+    def __init__(
+        self, index: Any, candidate: Candidate, parameters: Parameters, vectors: FloatArray
+    ) -> None:
         self._index = index
         self.candidate = candidate
         self.parameters = parameters
-        self._parameters_for_all: Any = None  # made once: to wrap them costs more than to read them
+        self.vectors = vectors
 
     @classmethod
     def build(
@@ -66,7 +73,7 @@ class BuiltIndex:
                 for values in (candidate.nprobes, candidate.k_factors, candidate.ef_searches)
             )
         )
-        return cls(index, candidate, most)
+        return cls(index, candidate, most, vectors)
 
     def __len__(self) -> int:
         return int(self._index.ntotal)
@@ -88,14 +95,20 @@ class BuiltIndex:
 
     def with_parameters(self, parameters: Parameters) -> BuiltIndex:
         """Return the same index, searched with other parameters."""
-        return BuiltIndex(self._index, self.candidate, parameters)
+        return BuiltIndex(self._index, self.candidate, parameters, self.vectors)
 
     def search(
-        self, queries: FloatArray, k: int, *, among: Subset | None = None
+        self,
+        queries: FloatArray,
+        k: int,
+        *,
+        among: Subset | None = None,
+        skip: IntArray | None = None,
     ) -> tuple[IntArray, FloatArray]:
         """Return positions and similarities, best first, both (n_queries, min(k, n)).
 
-        `among` says which rows are searched. What was not found is -1, at the end.
+        `among` says which rows are searched. `skip` (n_queries,): this row is left out for each
+        query, as if it were not in the index; -1 for none. What was not found is -1, at the end.
 
         Raises:
             InvalidInput: dimensions differ, a value is not finite, `k` is below 1, or this kind
@@ -106,23 +119,39 @@ class BuiltIndex:
         k = min(k, len(self))
         if not len(queries):
             return np.empty((0, k), dtype=np.int64), np.empty((0, k), dtype=np.float32)
-        if among is not None:
-            parameters = self._search_parameters(among)
-        else:
-            parameters = self._parameters_for_all = (
-                self._parameters_for_all or self._search_parameters(None)
-            )
-        similarities, rows = self._index.search(queries, k, params=parameters)
+        parameters = self._unfiltered if among is None else self._search_parameters(among)
+        depth = k * (self.parameters.k_factor or 1) + (0 if skip is None else 1)
+        similarities, rows = self._index.search(queries, min(depth, len(self)), params=parameters)
+        if skip is not None:
+            rows[rows == skip[:, None]] = -1
+        if not self.exact:
+            similarities = self._compared(rows, queries)
         return best(rows, similarities, k)
+
+    @cached_property
+    def _unfiltered(self) -> Any:
+        """The parameters of a search among all rows: to make them costs more than to read them."""
+        return self._search_parameters(None)
+
+    def _compared(self, rows: IntArray, queries: FloatArray) -> FloatArray:
+        """Return the similarities of rows (n_queries, k) by their vectors; some may be -1."""
+        similarities = np.empty(rows.shape, dtype=np.float32)
+        portion = max(1, _CELLS // (rows.shape[1] * self.dim))
+        for start in range(0, len(rows), portion):
+            part = slice(start, start + portion)
+            vectors = self.vectors[rows[part]]
+            np.einsum("qkd,qd->qk", vectors, queries[part], out=similarities[part])
+        similarities[rows < 0] = -np.inf
+        return similarities
 
     @property
     def selects(self) -> bool:
         """Whether a search can be told which rows to look at."""
-        inner = self._inner()
-        return not isinstance(inner, faiss.IndexFastScan) or isinstance(inner, faiss.IndexIVF)
+        scans_fast = isinstance(self._index, faiss.IndexFastScan)
+        return not scans_fast or isinstance(self._index, faiss.IndexIVF)
 
     def size_in_bytes(self) -> int:
-        """Return the size of its file, which is about what it takes in memory."""
+        """Return the size of its codes, as a file and about the same in memory."""
         size = 0
 
         def count(piece: bytes) -> int:
@@ -133,41 +162,22 @@ class BuiltIndex:
         faiss.write_index(self._index, faiss.PyCallbackIOWriter(count))  # type: ignore[attr-defined]
         return size
 
-    def _inner(self) -> Any:
-        """Return the index that looks through the codes: what a refined one stands on."""
-        if isinstance(self._index, faiss.IndexRefine):
-            return faiss.downcast_index(self._index.base_index)
-        return self._index
-
     def _search_parameters(self, among: Subset | None) -> Any:
-        inner = self._inner()
         if among is not None and not self.selects:
             raise InvalidInput(f"{self.candidate.name} cannot be told which rows to search")
-        plain = among is None
-        if isinstance(inner, faiss.IndexIVF):
+        if isinstance(self._index, faiss.IndexIVF):
             parameters: Any = faiss.SearchParametersIVF()
             parameters.nprobe = self.parameters.nprobe
-            plain = False
-        elif isinstance(inner, faiss.IndexHNSW):
+        elif isinstance(self._index, faiss.IndexHNSW):
             parameters = faiss.SearchParametersHNSW()  # type: ignore[attr-defined]
             parameters.efSearch = self.parameters.ef_search
-            plain = False
-        elif isinstance(inner, faiss.IndexRaBitQ):
-            parameters = faiss.RaBitQSearchParameters()
-            parameters.qb = inner.qb
-            parameters.centered = inner.centered
+        elif among is None:
+            return None
         else:
             parameters = faiss.SearchParameters()
         if among is not None:
             parameters.sel = among.selector
-        if not isinstance(self._index, faiss.IndexRefine):
-            return None if plain else parameters
-        # A selector of the refining index itself would be ignored without a word (1.15.1).
-        refined: Any = faiss.IndexRefineSearchParameters()
-        refined.k_factor = float(self.parameters.k_factor or 1)
-        if not plain:
-            refined.base_index_params = parameters
-        return refined
+        return parameters
 
 
 def _training_part(

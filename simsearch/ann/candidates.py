@@ -1,8 +1,11 @@
-"""The kinds of index that the planner chooses among, and what can be turned at each."""
+"""The kinds of index that the planner chooses among, and what can be turned at each.
+
+Codes of a bit or two a component find more than is asked for, and the vectors themselves, which a
+segment has anyway, say which of it is best (`BuiltIndex`). So no index holds finer codes.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -16,8 +19,8 @@ _EF_SEARCHES: Final = (16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 102
 class Parameters:
     """What is set at search time; None where an index has no such thing.
 
-    `nprobe`: lists that are scanned. `k_factor`: how many times k codes are compared again with
-    finer ones. `ef_search`: width of the search in a graph.
+    `nprobe`: lists that are scanned. `k_factor`: how many times k rows are found by their codes, to
+    be compared by their vectors. `ef_search`: width of the search in a graph.
     """
 
     nprobe: int | None = None
@@ -41,10 +44,7 @@ class Candidate:
 
     def bytes_a_row(self, dim: int) -> float:
         """Return about how many bytes a vector takes, from which the order of trying follows."""
-        size = 0.0
-        for part in self.factory.replace("Refine(", "").replace(")", "").split(","):
-            size += _part_bytes(part, dim)
-        return size
+        return sum(_part_bytes(part, dim) for part in self.factory.split(","))
 
 
 FLAT: Final = Candidate("flat", "Flat")
@@ -61,52 +61,43 @@ def _part_bytes(part: str, dim: int) -> float:
         return graph + _part_bytes(store or "Flat", dim)
     if part.startswith("PQ"):
         return int(part.removeprefix("PQ").removesuffix("x4fs")) / 2
-    return {"Flat": 4.0 * dim, "SQfp16": 2.0 * dim, "SQ8": dim, "RaBitQ": dim / 8 + 8}[part]
+    return {"Flat": 4.0 * dim, "SQ8": dim, "RaBitQfs": dim / 8 + 8}[part]
 
 
 def candidates_for(rows: int, dim: int) -> list[Candidate]:
     """Return the kinds of index that can be built of so many vectors; flat is the first."""
     lists = lists_for(rows)
     probes = _probes(lists)
-    codes = _sub_quantizers(dim)
-    kinds = [
-        FLAT,
-        Candidate("sq8", "SQ8"),
-        Candidate("sqfp16", "SQfp16"),
-        *(
+    kinds = [FLAT, Candidate("sq8", "SQ8", k_factors=_K_FACTORS)]
+    for name, codes in _product_codes(dim).items():
+        kinds += [
             Candidate(
-                f"pq4fs+{name}",
-                f"PQ{codes}x4fs,Refine({store})",
+                f"pq4fs-{name}",
+                f"PQ{codes}x4fs",
                 k_factors=_K_FACTORS,
                 points_to_train=16 * _POINTS_A_CENTROID,
-            )
-            for name, store in _STORES
-        ),
-        *(
+            ),
             Candidate(
-                f"ivf-pq4fs+{name}",
-                f"IVF{lists},PQ{codes}x4fs,Refine({store})",
+                f"ivf-pq4fs-{name}",
+                f"IVF{lists},PQ{codes}x4fs",
                 probes,
                 _K_FACTORS,
                 points_to_train=max(16, lists) * _POINTS_A_CENTROID,
-            )
-            for name, store in _STORES
-        ),
+            ),
+        ]
+    return [
+        *kinds,
         Candidate("hnsw-sq8", "HNSW16_SQ8", ef_searches=_EF_SEARCHES),
         Candidate("hnsw", "HNSW16", ef_searches=_EF_SEARCHES),
-        Candidate("rabitq+sq8", "RaBitQ,Refine(SQ8)", k_factors=_K_FACTORS),
+        Candidate("rabitq", "RaBitQfs", k_factors=_K_FACTORS),
         Candidate(
-            "ivf-rabitq+sq8",
-            f"IVF{lists},RaBitQ,Refine(SQ8)",
+            "ivf-rabitq",
+            f"IVF{lists},RaBitQfs",
             probes,
             _K_FACTORS,
             points_to_train=lists * _POINTS_A_CENTROID,
         ),
     ]
-    return [kind for kind in kinds if codes or "PQ" not in kind.factory]
-
-
-_STORES: Final = (("sq8", "SQ8"), ("sqfp16", "SQfp16"))
 
 
 def lists_for(rows: int) -> int:
@@ -123,9 +114,15 @@ def _probes(lists: int) -> tuple[int, ...]:
     return tuple(sorted(values))
 
 
-def _sub_quantizers(dim: int) -> int:
-    """Return how many parts of two components or more a vector is cut into; 0 if it cannot be."""
-    fitting: Sequence[int] = [
-        parts for parts in range(dim // 2, 0, -1) if dim % parts == 0 and parts % 2 == 0
-    ]
-    return fitting[0] if fitting else 0
+def _product_codes(dim: int) -> dict[str, int]:
+    """Return numbers of codes of 4 bits a vector, by what they are called: bits a component.
+
+    A vector is cut into even parts, an even number of them, of two or four components, or more
+    where it cannot be cut so. There may be none, or one of them alone.
+    """
+    codes: dict[str, int] = {}
+    for name, width in (("2bit", 2), ("1bit", 4)):
+        fitting = [parts for parts in range(2, dim // width + 1, 2) if dim % parts == 0]
+        if fitting and fitting[-1] not in codes.values():
+            codes[name] = fitting[-1]
+    return codes

@@ -41,11 +41,11 @@ class IndexRecord:
         kind = index.candidate
         return cls(kind.name, kind.factory, index.parameters, len(index), index.dim)
 
-    def candidate(self) -> Candidate:
-        """Return the kind of the index; one that is not built any more cannot be tuned again."""
+    def candidate(self) -> Candidate | None:
+        """Return the kind of the index, None if it is not built any more."""
         kinds = candidates_for(self.rows, self.dim)
         known = {kind.factory: kind for kind in kinds if kind.name == self.name}
-        return known.get(self.factory, Candidate(self.name, self.factory))
+        return known.get(self.factory)
 
 
 def write_index(index: BuiltIndex, write: Callable[[bytes], int]) -> None:
@@ -53,15 +53,25 @@ def write_index(index: BuiltIndex, write: Callable[[bytes], int]) -> None:
     faiss.write_index(index.faiss_index, faiss.PyCallbackIOWriter(write))  # type: ignore[attr-defined]
 
 
-def read_index(memory: npt.NDArray[np.uint8], record: IndexRecord, *, path: Path) -> BuiltIndex:
+def read_index(
+    memory: npt.NDArray[np.uint8],
+    record: IndexRecord,
+    *,
+    vectors: npt.NDArray[np.float32],
+    path: Path,
+) -> BuiltIndex:
     """Return the index that `write_index` wrote into `memory` (bytes,), which it goes on using.
 
     So memory that is mapped from a file takes no time to read; that file must never be written to
-    again. `path` is the name of the file, for errors.
+    again. It was built of `vectors` (n, dim). `path` is the name of the file, for errors.
 
     Raises:
-        CorruptIndex: it is damaged, or another index than the record says.
+        CorruptIndex: it is damaged, or another index than the record says, or of a kind that is
+            not built any more.
     """
+    candidate = record.candidate()
+    if candidate is None:
+        raise CorruptIndex(f"{path} is of a kind that is not built any more ({record.factory})")
     reader = faiss.ZeroCopyIOReader(  # type: ignore[attr-defined]
         faiss.swig_ptr(memory), len(memory)
     )
@@ -72,20 +82,17 @@ def read_index(memory: npt.NDArray[np.uint8], record: IndexRecord, *, path: Path
         except (RuntimeError, MemoryError) as error:
             what = str(error).split("Error: ")[-1].strip()[:200]
             raise CorruptIndex(f"{path} is damaged: {what} (build it again)") from error
-    found = (_kinds(index), index.ntotal, index.d, index.metric_type)
-    wanted = (_kinds(expected), record.rows, record.dim, faiss.METRIC_INNER_PRODUCT)
+    found = (_kind(index), index.ntotal, index.d, index.metric_type)
+    wanted = (_kind(expected), record.rows, record.dim, faiss.METRIC_INNER_PRODUCT)
     if found != wanted:
         raise CorruptIndex(f"{path} is another index: expected {wanted}, got {found}")
     index.referenced_objects = [memory]  # FAISS keeps a pointer to it, and Python would free it
-    return BuiltIndex(index, record.candidate(), record.parameters)
+    return BuiltIndex(index, candidate, record.parameters, vectors)
 
 
-def _kinds(index: Any) -> tuple[str, ...]:
-    """Return the class of an index, and that of the one it stands on."""
-    if isinstance(index, faiss.IndexRefine):
-        return (type(index).__name__, type(faiss.downcast_index(index.base_index)).__name__)
+def _kind(index: Any) -> str:
     # A factory makes a plain IndexFlat, reading gives an IndexFlatIP.
-    return ("IndexFlat" if isinstance(index, faiss.IndexFlat) else type(index).__name__,)
+    return "IndexFlat" if isinstance(index, faiss.IndexFlat) else type(index).__name__
 
 
 @contextmanager

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from simsearch.ann.built_index import BuiltIndex
 from simsearch.ann.checks import checked_vectors
-from simsearch.ann.exact import exact_neighbours, without
+from simsearch.ann.exact import exact_neighbours
 from simsearch.ann.recall import Recall, recall_of_each, recall_with_interval
 from simsearch.errors import InvalidInput
 
@@ -63,10 +63,8 @@ class Questions:
 
     def answers(self, index: BuiltIndex) -> IntArray:
         """Return the rows (n, k) that an index finds for them, best first."""
-        k = self.similarities.shape[1]
-        own = 1 if len(self.skip) and self.skip[0] >= 0 else 0
-        rows, similarities = index.search(self.queries, k + own)
-        return without(rows, similarities, self.skip, k)[0]
+        skip = self.skip if (self.skip >= 0).any() else None
+        return index.search(self.queries, self.similarities.shape[1], skip=skip)[0]
 
     def recall(self, answers: IntArray) -> Recall:
         """Return the recall of answers, and its interval."""

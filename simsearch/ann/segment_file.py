@@ -71,7 +71,9 @@ def map_segment(path: Path, *, rows: int, dim: int, record: IndexRecord | None) 
         raise CorruptIndex(f"{path} has {len(memory):,} bytes, expected {index_at:,} or more")
     numbers = memory[: 8 * rows].view("<i8")
     vectors = memory[vectors_at : vectors_at + 4 * dim * rows].view("<f4").reshape(rows, dim)
-    index = None if record is None else read_index(memory[index_at:], record, path=path)
+    index = None
+    if record is not None:
+        index = read_index(memory[index_at:], record, vectors=vectors, path=path)
     return SegmentFile(numbers, vectors, index)
 
 

@@ -35,7 +35,7 @@ class SegmentIndex:
         self.vectors = file.vectors
         self._approximate: FilteredIndex | None = None
         if file.index is not None and plan is not None:
-            self._approximate = FilteredIndex(file.index, file.vectors, plan)
+            self._approximate = FilteredIndex(file.index, plan)
         self._alive: npt.NDArray[np.bool_] | None = None  # until one dies, all are
         self._living: Subset | None = None
         # By the identity of the array, which is kept so that no other gets the same.

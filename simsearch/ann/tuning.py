@@ -119,4 +119,4 @@ def work(index: BuiltIndex, parameters: Parameters) -> float:
     scanned = candidate.bytes_a_row(index.dim) * len(index)
     if candidate.nprobes and parameters.nprobe:
         scanned *= parameters.nprobe / candidate.nprobes[-1]
-    return scanned / 4 + _SCATTERED * 10 * (parameters.k_factor or 0) * index.dim
+    return scanned / 4 + _SCATTERED * 10 * (parameters.k_factor or 0) * 4 * index.dim

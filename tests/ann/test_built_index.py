@@ -12,10 +12,10 @@ from simsearch.ann.subset import Subset
 from simsearch.errors import InvalidInput
 
 KINDS = {kind.name: kind for kind in candidates_for(3_000, 32)}
-# The least part of the neighbours that 8 bits a component find, and that 16 and 32 find.
-LEAST = {
-    name: 0.95 if kind.factory.endswith(("SQ8", "SQ8)")) else 0.99 for name, kind in KINDS.items()
-}
+# Those that cannot be told which rows to search: FAISS scans their codes in blocks.
+BLOCKS = {"pq4fs-2bit", "pq4fs-1bit", "rabitq"}
+# The least part of the neighbours that 8 bits a component find without a second look.
+LEAST = {name: 0.95 if name == "hnsw-sq8" else 0.99 for name in KINDS}
 
 
 @pytest.fixture(scope="module")
@@ -24,19 +24,18 @@ def built(rows):
 
 
 def test_the_kinds_are_those_of_the_design():
-    assert list(KINDS) == [
-        "flat",
-        "sq8",
-        "sqfp16",
-        "pq4fs+sq8",
-        "pq4fs+sqfp16",
-        "ivf-pq4fs+sq8",
-        "ivf-pq4fs+sqfp16",
-        "hnsw-sq8",
-        "hnsw",
-        "rabitq+sq8",
-        "ivf-rabitq+sq8",
-    ]
+    assert {name: kind.factory for name, kind in KINDS.items()} == {
+        "flat": "Flat",
+        "sq8": "SQ8",
+        "pq4fs-2bit": "PQ16x4fs",
+        "ivf-pq4fs-2bit": "IVF64,PQ16x4fs",
+        "pq4fs-1bit": "PQ8x4fs",
+        "ivf-pq4fs-1bit": "IVF64,PQ8x4fs",
+        "hnsw-sq8": "HNSW16_SQ8",
+        "hnsw": "HNSW16",
+        "rabitq": "RaBitQfs",
+        "ivf-rabitq": "IVF64,RaBitQfs",
+    }
 
 
 @pytest.mark.parametrize("name", KINDS)
@@ -46,6 +45,34 @@ def test_an_index_that_sees_all_finds_the_neighbours_of_numpy(built, rows, queri
     assert found.shape == similarities.shape == (200, 10)
     assert overlap(found, expected) >= LEAST[name]
     assert (np.diff(similarities, axis=1) <= 0).all()
+    exact = np.take_along_axis(queries.astype(np.float64) @ rows.T, found, axis=1)
+    np.testing.assert_allclose(similarities, exact, atol=1e-6)  # not those of the codes
+
+
+def test_the_vectors_say_which_of_what_the_codes_find_is_best(built, rows, queries):
+    index, depth = built["pq4fs-1bit"], 40
+    found, _ = index.with_parameters(Parameters(k_factor=4)).search(queries, 10)
+    _, by_codes = index.faiss_index.search(queries, depth)
+    products = np.take_along_axis(queries.astype(np.float64) @ rows.T, by_codes, axis=1)
+    best = np.take_along_axis(by_codes, np.argsort(-products, axis=1)[:, :10], axis=1)
+    np.testing.assert_array_equal(found, best)
+    assert overlap(found, nearest(rows, queries, 10)[0]) > overlap(
+        by_codes[:, :10], nearest(rows, queries, 10)[0]
+    )
+
+
+@pytest.mark.parametrize("name", ["flat", "pq4fs-1bit", "hnsw"])
+def test_a_row_that_is_left_out_costs_no_other_its_place(built, rows, name):
+    index, asked = built[name], np.arange(0, 3_000, 30)
+    skip = np.where(asked % 60 == 0, asked, -1)
+    found, _ = index.search(rows[asked], 10, skip=skip)
+    own = (found == asked[:, None]).any(axis=1)
+    assert own.tolist() == (skip == -1).tolist()
+    expected = [
+        [row for row in line if row != left_out][:10]
+        for line, left_out in zip(nearest(rows, rows[asked], 11)[0].tolist(), skip, strict=True)
+    ]
+    assert overlap(found, np.array(expected)) >= 0.99
 
 
 @pytest.mark.parametrize("name", KINDS)
@@ -55,7 +82,7 @@ def test_the_size_is_about_what_is_said_beforehand(built, name):
     assert 0.98 * guess <= built[name].size_in_bytes() <= 1.02 * guess + fixed
 
 
-@pytest.mark.parametrize("name", sorted(KINDS.keys() - {"pq4fs+sq8", "pq4fs+sqfp16"}))
+@pytest.mark.parametrize("name", sorted(KINDS.keys() - BLOCKS))
 def test_a_search_among_some_rows_finds_only_those(built, rows, queries, name):
     among = np.zeros(3_000, dtype=bool)
     among[::7] = True
@@ -67,21 +94,19 @@ def test_a_search_among_some_rows_finds_only_those(built, rows, queries, name):
 
 
 def test_those_that_cannot_be_told_which_rows_to_search_say_so(built, queries):
-    assert {name for name, index in built.items() if not index.selects} == {
-        "pq4fs+sq8",
-        "pq4fs+sqfp16",
-    }
+    assert {name for name, index in built.items() if not index.selects} == BLOCKS
     with pytest.raises(InvalidInput, match="cannot be told which rows to search"):
-        built["pq4fs+sq8"].search(queries, 10, among=Subset.where(np.ones(3_000, dtype=bool)))
+        built["pq4fs-1bit"].search(queries, 10, among=Subset.where(np.ones(3_000, dtype=bool)))
 
 
 def test_fewer_lists_are_fewer_neighbours_and_the_rest_is_none(built, rows, queries):
-    index = built["ivf-pq4fs+sqfp16"]
+    index = built["ivf-pq4fs-2bit"]
     few = index.with_parameters(Parameters(nprobe=1, k_factor=1))
     expected, _ = nearest(rows, queries, 500)
-    found, _ = few.search(queries, 500)
+    found, similarities = few.search(queries, 500)
     assert overlap(found, expected) < 0.7
     assert (found == -1).any()
+    assert np.isneginf(similarities[found == -1]).all()
     assert (np.diff((found == -1).astype(int), axis=1) >= 0).all()  # at the end
     assert index.parameters.nprobe == lists_for(3_000)  # as it was
 
@@ -109,8 +134,8 @@ def test_k_below_one_is_refused(built, queries, k):
 
 
 def test_too_few_vectors_to_train_are_refused_with_the_number(rows):
-    with pytest.raises(InvalidInput, match=r"pq4fs\+sq8 needs 624 vectors to be built, got 600"):
-        BuiltIndex.build(KINDS["pq4fs+sq8"], rows[:600], seed=0)
+    with pytest.raises(InvalidInput, match=r"pq4fs-1bit needs 624 vectors to be built, got 600"):
+        BuiltIndex.build(KINDS["pq4fs-1bit"], rows[:600], seed=0)
     with pytest.raises(InvalidInput, match="flat needs 1 vectors"):
         BuiltIndex.build(FLAT, rows[:0], seed=0)
 
@@ -119,8 +144,12 @@ def test_a_dim_that_cannot_be_cut_has_no_product_quantizer():
     assert {kind.name for kind in candidates_for(3_000, 31)} == {
         name for name in KINDS if "pq4fs" not in name
     }
-    assert [kind.factory for kind in candidates_for(1_000, 384) if kind.name == "pq4fs+sq8"] == [
-        "PQ192x4fs,Refine(SQ8)"
+    large = {kind.name: kind.factory for kind in candidates_for(1_000, 384)}
+    assert (large["pq4fs-2bit"], large["pq4fs-1bit"]) == ("PQ192x4fs", "PQ96x4fs")
+    # Cut into 2 parts of 3 components; there are no 2 of 4 or more beside.
+    assert [name for kind in candidates_for(100, 6) if "pq" in (name := kind.name)] == [
+        "pq4fs-2bit",
+        "ivf-pq4fs-2bit",
     ]
 
 

@@ -76,10 +76,10 @@ def test_with_a_slack_of_one_the_smallest_that_meets_the_target_is_taken(rows):
 def test_of_those_about_as_small_the_fastest_is_taken(rows):
     # A clock that runs ever slower: what is measured later takes less.
     ticks = itertools.accumulate(1 / (1 + n) for n in itertools.count())
-    _, made = plan(rows, target={"slack": 1.5}, compare_all=True, clock=ticks)
+    _, made = plan(rows, target={"slack": 4.0}, compare_all=True, clock=ticks)
     meeting = [each for each in made.measurements if each.finding in ("chosen", "meets the target")]
     smallest = min(each.bytes for each in meeting)
-    small = [each for each in meeting if each.bytes <= 1.5 * smallest]
+    small = [each for each in meeting if each.bytes <= 4 * smallest]
     assert len(small) > 1
     assert made.chosen.latency == min(each.latency for each in small)
     assert made.chosen.bytes > smallest
@@ -110,7 +110,7 @@ def test_recall_one_is_the_exact_index(rows):
 
 
 def test_what_fails_on_a_sample_is_not_built(rows):
-    _, made = plan(rows, target={"recall": 0.995}, sample_rows=1_000)
+    _, made = plan(rows, target={"recall": 0.995}, sample_rows=1_000, compare_all=True)
     failed = [each for each in made.measurements if each.finding.endswith("on a sample")]
     assert failed
     assert {each.rows for each in failed} == {1_000}
