@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import cached_property
-from typing import Any, Final
+from typing import Any
 
 import faiss
 import numpy as np
@@ -13,13 +13,10 @@ from simsearch.ann.candidates import Candidate, Parameters
 from simsearch.ann.checks import check_depth, checked_vectors
 from simsearch.ann.exact import BLOCK, best
 from simsearch.ann.subset import Subset
-from simsearch.errors import InvalidInput
+from simsearch.errors import CorruptIndex, InvalidInput
 
 FloatArray = npt.NDArray[np.float32]
 IntArray = npt.NDArray[np.int64]
-
-
-_CELLS: Final = 1 << 23  # numbers of vectors that are copied together to be compared: 32 MB
 
 
 class BuiltIndex:
@@ -134,14 +131,15 @@ class BuiltIndex:
         return self._search_parameters(None)
 
     def _compared(self, rows: IntArray, queries: FloatArray) -> FloatArray:
-        """Return the similarities of rows (n_queries, k) by their vectors; some may be -1."""
+        """Return the similarities (n_queries, k) of rows by their vectors; of -1 minus infinity."""
+        if rows.max(initial=-1) >= len(self.vectors):  # FAISS would read beyond their end
+            raise CorruptIndex("an index names a row that it was not built of (build it again)")
         similarities = np.empty(rows.shape, dtype=np.float32)
-        portion = max(1, _CELLS // (rows.shape[1] * self.dim))
-        for start in range(0, len(rows), portion):
-            part = slice(start, start + portion)
-            vectors = self.vectors[rows[part]]
-            np.einsum("qkd,qd->qk", vectors, queries[part], out=similarities[part])
-        similarities[rows < 0] = -np.inf
+        # On all threads, and without copies of the vectors: half the time of numpy's.
+        faiss.fvec_inner_products_by_idx(  # type: ignore[attr-defined]
+            *(faiss.swig_ptr(each) for each in (similarities, queries, self.vectors, rows)),
+            *(self.dim, *rows.shape),
+        )
         return similarities
 
     @property

@@ -21,8 +21,9 @@ from simsearch.ann.recall import Recall
 
 IntArray = npt.NDArray[np.int64]
 
-# How much dearer a byte is that is fetched to refine than one that is scanned in a row.
-_SCATTERED = 8
+# How much dearer a byte is that is fetched to compare than one of codes that are scanned in a row
+# (docs/log.md, 2026-11-26).
+_SCATTERED = 4
 
 
 class Asked(Protocol):
@@ -119,4 +120,4 @@ def work(index: BuiltIndex, parameters: Parameters) -> float:
     scanned = candidate.bytes_a_row(index.dim) * len(index)
     if candidate.nprobes and parameters.nprobe:
         scanned *= parameters.nprobe / candidate.nprobes[-1]
-    return scanned / 4 + _SCATTERED * 10 * (parameters.k_factor or 0) * 4 * index.dim
+    return scanned + _SCATTERED * 10 * (parameters.k_factor or 0) * 4 * index.dim

@@ -9,7 +9,7 @@ from ann.conftest import nearest, overlap
 from simsearch.ann.built_index import BuiltIndex
 from simsearch.ann.candidates import FLAT, Parameters, candidates_for, lists_for
 from simsearch.ann.subset import Subset
-from simsearch.errors import InvalidInput
+from simsearch.errors import CorruptIndex, InvalidInput
 
 KINDS = {kind.name: kind for kind in candidates_for(3_000, 32)}
 # Those that cannot be told which rows to search: FAISS scans their codes in blocks.
@@ -73,6 +73,13 @@ def test_a_row_that_is_left_out_costs_no_other_its_place(built, rows, name):
         for line, left_out in zip(nearest(rows, rows[asked], 11)[0].tolist(), skip, strict=True)
     ]
     assert overlap(found, np.array(expected)) >= 0.99
+
+
+def test_a_row_that_an_index_was_not_built_of_is_no_reason_to_read_there(built, rows, queries):
+    whole = built["ivf-pq4fs-1bit"]
+    fewer = BuiltIndex(whole.faiss_index, whole.candidate, whole.parameters, rows[:1_000])
+    with pytest.raises(CorruptIndex, match="names a row that it was not built of"):
+        fewer.search(queries, 10)
 
 
 @pytest.mark.parametrize("name", KINDS)
