@@ -184,7 +184,7 @@ def document_row(data: bytes) -> object:
     with changed(statement, values) as its:
         found = its.fetch_numbers([first_row])[first_row]
         check_document(found)
-        its.field_names()
+        its.metadata.field_names()
         return found
 
 
@@ -198,7 +198,7 @@ def passage_row(data: bytes) -> object:
     crc = passage_crc32(0, *numbers, data[24:] or None)
     statement = "INSERT OR REPLACE INTO passages VALUES (0, ?, ?, ?, ?, ?)"
     with changed(statement, (*numbers, data[24:] or None, crc)) as its:
-        return its.passages_at([0]), its.vectors_of_texts([data[24:]])
+        return its.passages.at([0]), its.vectors_of_texts([data[24:]])
 
 
 def block(data: bytes) -> object:
