@@ -13,9 +13,7 @@ import numpy as np
 
 from simsearch.encoder.bulk import bfloat16_bulk, float32_bulk
 from simsearch.encoder.calibration import Calibration, read_calibration
-from simsearch.encoder.export_files import (
-    ExportRefused,
-)
+from simsearch.encoder.export_files import ExportRefused
 from simsearch.encoder.forward_pass import (
     EncodingCounts,
     ForwardPass,
@@ -26,22 +24,13 @@ from simsearch.encoder.forward_pass import (
     refuse_no_text,
 )
 from simsearch.encoder.layout import read_layout
-from simsearch.encoder.loading import (
-    RuntimeName,
-    find_or_make_export,
-    read_whole_layout,
-)
+from simsearch.encoder.loading import RuntimeName, find_or_make_export, read_whole_layout
 from simsearch.encoder.model_file import MODEL_FILE, write_model_file
 from simsearch.encoder.opening import EncoderParts, open_parts
 from simsearch.encoder.pair_scorer import PairScorer, find_pair_scorer
 from simsearch.encoder.passages import split_documents
 from simsearch.encoder.precision import Precision
-from simsearch.encoder.runtime import (
-    HIDDEN_STATES,
-    TOKEN_EMBEDDINGS,
-    FloatArray,
-    IntArray,
-)
+from simsearch.encoder.runtime import HIDDEN_STATES, TOKEN_EMBEDDINGS, FloatArray, IntArray
 from simsearch.encoder.saving import copy_export, copy_model, write_pointer
 from simsearch.encoder.tokenization import TextTokenizer
 from simsearch.errors import AlreadyExists, EncoderError, InvalidInput

@@ -1,7 +1,8 @@
-"""An index directory that is open: where it is, and what it keeps of settings."""
+"""An index directory that is open: where it is, what it holds, what it keeps of settings."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -9,6 +10,10 @@ from typing import Self
 from simsearch.ann import Target
 from simsearch.encoder import Calibration
 from simsearch.errors import CorruptIndex
+from simsearch.query import parse_filter
+from simsearch.records import Document, Facet
+from simsearch.search_index.checks import askable_ids, check_k
+from simsearch.search_index.filtering import facet, matching_ids
 from simsearch.search_index.passages import LongTexts, long_texts_of
 from simsearch.search_index.probability import (
     keep_calibration,
@@ -52,6 +57,45 @@ class IndexHandle:
     def dim(self) -> int:
         """Width of the vectors."""
         return self._store.dim
+
+    def get(self, document_id: str) -> Document | None:
+        """Return a document, None if there is none of that id."""
+        return self._store.fetch_ids(askable_ids([document_id])).get(document_id)
+
+    def iterate(self) -> Iterator[Document]:
+        """Yield every document of one commit, in order, whatever is written meanwhile."""
+        return self._store.stream()
+
+    def known_ids(self, ids: Sequence[str]) -> set[str]:
+        """Return those of `ids` that are in the index."""
+        return self._store.known_ids(askable_ids(ids))
+
+    def count(self, where: str | None = None) -> int:
+        """Return the number of documents, of those alone that a filter lets through.
+
+        Raises:
+            InvalidFilter: as `SearchIndex.search`.
+        """
+        if where is None:
+            return self._store.count()
+        wanted = parse_filter(where)
+        with self._store.snapshot():
+            return len(matching_ids(self._store, wanted))
+
+    def facet(self, field: str, k: int = 20, *, where: str | None = None) -> Facet:
+        """Return the `k` most frequent values of a metadata field, with their numbers of documents.
+
+        Of a list each element counts. `where`: of the documents alone that a filter lets through.
+
+        Raises:
+            InvalidInput: no document has the field, or k is not 1..10000.
+            InvalidFilter: as `SearchIndex.search`.
+        """
+        check_k(k)
+        return facet(self._store, field, k, None if where is None else parse_filter(where))
+
+    def __len__(self) -> int:
+        return self.count()
 
     @property
     def long_texts(self) -> LongTexts:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 
@@ -14,49 +14,26 @@ from simsearch.ann import SegmentedIndex, Target, check_enough
 from simsearch.encoder import Encoder, EncodingCounts, Precision, as_precision
 from simsearch.errors import InvalidInput
 from simsearch.formats import check_vectors
-from simsearch.query import Fusion, SearchMode, parse_filter
-from simsearch.records import Document, Facet, Hit
-from simsearch.search_index.binding import (
-    TextEncoder,
-    fitted,
-    refuse_other_encoder,
-)
+from simsearch.query import Fusion, SearchMode
+from simsearch.records import Document, Hit
+from simsearch.search_index.binding import TextEncoder, fitted, refuse_other_encoder
 from simsearch.search_index.building import BuildReport, Say, build_segments
 from simsearch.search_index.candidates import Met
-from simsearch.search_index.checks import (
-    as_durability,
-    askable_ids,
-    check_k,
-    check_query,
-)
+from simsearch.search_index.checks import as_durability, check_query
 from simsearch.search_index.creating import create_directory
 from simsearch.search_index.current_encoder import CurrentEncoder
-from simsearch.search_index.directory import (
-    check_format,
-    check_place,
-)
+from simsearch.search_index.directory import check_format, check_place
 from simsearch.search_index.donor import Donor
 from simsearch.search_index.explaining import explained, token_encoder
-from simsearch.search_index.filtering import facet, matching_ids
 from simsearch.search_index.handle import IndexHandle, yes_no
 from simsearch.search_index.info import index_info
-from simsearch.search_index.passages import (
-    LongTexts,
-    as_long_texts,
-)
+from simsearch.search_index.passages import LongTexts, as_long_texts
 from simsearch.search_index.reports import IndexInfo, WriteReport
-from simsearch.search_index.reranking import (
-    Rerank,
-    pair_scorer_of,
-    reranked,
-)
+from simsearch.search_index.reranking import Rerank, pair_scorer_of, reranked
 from simsearch.search_index.searching import Searcher
 from simsearch.search_index.segment_record import target_to_text
 from simsearch.search_index.writing import DocumentWriter
-from simsearch.storage import (
-    DocumentStore,
-    Durability,
-)
+from simsearch.storage import DocumentStore, Durability
 
 FloatArray = npt.NDArray[np.float32]
 
@@ -237,45 +214,6 @@ class SearchIndex(IndexHandle):
             InvalidFilter: as `search`; nothing was deleted.
         """
         return self._writer.delete_where(where)
-
-    def get(self, document_id: str) -> Document | None:
-        """Return a document, None if there is none of that id."""
-        return self._store.fetch_ids(askable_ids([document_id])).get(document_id)
-
-    def iterate(self) -> Iterator[Document]:
-        """Yield every document of one commit, in order, whatever is written meanwhile."""
-        return self._store.stream()
-
-    def known_ids(self, ids: Sequence[str]) -> set[str]:
-        """Return those of `ids` that are in the index."""
-        return self._store.known_ids(askable_ids(ids))
-
-    def count(self, where: str | None = None) -> int:
-        """Return the number of documents, of those alone that a filter lets through.
-
-        Raises:
-            InvalidFilter: as `search`.
-        """
-        if where is None:
-            return self._store.count()
-        wanted = parse_filter(where)
-        with self._store.snapshot():
-            return len(matching_ids(self._store, wanted))
-
-    def facet(self, field: str, k: int = 20, *, where: str | None = None) -> Facet:
-        """Return the `k` most frequent values of a metadata field, with their numbers of documents.
-
-        Of a list each element counts. `where`: of the documents alone that a filter lets through.
-
-        Raises:
-            InvalidInput: no document has the field, or k is not 1..10000.
-            InvalidFilter: as `search`.
-        """
-        check_k(k)
-        return facet(self._store, field, k, None if where is None else parse_filter(where))
-
-    def __len__(self) -> int:
-        return self.count()
 
     def search(
         self,

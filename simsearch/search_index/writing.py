@@ -23,12 +23,7 @@ from simsearch.search_index.checks import (
 from simsearch.search_index.current_encoder import CurrentEncoder, Overtaken
 from simsearch.search_index.donor import Donor
 from simsearch.search_index.filtering import matching_ids
-from simsearch.search_index.passages import (
-    LongTexts,
-    encode_passages,
-    long_texts_of,
-    ranges_of,
-)
+from simsearch.search_index.passages import LongTexts, encode_passages, long_texts_of, ranges_of
 from simsearch.search_index.reports import WriteReport
 from simsearch.storage import DocumentStore, PassageRows, text_hash
 

@@ -21,27 +21,14 @@ import numpy.typing as npt
 from simsearch.errors import DuplicateId
 from simsearch.failpoints import failpoint
 from simsearch.records import Document
-from simsearch.storage.checksums import (
-    document_crc32,
-    sound_document,
-)
-from simsearch.storage.database import (
-    chunks,
-    connect,
-    create_file,
-    marks,
-    translated_errors,
-)
+from simsearch.storage.checksums import document_crc32, sound_document
+from simsearch.storage.database import chunks, connect, create_file, marks, translated_errors
 from simsearch.storage.documents import StoredDocuments
 from simsearch.storage.lexical import SETTING as LEXICAL_SETTING
 from simsearch.storage.lexical import LexicalIndex
 from simsearch.storage.metadata import Metadata
 from simsearch.storage.passages import Passages
-from simsearch.storage.rows import (
-    Changes,
-    PassageRows,
-    rows_not_in,
-)
+from simsearch.storage.rows import Changes, PassageRows, rows_not_in
 from simsearch.storage.schema import LEXICAL, SCHEMA
 from simsearch.storage.seal import sealed
 from simsearch.storage.segments import Segments

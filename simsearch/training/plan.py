@@ -13,10 +13,7 @@ from simsearch.records import ClassPair, Pair
 from simsearch.search_index import RetrievalTask
 from simsearch.training.config import AUTO, TrainingConfig
 from simsearch.training.division import Part, divide
-from simsearch.training.examples import (
-    TrainingData,
-    class_names,
-)
+from simsearch.training.examples import TrainingData, class_names
 from simsearch.training.head_tasks import head_config, make_head_held_out
 from simsearch.training.held_out import HeldOut, HeldOutRetrieval, check_metric, make_held_out
 from simsearch.training.objectives import OBJECTIVES, Objective, choose_objective
