@@ -1,17 +1,41 @@
 """Documents and vectors on disk."""
 
-from simsearch.storage.backup import copy_store
-from simsearch.storage.checksums import read_with_checksum, with_checksum
-from simsearch.storage.database import file_identity, stored_format
-from simsearch.storage.findings import Finding, Severity
-from simsearch.storage.inspection import Inspection, Salvaged
-from simsearch.storage.locks import lock_holder, writer_lock
-from simsearch.storage.rows import Changes, PassageRows, StoredPassage, rows_not_in
-from simsearch.storage.schema import FORMAT_VERSION, text_hash
-from simsearch.storage.segments import Segment, SegmentDraft, SegmentOvertaken
-from simsearch.storage.session import Checkpoint, Durability
-from simsearch.storage.store import DocumentStore
-from simsearch.storage.upgrade import upgrade_store
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from simsearch.lazy import lazy_names
+
+if TYPE_CHECKING:
+    from simsearch.storage.backup import copy_store
+    from simsearch.storage.checksums import read_with_checksum, with_checksum
+    from simsearch.storage.database import file_identity, stored_format
+    from simsearch.storage.findings import Finding, Severity
+    from simsearch.storage.inspection import Inspection, Salvaged
+    from simsearch.storage.locks import lock_holder, writer_lock
+    from simsearch.storage.rows import Changes, PassageRows, StoredPassage, rows_not_in
+    from simsearch.storage.schema import FORMAT_VERSION, text_hash
+    from simsearch.storage.segments import Segment, SegmentDraft, SegmentOvertaken
+    from simsearch.storage.session import Checkpoint, Durability
+    from simsearch.storage.store import DocumentStore
+    from simsearch.storage.upgrade import upgrade_store
+
+_HOMES = {
+    "backup": ("copy_store",),
+    "checksums": ("read_with_checksum", "with_checksum"),
+    "database": ("file_identity", "stored_format"),
+    "findings": ("Finding", "Severity"),
+    "inspection": ("Inspection", "Salvaged"),
+    "locks": ("lock_holder", "writer_lock"),
+    "rows": ("Changes", "PassageRows", "StoredPassage", "rows_not_in"),
+    "schema": ("FORMAT_VERSION", "text_hash"),
+    "segments": ("Segment", "SegmentDraft", "SegmentOvertaken"),
+    "session": ("Checkpoint", "Durability"),
+    "store": ("DocumentStore",),
+    "upgrade": ("upgrade_store",),
+}
+if not TYPE_CHECKING:  # a type checker would take every name for one of the package
+    __getattr__ = lazy_names(__name__, _HOMES)
 
 __all__ = [
     "FORMAT_VERSION",
