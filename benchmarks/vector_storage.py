@@ -34,8 +34,8 @@ ENCODED_PER_SECOND = 1245  # short texts by the real encoder, README.md
 class VectorLog(VectorBlocks):
     """Blocks whose data stands in a file, a row at the offset of its number."""
 
-    def __init__(self, session: Session, dim: int) -> None:
-        super().__init__(session, dim)
+    def __init__(self, session: Session) -> None:
+        super().__init__(session)
         self._log = os.open(session.directory / "000001.vec", os.O_RDWR | os.O_CREAT, 0o600)
 
     def append(self, first_row: int, vectors: npt.NDArray[np.float32]) -> None:
@@ -61,7 +61,7 @@ def open_store(path: Path, layout: str) -> DocumentStore:
     """Open a store whose vectors lie in the given layout."""
     store = DocumentStore.open(path)
     if layout == "log":
-        store._blocks = VectorLog(store._session, DIM)
+        store._blocks = VectorLog(store._session)
     return store
 
 
