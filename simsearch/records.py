@@ -102,6 +102,15 @@ class Hit:
 
 
 @dataclass(frozen=True, slots=True)
+class Judgement:
+    """What somebody said of a document as an answer to a query: that it is one, or is none."""
+
+    query: str
+    document_id: str
+    relevant: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Pair:
     """Two texts that belong together."""
 

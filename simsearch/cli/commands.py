@@ -41,6 +41,8 @@ _FILES: Final = {
     "optimize": "tuning",
     "tune": "tuning",
     "query": "query",
+    "judge": "judge",
+    "judgements": "judge",
     "mode": "mode",
     "similarity": "encode",
     "encode": "encode",

@@ -62,6 +62,10 @@ def query(
     explain: Annotated[
         bool, typer.Option("--explain", help="Show which words carry the similarity.")
     ] = False,
+    feedback: Annotated[
+        bool,
+        typer.Option("--feedback", help="Ask which hits are right and wrong, and keep the answer."),
+    ] = False,
 ) -> None:
     """Print the documents nearest to each TEXT, best first.
 
@@ -69,6 +73,8 @@ def query(
     """
     from simsearch.search_index import SearchIndex
 
+    if feedback:
+        _check_feedback(output, queries)
     parts = _parts(texts or [], queries)
     first = next(parts, None)
     if first is None:
@@ -99,6 +105,23 @@ def query(
                 if not output.json_only and len(first) > 1:
                     output.text(f"# {clean(text)}")
                 _print_found(output, text, hits, wanted)
+                if feedback:
+                    feedback = _ask(output, index, text, hits)
+
+
+def _check_feedback(output: Output, queries: Path | None) -> None:
+    if queries is not None:
+        raise InvalidInput("--feedback asks after each query: name them, not with --queries")
+    from simsearch.cli.feedback import refuse_no_terminal
+
+    refuse_no_terminal(output, flag="--feedback")
+
+
+def _ask(output: Output, index: "SearchIndex", query: str, hits: "list[Hit]") -> bool:
+    """Ask about hits; return whether there is somebody to ask about the next ones."""
+    from simsearch.cli.feedback import ask_about
+
+    return ask_about(output, index, query, [hit.id for hit in hits])
 
 
 def _print_found(output: Output, text: str, hits: "list[Hit]", wanted: "_Wanted") -> None:

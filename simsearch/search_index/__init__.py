@@ -70,6 +70,10 @@ if TYPE_CHECKING:
     from simsearch.search_index.index import (
         SearchIndex,
     )
+    from simsearch.search_index.judging import (
+        JudgedDocument,
+        JudgementState,
+    )
     from simsearch.search_index.mode_tuning import (
         answers_of_pairs,
         tune_mode,
@@ -157,6 +161,7 @@ _HOMES = {
         "pair_similarities",
     ),
     "index": ("SearchIndex",),
+    "judging": ("JudgedDocument", "JudgementState"),
     "mode_tuning": ("answers_of_pairs", "tune_mode"),
     "passages": ("LongTexts",),
     "reindex": (
@@ -197,7 +202,9 @@ __all__ = [
     "Follower",
     "GenerationInfo",
     "IndexInfo",
+    "JudgedDocument",
     "JudgedScores",
+    "JudgementState",
     "LongTexts",
     "ModeChoice",
     "ReindexPlan",

@@ -160,6 +160,7 @@ def _check_rows(directory: Path, *, of: Path) -> int:
         inspection.read_blocks()
         documents = sum(1 for _ in inspection.read_documents())
         inspection.compare_lexical()
+        inspection.read_judgements()
         if inspection.damaged:
             raise CorruptIndex(f"{of}: {inspection.findings[0].what} (run `simsearch check {of}`)")
         return documents

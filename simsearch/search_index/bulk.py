@@ -25,6 +25,7 @@ from simsearch.search_index.checks import check_dim
 from simsearch.search_index.directory import check_place, install_index, replacing_place
 from simsearch.search_index.donor import open_donor
 from simsearch.search_index.index import SearchIndex
+from simsearch.search_index.judging import carry_judgements
 from simsearch.search_index.passages import LongTexts, as_long_texts
 from simsearch.search_index.reports import WriteReport
 from simsearch.storage import Durability, writer_lock
@@ -67,8 +68,8 @@ def build_index(
 
     A block that ends badly, or a kill, leaves what was committed; the next build takes it up. What
     `replace` replaces stays in its place, and answers queries, until the new index is finished;
-    the vectors of texts that stay the same are taken from it. `long_texts`, `dim` and `target` are
-    those of `SearchIndex.create`; an unfinished index gets the `target`.
+    the vectors of texts that stay the same are taken from it, and its judgements. `long_texts`,
+    `dim` and `target` are those of `SearchIndex.create`; an unfinished index gets the `target`.
 
     Raises:
         AlreadyExists: as `check_build`.
@@ -104,7 +105,7 @@ def build_index(
         index.mark_finished()
         (place / BUILD).unlink(missing_ok=True)
     if beside:
-        install_index(place, path, replace=True)
+        install_index(place, path, replace=True, prepare=lambda: carry_judgements(path, into=place))
 
 
 def discard_build(place: Path, *, unless: Callable[[], bool]) -> None:

@@ -176,6 +176,7 @@ def _read_all(inspection: Inspection, findings: list[Finding]) -> list[tuple[Sal
             if vectors is not None:
                 samples.append((found, vectors[0]))
     inspection.compare_lexical()
+    inspection.read_judgements()
     return samples
 
 

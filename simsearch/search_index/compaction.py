@@ -50,7 +50,8 @@ def compact_index(path: str | os.PathLike[str], *, purge: bool = False) -> Compa
     leaves the index as it was or compacted. Until it is done it takes the room of both.
     The generation before is deleted; there is no rollback afterwards.
     `purge` writes in any case, and deletes `quarantine/` and a generation whose building was cut
-    short, which may hold what was deleted: no byte of a deleted text or vector stays there.
+    short, which may hold what was deleted: no byte of a deleted text or vector stays there, nor of
+    a judgement that was taken back, or whose document was deleted or has another text now.
 
     Raises:
         NotFound, IncompatibleIndex: there is no index at `path`, or one of another format.
@@ -76,7 +77,7 @@ def compact_index(path: str | os.PathLike[str], *, purge: bool = False) -> Compa
             return CompactReport(str(path), 0, before, directory_bytes(path), generation)
         with draft_directory(path) as draft:
             inspection.read_blocks()
-            rewrite_store(inspection, draft, settings={}, renew=None)
+            rewrite_store(inspection, draft, settings={}, renew=None, purge=purge)
             if inspection.damaged:
                 found = inspection.findings[0].what
                 raise CorruptIndex(f"{path}: {found} (run `simsearch check {path}`)")

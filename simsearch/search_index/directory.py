@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Callable
 from pathlib import Path
 
 from simsearch.errors import AlreadyExists, CorruptIndex, IncompatibleIndex, NotFound
@@ -40,8 +41,16 @@ def replacing_place(directory: Path) -> Path:
     return directory.with_name(f".{directory.name}.new")
 
 
-def install_index(draft: Path, directory: Path, *, replace: bool) -> None:
+def install_index(
+    draft: Path,
+    directory: Path,
+    *,
+    replace: bool,
+    prepare: Callable[[], None] = lambda: None,
+) -> None:
     """Let a finished draft become the index; a write to the one it replaces is waited for.
+
+    `prepare` is called when nobody can write to that one any more.
 
     Raises:
         IndexLocked: somebody is writing to the index that is to be replaced.
@@ -49,6 +58,7 @@ def install_index(draft: Path, directory: Path, *, replace: bool) -> None:
     with contextlib.ExitStack() as stack:
         if replace and (directory / "FORMAT").is_file():
             stack.enter_context(writer_lock(directory / "LOCK"))
+        prepare()
         install_directory(draft, directory, replace=replace)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -11,9 +11,15 @@ from simsearch.ann import Target
 from simsearch.encoder import Calibration
 from simsearch.errors import CorruptIndex
 from simsearch.query import parse_filter
-from simsearch.records import Document, Facet
+from simsearch.records import Document, Facet, Judgement
 from simsearch.search_index.checks import askable_ids, check_k
 from simsearch.search_index.filtering import facet, matching_ids
+from simsearch.search_index.judging import (
+    JudgedDocument,
+    checked_judgements,
+    judged_documents,
+    keep_judgements,
+)
 from simsearch.search_index.passages import LongTexts, long_texts_of
 from simsearch.search_index.probability import (
     keep_calibration,
@@ -181,6 +187,48 @@ class IndexHandle:
         """Keep how hits are to be reranked when nobody says how, in one commit."""
         with self._store.transaction(durable=True):
             keep_rerank_choice(self._store, choice)
+
+    def judge(self, query: str, document_id: str, *, relevant: bool = True) -> None:
+        """Say of a document whether it answers `query`; as `judge_many`."""
+        self.judge_many([Judgement(query, document_id, relevant)])
+
+    def judge_many(self, judgements: Iterable[Judgement]) -> int:
+        """Keep what was said of documents as answers to queries, in one commit; return how many.
+
+        A judgement takes the place of an earlier one of the same query and document. It is of the
+        document's text as it is now, and stays when the encoder changes.
+
+        Raises:
+            InvalidInput: a query is none that could be searched for.
+            NotFound: no document has that id; none of the judgements is kept.
+        """
+        wanted = checked_judgements(judgements)
+        if wanted:
+            with self._store.transaction(durable=True):
+                keep_judgements(self._store, wanted)
+        return len(wanted)
+
+    def remove_judgements(self, pairs: Iterable[tuple[str, str]]) -> int:
+        """Take back what was said of (query, document id), in one commit; return how much it was.
+
+        What nobody has judged is no error.
+        """
+        with self._store.transaction(durable=True):
+            return self._store.judgements.remove(pairs)
+
+    def judgements(self) -> list[Judgement]:
+        """Return what was said of documents, in the order in which it was.
+
+        Also of those that were deleted or have other texts now; `judged_documents` tells.
+
+        Raises:
+            CorruptIndex: a judgement is damaged or lost.
+        """
+        return [each.judgement for each in self._store.judgements.read()]
+
+    def judged_documents(self) -> list[JudgedDocument]:
+        """Return every judgement with its document, if that is in the index as it was judged."""
+        return judged_documents(self._store)
 
     def checkpoint(self) -> Checkpoint:
         """Move the log of recent commits into the database, and say how far that went.

@@ -86,6 +86,8 @@ class Follower:
     def finish(self) -> None:
         """Bring the rest over, delete what is not in the index any more, and close the target.
 
+        Judgements are of texts, whatever encodes them: they become those of the index.
+
         The caller holds the writer lock of the index. The commit number goes on from the higher
         of the two.
         """
@@ -93,6 +95,7 @@ class Follower:
         self._bring_what_changed()
         with self._live.snapshot():
             wanted = self._live.ids()
+            judgements = self._live.judgements.read()
             number = int(self._live.settings.read("commit_number"))
         self.target.close()
         with (
@@ -105,6 +108,7 @@ class Follower:
                 raise CorruptIndex(
                     f"{self.target.path} has {store.count()} of {len(wanted)} documents (delete it)"
                 )
+            store.judgements.replace_all(judgements)
             number = max(number, int(store.settings.read("commit_number")))
             store.settings.write("commit_number", str(number))  # which this commit raises by one
             store.settings.write("finished", "yes")

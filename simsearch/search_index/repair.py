@@ -63,7 +63,7 @@ class RepairReport:
     @property
     def complete(self) -> bool:
         """Whether nothing is lost, and nothing is left damaged."""
-        gone = {"documents", "lost-commits"}
+        gone = {"documents", "judgements", "lost-commits"}
         if not self.encoder_renewed:
             gone.add("encoder")
         return not self.lost and not gone & {each.code for each in self.findings}
@@ -157,6 +157,7 @@ def _read(inspection: Inspection) -> tuple[int, list[str], list[str]]:
         if not whole:
             (lost if found.supplied else to_encode).append(found.document.id)
     inspection.compare_lexical()
+    inspection.read_judgements()
     return kept, to_encode, lost
 
 

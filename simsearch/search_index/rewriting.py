@@ -13,7 +13,14 @@ from simsearch.failpoints import failpoint
 from simsearch.files import copy_tree, translated_os_errors
 from simsearch.records import Document
 from simsearch.search_index.directory import write_format
-from simsearch.storage import DocumentStore, Durability, Inspection, PassageRows, Salvaged
+from simsearch.storage import (
+    DocumentStore,
+    Durability,
+    Inspection,
+    PassageRows,
+    Salvaged,
+    text_hash,
+)
 
 FloatArray = npt.NDArray[np.float32]
 # Gives the passages of documents that have lost them, with vectors made anew.
@@ -23,19 +30,28 @@ _BATCH = 1024
 
 
 def rewrite_store(
-    inspection: Inspection, draft: Path, *, settings: Mapping[str, str], renew: Renew | None
+    inspection: Inspection,
+    draft: Path,
+    *,
+    settings: Mapping[str, str],
+    renew: Renew | None,
+    purge: bool = False,
 ) -> None:
     """Write every document that an inspection can read into a new store in `draft`.
 
     Rows are numbered anew; the commit number goes on by one. Documents without all their vectors
-    are given to `renew` if the vectors were encoded, and left out if they were supplied. Blocks
-    have been read.
+    are given to `renew` if the vectors were encoded, and left out if they were supplied. Judgements
+    are kept; with `purge`, those alone whose document is there as it was judged. Blocks have been
+    read.
     """
     failpoint("rewrite.create")
     number = inspection.commit_number
     given = {**inspection.constants, **inspection.choices, **settings}
     given["finished"] = inspection.finished or "no"
     DocumentStore.create(draft, dim=inspection.dim, settings=given, commit_number=number)
+    judgements = inspection.read_judgements()
+    judged = {each.judgement.document_id for each in judgements}
+    hashes: dict[str, bytes] = {}
     store = DocumentStore.open(draft, durability=Durability.BATCH)
     try:
         for batch in batches(inspection.read_documents(), _BATCH):
@@ -43,7 +59,15 @@ def rewrite_store(
             with store.transaction():
                 for documents, rows in _insertable(inspection, batch, renew):
                     store.insert(documents, rows)
+                    hashes |= {
+                        each.id: text_hash(each.content) for each in documents if each.id in judged
+                    }
         with store.transaction(durable=True):
+            store.judgements.put(
+                each
+                for each in judgements
+                if not purge or hashes.get(each.judgement.document_id) == each.text_hash
+            )
             failpoint("rewrite.number")
             store.settings.write("commit_number", str(number))  # which this commit raises by one
     finally:

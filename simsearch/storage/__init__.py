@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from simsearch.storage.database import file_identity, stored_format
     from simsearch.storage.findings import Finding, Severity
     from simsearch.storage.inspection import Inspection, Salvaged
+    from simsearch.storage.judgements import StoredJudgement
     from simsearch.storage.locks import lock_holder, writer_lock
     from simsearch.storage.rows import Changes, PassageRows, StoredPassage, rows_not_in
     from simsearch.storage.schema import FORMAT_VERSION, text_hash
@@ -26,6 +27,7 @@ _HOMES = {
     "database": ("file_identity", "stored_format"),
     "findings": ("Finding", "Severity"),
     "inspection": ("Inspection", "Salvaged"),
+    "judgements": ("StoredJudgement",),
     "locks": ("lock_holder", "writer_lock"),
     "rows": ("Changes", "PassageRows", "StoredPassage", "rows_not_in"),
     "schema": ("FORMAT_VERSION", "text_hash"),
@@ -51,6 +53,7 @@ __all__ = [
     "SegmentDraft",
     "SegmentOvertaken",
     "Severity",
+    "StoredJudgement",
     "StoredPassage",
     "copy_store",
     "file_identity",

@@ -15,6 +15,7 @@ from typing import Any
 _DOCUMENT = struct.Struct("<qqqqqqq")
 _PASSAGE = struct.Struct("<qqqq")
 _BLOCK = struct.Struct("<qq")
+_JUDGEMENT = struct.Struct("<qqqqq")
 
 
 def document_crc32(
@@ -32,6 +33,13 @@ def document_crc32(
 def passage_crc32(row: int, document: int, start: int, stop: int, text_hash: bytes | None) -> int:
     """Return the checksum of a row of `passages`, its fields in the order of the table."""
     return zlib.crc32(text_hash or b"", zlib.crc32(_PASSAGE.pack(row, document, start, stop)))
+
+
+def judgement_crc32(number: int, query: str, document: str, relevant: int, text: bytes) -> int:
+    """Return the checksum of a row of `judgements`, its fields in the order of the table."""
+    parts = [query.encode(), document.encode(), text]
+    numbers = _JUDGEMENT.pack(number, int(relevant), *(len(part) for part in parts))
+    return zlib.crc32(b"".join([numbers, *parts]))
 
 
 def block_crc32(first_row: int, rows: int, data: bytes) -> int:
@@ -61,6 +69,14 @@ def sound_passage(row: Sequence[Any]) -> bool:
     try:
         return bool(passage_crc32(*row[:-1]) == row[-1])
     except (struct.error, TypeError):
+        return False
+
+
+def sound_judgement(row: Sequence[Any]) -> bool:
+    """Whether a whole row of `judgements` has its checksum."""
+    try:
+        return bool(judgement_crc32(*row[:-1]) == row[-1])
+    except (struct.error, TypeError, AttributeError):
         return False
 
 

@@ -21,6 +21,7 @@ from simsearch.storage.checksums import (
     read_with_checksum,
     sound_block,
     sound_document,
+    sound_judgement,
     sound_passage,
 )
 from simsearch.storage.database import (
@@ -30,6 +31,8 @@ from simsearch.storage.database import (
     translated_errors,
 )
 from simsearch.storage.findings import Finding, Severity, row_ranges
+from simsearch.storage.judgements import COUNT as JUDGEMENT_COUNT
+from simsearch.storage.judgements import StoredJudgement, as_judgement
 from simsearch.storage.lexical import SETTING as LEXICAL_SETTING
 from simsearch.storage.rows import read_metadata
 from simsearch.storage.schema import CHOICES
@@ -100,7 +103,7 @@ class Inspection:
         self.constants = verified_constants(settings, self.path)
         self.dim = int(self.constants["dim"])
         self.variables: dict[str, int] = {}
-        for key in ("commit_number", "next_row", "living_rows"):
+        for key in ("commit_number", "next_row", "living_rows", JUDGEMENT_COUNT):
             value = settings.get(key, "")
             if not value.isdecimal():
                 self._damage("setting", f"the setting {key!r} is lost")
@@ -145,7 +148,7 @@ class Inspection:
 
     def ask_sqlite(self, *, quick: bool) -> None:
         """Let SQLite check its own structures; quickly, all but those of the vectors."""
-        tables = ("meta", "documents", "passages", "tombstones")
+        tables = ("meta", "documents", "passages", "tombstones", "judgements")
         wanted = [f"quick_check({name})" for name in tables] if quick else ["integrity_check"]
         try:
             for pragma in wanted:
@@ -252,6 +255,24 @@ class Inspection:
                 f"{end - dead} rows that are not deleted, and {self.variables['living_rows']} "
                 "should be living",
             )
+
+    def read_judgements(self) -> list[StoredJudgement]:
+        """Return every judgement that is whole, in order, and note whether some are lost."""
+        found = {
+            row[0]: row
+            for direction in ("ASC", "DESC")  # around a page that cannot be read
+            for row in self._until_damage(f"SELECT * FROM judgements ORDER BY number {direction}")
+            if sound_judgement(row)
+        }
+        count = self.variables[JUDGEMENT_COUNT]
+        if len(found) != count:
+            what = f"{count} judgements were made, and {len(found)} are whole"
+            self._damage("judgements", what)
+        return [as_judgement(found[number]) for number in sorted(found)]
+
+    def _until_damage(self, query: str) -> Iterator[Any]:
+        with contextlib.suppress(sqlite3.DatabaseError):
+            yield from self._connection.execute(query)
 
     def compare_lexical(self) -> None:
         """Compare the lexical index with the texts; where some of those are lost, it is not done.

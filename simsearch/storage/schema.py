@@ -8,13 +8,14 @@ from typing import Final
 
 # A format has a schema that no other one has: by it the format of an index is known that has lost
 # its marker, or has a wrong one.
-FORMAT_VERSION: Final = 4
+FORMAT_VERSION: Final = 5
 
 # A row is one vector: that of a passage, or of a whole document. Row numbers are given out once
 # and never again (`next_row` in meta only grows), those of a document one after the other; so a
 # document is numbered by its first row, and its rows are found by their numbers, without an index.
-# `text_hash` is that of what was encoded, and NULL where the vector was supplied. `crc32` covers
-# every other field of its row (checksums.py).
+# `text_hash` is that of what was encoded, and NULL where the vector was supplied; that of a
+# judgement is of the document's whole content when it was judged. `crc32` covers every other field
+# of its row (checksums.py).
 SCHEMA = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID;
 CREATE TABLE documents (
@@ -53,6 +54,15 @@ CREATE TABLE segments (
     source TEXT NOT NULL,
     description TEXT NOT NULL
 ) STRICT, WITHOUT ROWID;
+CREATE TABLE judgements (
+    number INTEGER PRIMARY KEY,
+    query TEXT NOT NULL,
+    document TEXT NOT NULL,
+    relevant INTEGER NOT NULL,
+    text_hash BLOB NOT NULL,
+    crc32 INTEGER NOT NULL,
+    UNIQUE (query, document)
+) STRICT;
 """
 # By the numbers of documents. Its text is terms with spaces between (terms.py), which it splits
 # and stems and does not keep.
@@ -74,6 +84,7 @@ VARIABLES = frozenset(
         "commit_number",
         "next_row",
         "living_rows",
+        "judgements",
         "finished",
         "lexical_terms",
         "constants_crc32",
@@ -87,6 +98,7 @@ _OLDER_DOCUMENTS: Final = {
     ("first_row", "rows", "id", "text", "title", "metadata", "supplied", "crc32"): 3,
 }
 _BEFORE_LEXICAL: Final = 3  # whose documents are those of today
+_BEFORE_JUDGEMENTS: Final = 4
 _HASH_BYTES = 16
 
 
@@ -102,7 +114,7 @@ def format_of(connection: sqlite3.Connection) -> int | None:
     columns = connection.execute("SELECT name FROM pragma_table_info('documents') ORDER BY cid")
     found = _OLDER_DOCUMENTS.get(tuple(name for (name,) in columns))
     if found == _BEFORE_LEXICAL and "lexical" in _table_names(connection):
-        return None
+        return None if "judgements" in _table_names(connection) else _BEFORE_JUDGEMENTS
     return found
 
 

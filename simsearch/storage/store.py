@@ -24,6 +24,8 @@ from simsearch.records import Document
 from simsearch.storage.checksums import document_crc32, sound_document
 from simsearch.storage.database import chunks, connect, create_file, marks, translated_errors
 from simsearch.storage.documents import StoredDocuments
+from simsearch.storage.judgements import COUNT as JUDGEMENT_COUNT
+from simsearch.storage.judgements import Judgements
 from simsearch.storage.lexical import SETTING as LEXICAL_SETTING
 from simsearch.storage.lexical import LexicalIndex
 from simsearch.storage.metadata import Metadata
@@ -51,6 +53,7 @@ class DocumentStore(StoredDocuments):
         self.metadata = Metadata(session)
         self.segments = Segments(session)
         self.lexical = LexicalIndex(session)
+        self.judgements = Judgements(session)
 
     @staticmethod
     def create(
@@ -75,6 +78,7 @@ class DocumentStore(StoredDocuments):
                     "commit_number": str(commit_number),
                     "next_row": "0",
                     "living_rows": "0",
+                    JUDGEMENT_COUNT: "0",
                     LEXICAL_SETTING: TERMS_VERSION,
                 }
                 failpoint("create.settings")

@@ -12,13 +12,15 @@ from pathlib import Path
 from simsearch.records import Document
 from simsearch.storage.checksums import block_crc32, document_crc32, passage_crc32
 from simsearch.storage.database import connect, create_file, database_path, translated_errors
+from simsearch.storage.judgements import COUNT as JUDGEMENT_COUNT
 from simsearch.storage.lexical import SETTING as LEXICAL_SETTING
 from simsearch.storage.schema import LEXICAL, SCHEMA, text_hash
 from simsearch.storage.seal import sealed, verified_constants
 from simsearch.storage.terms import TERMS_VERSION, document_terms
 
 # In format 1 a document was one row; before format 3 nothing had a checksum but blocks; before
-# format 4 there was no lexical index. Lengths, hashes and checksums are made by Python functions,
+# format 4 there was no lexical index, which is made of the texts in any case; before format 5 there
+# were no judgements. Lengths, hashes and checksums are made by Python functions,
 # whose characters are those of the ranges. A block that had not its checksum does not get one.
 _DOCUMENTS = {
     1: "SELECT row, 1, id, text, title, metadata, supplied FROM old.documents ORDER BY row",
@@ -100,8 +102,8 @@ def _write_settings(
     stored = dict(connection.execute("SELECT key, value FROM meta"))
     if version >= _CHECKED:
         verified_constants(stored, path)  # a new seal would hide their damage
-    given = {"index_id": secrets.token_hex(16), LEXICAL_SETTING: TERMS_VERSION, **settings}
-    given |= stored
+    given = {"index_id": secrets.token_hex(16), JUDGEMENT_COUNT: "0", **settings}
+    given |= {**stored, LEXICAL_SETTING: TERMS_VERSION}
     connection.executemany("INSERT OR REPLACE INTO meta VALUES (?, ?)", sealed(given).items())
 
 

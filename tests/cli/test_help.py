@@ -46,6 +46,8 @@ def test_the_commands_are_those_of_the_contract() -> None:
         "optimize",
         "tune",
         "query",
+        "judge",
+        "judgements",
         "mode",
         "similarity",
         "encode",

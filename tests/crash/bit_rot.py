@@ -29,7 +29,7 @@ from stores import raw
 from simsearch.ann import Target
 from simsearch.encoder import Encoder
 from simsearch.errors import SimsearchError
-from simsearch.records import Document
+from simsearch.records import Document, Judgement
 from simsearch.search_index import SearchIndex, check_index
 
 QUERIES = ["text number 7", "another", "card machine", "number 150 long"]
@@ -67,6 +67,9 @@ def build(folder: Path) -> Path:
         index.add([Document(f"d{n}", f"text number {n} " + "long " * (n % 20)) for n in range(300)])
         index.delete([f"d{n}" for n in range(0, 300, 7)])
         index.upsert([Document("d1", "another text", "with a title", {"lang": "en"})])
+        index.judge_many(
+            Judgement(f"number {n}", f"d{n}", n % 3 == 0) for n in range(1, 300) if n % 7
+        )
     return path
 
 
@@ -112,7 +115,7 @@ def answers(path: Path, encoder: Any) -> Any:
         with SearchIndex.open(path, encoder=encoder) as index:
             found = index.search_many(QUERIES, k=10)
             hits = [[(hit.id, hit.score, hit.text) for hit in its] for its in found]
-            return list(index.iterate()), hits
+            return list(index.iterate()), hits, index.judgements()
     except SimsearchError as error:
         return error
 
@@ -129,6 +132,7 @@ def misses(path: Path, encoder: Any) -> bool:
 def content(path: Path) -> Any:
     """Return every row of every table but those that SQLite keeps for itself."""
     tables = ("meta", "documents", "passages", "vector_blocks", "tombstones", "segments")
+    tables += ("judgements",)
     with raw(path) as connection:
         return [connection.execute(f"SELECT * FROM {name}").fetchall() for name in tables]
 

@@ -26,6 +26,7 @@ if __name__ == "__main__":
 
 from disk import CALLS, Disk, Token, parse
 from scenarios import encoder_of
+from worker import as_document
 
 from simsearch.errors import NotFound, SimsearchError
 from simsearch.search_index import SearchIndex, check_index, restore_index
@@ -46,13 +47,14 @@ def record(place: Path) -> Trace:
 
 
 def contents(place: Path) -> dict[str, Any]:
-    """Return the documents of each index that is there; a string says what is wrong with one."""
+    """Return what each index holds that is there; a string says what is wrong with one."""
     found: dict[str, Any] = {}
     for name in ("i", "saved"):
         try:
             encoder = encoder_of(place / name)
             with SearchIndex.open(place / name, encoder=encoder) as index:
                 found[name] = {each.id: each.text for each in index.iterate()}
+                found[name] |= {as_document(each).id: "" for each in index.judgements()}
             report = check_index(place / name, encoder=encoder)
             if report.worst not in (None, Severity.NOTE):
                 found[name] = str(report.findings)

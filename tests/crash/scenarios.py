@@ -20,7 +20,7 @@ from stores import raw
 from simsearch.ann import Target
 from simsearch.errors import AlreadyExists, EncoderMismatch, IncompatibleIndex, NotFound
 from simsearch.files import replace_text
-from simsearch.records import Document
+from simsearch.records import Document, Judgement
 from simsearch.search_index import (
     SearchIndex,
     backup_index,
@@ -58,11 +58,14 @@ def prepare(place: Path) -> None:
     with SearchIndex.create(place / "i", encoder=HashEncoder()) as index:
         index.add(FIRST)
         index.delete(["d0", "d1"])
+        index.judge("what is d4", "d4")
+        index.judge("what is d4", "d7", relevant=False)
     shutil.copytree(place / "i", place / "two")
     with build_generation(place / "two", encoder=OtherHashEncoder()):
         pass
     with SearchIndex.open(place / "two", encoder=OtherHashEncoder()) as index:
         index.add(documents("since"))
+        index.judge("since when", "since")
     backup_index(place / "i", place / "saved")
     shutil.copytree(place / "i", place / "damaged")
     with raw(place / "damaged") as connection:
@@ -122,6 +125,13 @@ def annotate(place: Path) -> None:
     with opened(place) as index:
         found = [each for each in index.iterate() if each.id in ("d4", "d5")]
         index.replace_documents([(each, replace(each, metadata={"class": "x"})) for each in found])
+
+
+def judge(place: Path) -> None:
+    with opened(place) as index:
+        changed = Judgement("what is d4", "d7", True)
+        index.judge_many([changed, Judgement("what is d5", "d5", False)])
+        index.remove_judgements([("what is d4", "d4")])
 
 
 def checkpoint(place: Path) -> None:
@@ -211,6 +221,7 @@ SCENARIOS: Mapping[str, Callable[[Path], None]] = {
         renew_terms,
         delete,
         annotate,
+        judge,
         checkpoint,
         segment,
         optimize,
@@ -237,6 +248,7 @@ def state(place: Path) -> dict[str, Any]:
     kept = found["two/previous"]
     if kept is not None:  # a rollback has begun by bringing over what was written since
         kept[1][:] = [each for each in kept[1] if each[0] != "since"]
+        kept[2][:] = [each for each in kept[2] if each.document_id != "since"]
     return found | {"file": (place / "file").read_text()}
 
 
@@ -270,7 +282,9 @@ def _contents(path: Path) -> Any:
         encoder = encoder_of(path)
         with SearchIndex.open(path, encoder=encoder) as index:
             documents = [(each.id, each.text, each.metadata) for each in index.iterate()]
-            return (encoder.fingerprint, documents) if index.finished else "unfinished"
+            if not index.finished:
+                return "unfinished"
+            return encoder.fingerprint, documents, index.judgements()
     except NotFound:
         return None
     except IncompatibleIndex:

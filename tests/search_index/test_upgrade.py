@@ -16,7 +16,7 @@ from simsearch.search_index import LongTexts, SearchIndex, check_index, upgrade,
 from simsearch.storage import DocumentStore, locks
 
 FORMATS = Path(__file__).parent / "formats"
-VERSIONS = ("v1", "v2", "v3")
+VERSIONS = ("v1", "v2", "v3", "v4")
 RECORDED = {
     name: json.loads((FORMATS / f"{name}.json").read_text(encoding="utf-8")) for name in VERSIONS
 }
@@ -74,7 +74,7 @@ def recorded_hits(recorded):
 
 def test_an_old_index_is_not_opened_and_the_command_is_named(older, encoder, version):
     number = version.removeprefix("v")
-    message = rf"support has format {number}, .* reads format 4 \(run `simsearch upgrade {older}`"
+    message = rf"support has format {number}, .* reads format 5 \(run `simsearch upgrade {older}`"
     with pytest.raises(IncompatibleIndex, match=message):
         SearchIndex.open(older, encoder=encoder)
 
@@ -88,7 +88,7 @@ def test_an_upgraded_index_holds_and_finds_what_it_did(older, encoder, version):
             for each in index.iterate()
         ] == recorded["documents"]
         info = index.info()
-        assert (info.format, info.documents) == (4, 12)
+        assert (info.format, info.documents) == (5, 12)
         assert (info.commit_number, info.dead_rows, info.passages) == (
             recorded["commit_number"],
             recorded["dead_rows"],
@@ -104,6 +104,7 @@ def test_long_texts_are_cut_in_an_index_that_knew_nothing_else(older, encoder, v
         "v1": LongTexts.TRUNCATE,
         "v2": LongTexts.PASSAGES,
         "v3": LongTexts.PASSAGES,
+        "v4": LongTexts.PASSAGES,
     }
     with SearchIndex.open(older, encoder=encoder) as index:
         assert index.long_texts is expected[version]
