@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from simsearch.formats import Example, ReadOptions
     from simsearch.search_index import RetrievalTask
-    from simsearch.training import RunSettings, TrainingData
+    from simsearch.training import Feedback, RunSettings, TrainingData
 
 
 @bundled_with(training=make_training)
@@ -31,6 +31,14 @@ def finetune(
             metavar="DATA...",
             help="Files with anchor,positive[,negative], sentence1,sentence2,label|score, or "
             "text[,label]; of entities with --objective tags; BEIR folders.",
+        ),
+    ] = None,
+    from_feedback: Annotated[
+        Path | None,
+        typer.Option(
+            "--from-feedback",
+            metavar="INDEX_DIR",
+            help="Learn what was judged on an index, too; its encoder is the default one then.",
         ),
     ] = None,
     model_dir: Annotated[
@@ -82,6 +90,7 @@ def finetune(
         run_file,
         data or [],
         training,
+        from_feedback=from_feedback,
         split=split,
         encoder=encoder,
         evaluation=evaluation,
@@ -94,7 +103,9 @@ def finetune(
     else:
         check_output(model_dir, replace=replace, resume=resume)
     rejects = Rejects(model_dir, on_error)
-    sets, held_out = _read(settings, file_options, rejects)
+    sets, held_out, found = _read(settings, file_options, rejects)
+    if found:
+        settings = _learning(output, found, settings, alone=len(sets) == 1)
     # Only now, when the request is in order: it imports torch, which takes seconds.
     from simsearch.training import Verdict, inspect
 
@@ -138,6 +149,7 @@ def _settings(
     paths: list[Path],
     training: dict[str, Any],
     *,
+    from_feedback: Path | None,
     split: str | None,
     **others: Any,
 ) -> "RunSettings":
@@ -150,6 +162,8 @@ def _settings(
         settings = read_run_file(run_file)
     config = with_changes(settings.config, **training)
     data = tuple(DataSource(path) for path in paths) or settings.data
+    if from_feedback is not None:
+        data = (*data, DataSource(from_feedback))
     if not data:
         raise InvalidInput("there is no training data (name files, or give them in --config)")
     if "objective" in training:  # the flag goes before what the file says of any data
@@ -163,17 +177,36 @@ def _settings(
 
 def _read(
     settings: "RunSettings", options: "ReadOptions", rejects: Rejects
-) -> "tuple[list[TrainingData], Sequence[Example] | RetrievalTask | None]":
-    """Return the data to train on and, where it is given, that to score on."""
+) -> "tuple[list[TrainingData], Sequence[Example] | RetrievalTask | None, list[Feedback]]":
+    """Return the data to train on, that to score on, where it is given, and what was judged."""
     from simsearch.training import load_evaluation_data, load_training_data
 
-    sets = load_training_data(settings.data, options=options, on_reject=rejects.callback)
+    found: list[Feedback] = []
+    sets = load_training_data(
+        settings.data,
+        options=options,
+        on_reject=rejects.callback,
+        on_feedback=found.append,
+    )
     if settings.evaluation is None:
-        return sets, None
+        return sets, None, found
     held_out = load_evaluation_data(
         settings.evaluation,
         split=settings.eval_split,
         options=options,
         objective=sets[0].objective,
     )
-    return sets, held_out
+    return sets, held_out, found
+
+
+def _learning(
+    output: Output, found: "Sequence[Feedback]", settings: "RunSettings", *, alone: bool
+) -> "RunSettings":
+    """Say what judgements were read, refuse too few, and take the encoder of their index."""
+    for feedback in found:
+        output.say(feedback.line())
+    if alone and settings.evaluation is None:
+        found[0].refuse_too_few(held_out=settings.config.held_out)
+    if settings.encoder is not None:
+        return settings
+    return with_changes(settings, encoder=found[0].encoder_name())

@@ -59,6 +59,9 @@ if TYPE_CHECKING:
         check_questions,
         compare_indexes,
     )
+    from simsearch.search_index.directory import (
+        is_index,
+    )
     from simsearch.search_index.evaluate import (
         RetrievalTask,
         embed_pairs,
@@ -152,6 +155,7 @@ _HOMES = {
         "check_k",
         "check_query",
     ),
+    "directory": ("is_index",),
     "evaluate": (
         "RetrievalTask",
         "embed_pairs",
@@ -238,6 +242,7 @@ __all__ = [
     "evaluate_index",
     "evaluate_retrieval",
     "evaluate_sts",
+    "is_index",
     "judge_hits",
     "judge_index_hits",
     "judge_pairs",

@@ -24,6 +24,11 @@ def marker_line(created_by: str) -> str:
     return f"{_FORMAT_NAME} {FORMAT_VERSION} {created_by}\n"
 
 
+def is_index(directory: Path) -> bool:
+    """Whether a directory is an index, of whatever format, by its marker."""
+    return (directory / "FORMAT").is_file() and _read_marker(directory) is not None
+
+
 def check_place(directory: Path, *, replace: bool) -> None:
     """Refuse a place for a new index that is taken.
 

@@ -21,11 +21,8 @@ if TYPE_CHECKING:
     )
     from simsearch.training.config import TrainingConfig
     from simsearch.training.data_findings import DataCheck
-    from simsearch.training.examples import (
-        TrainingData,
-        load_evaluation_data,
-        load_training_data,
-    )
+    from simsearch.training.examples import TrainingData
+    from simsearch.training.feedback import Feedback, read_feedback
     from simsearch.training.int8 import export_int8
     from simsearch.training.objectives import OBJECTIVES
     from simsearch.training.output import check_output
@@ -38,6 +35,7 @@ if TYPE_CHECKING:
     from simsearch.training.result import FinetuneResult, Verdict
     from simsearch.training.run import finetune, inspect
     from simsearch.training.run_file import DataSource, RunSettings, read_run_file
+    from simsearch.training.sources import load_evaluation_data, load_training_data
     from simsearch.training.workers import is_first_worker
 
 _HOMES = {
@@ -51,7 +49,8 @@ _HOMES = {
     ),
     "config": ("TrainingConfig",),
     "data_findings": ("DataCheck",),
-    "examples": ("Example", "TrainingData", "load_evaluation_data", "load_training_data"),
+    "examples": ("Example", "TrainingData"),
+    "feedback": ("Feedback", "read_feedback"),
     "int8": ("export_int8",),
     "objectives": ("OBJECTIVES",),
     "output": ("check_output",),
@@ -59,6 +58,7 @@ _HOMES = {
     "result": ("FinetuneResult", "Verdict"),
     "run": ("finetune", "inspect"),
     "run_file": ("DataSource", "RunSettings", "read_run_file"),
+    "sources": ("load_evaluation_data", "load_training_data"),
     "workers": ("is_first_worker",),
 }
 if not TYPE_CHECKING:  # a type checker would take every name for one of the package
@@ -72,6 +72,7 @@ __all__ = [
     "DataCheck",
     "DataSource",
     "Example",
+    "Feedback",
     "FinetuneResult",
     "RunSettings",
     "TrainingConfig",
@@ -89,6 +90,7 @@ __all__ = [
     "is_first_worker",
     "load_evaluation_data",
     "load_training_data",
+    "read_feedback",
     "read_run_file",
     "reliability_rows",
     "tasks_table",

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 from simsearch.errors import InvalidData
 from simsearch.formats import Example
@@ -41,7 +41,8 @@ class Part:
     `training` ends with the examples that augmentation added; `added` are the positions of those
     that they were made of. `leaks` are the examples that were dropped because the held-out data
     has a text of theirs. `distractors` are those texts of the data set that hard negatives are
-    mined from: none that a held-out or dev example asks or is answered with.
+    mined from, and `negatives` those known ones (see `TrainingData`), that no held-out or dev
+    example asks or is answered with.
     """
 
     data: TrainingData
@@ -54,6 +55,7 @@ class Part:
     leaks: int
     added: Sequence[int]
     distractors: Sequence[str] = ()
+    negatives: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
     @property
     def originals(self) -> Sequence[Example]:
@@ -122,6 +124,10 @@ def divide(
                 leaks=len(examples) - len(own) - len(chooses) - len(held_out[number]),
                 added=[row for row, _ in added],
                 distractors=[text for text in one.distractors if fold(text) not in judged],
+                negatives={
+                    anchor: [text for text in texts if fold(text) not in judged]
+                    for anchor, texts in one.negatives.items()
+                },
             )
         )
     return parts, chooser

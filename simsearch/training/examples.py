@@ -1,4 +1,4 @@
-"""Training examples: read from files and folders, folded, split without leaks."""
+"""Training examples: folded, split without leaks."""
 
 from __future__ import annotations
 
@@ -8,21 +8,13 @@ import re
 import sys
 import unicodedata
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from dataclasses import replace as with_changes
-from pathlib import Path
+from dataclasses import field as own_field
 from typing import TYPE_CHECKING
 
-from simsearch.errors import InvalidData, InvalidInput
-from simsearch.formats import (
-    Example,
-    ReadOptions,
-    is_beir,
-    read_beir,
-    read_examples,
-    read_tagged_texts,
-)
+from simsearch.errors import InvalidData
+from simsearch.formats import Example
 from simsearch.records import (
     ClassPair,
     LabelledPair,
@@ -33,8 +25,7 @@ from simsearch.records import (
     UnlabelledText,
 )
 from simsearch.search_index import RetrievalTask
-from simsearch.training.config import AUTO, TAGS
-from simsearch.training.run_file import DataSource
+from simsearch.training.config import AUTO
 
 if TYPE_CHECKING:
     from simsearch.heads import ClassifierConfig, TaggerConfig
@@ -50,7 +41,8 @@ class TrainingData:
     Of several data sets in a run each has a name, its own objective, and the weight of its loss.
     `field` names the head that is kept of texts with classes or entities, and the metadata field
     that it writes to; "" is what such heads write to by default. `head` are other settings of it,
-    its field among them.
+    its field among them. `negatives` are texts that are known not to answer an anchor, by the
+    anchor, folded: hard negatives of its pairs before any that are mined.
     """
 
     examples: Sequence[Example]
@@ -60,6 +52,7 @@ class TrainingData:
     weight: float = 1.0
     field: str = ""
     head: ClassifierConfig | TaggerConfig | None = None
+    negatives: Mapping[str, Sequence[str]] = own_field(default_factory=dict)
 
     @property
     def kind(self) -> type[Example]:
@@ -73,112 +66,6 @@ class TrainingData:
             names = ", ".join(sorted(kind.__name__ for kind in kinds)) or "none"
             raise InvalidData(f"the training data must be examples of one kind, got {names}")
         return kinds.pop()
-
-
-def load_training_data(
-    sources: Sequence[DataSource],
-    *,
-    options: ReadOptions | None = None,
-    on_reject: Callable[[InvalidData], None] | None = None,
-) -> list[TrainingData]:
-    """Read example files, and BEIR folders whose judged pairs of a split become examples.
-
-    Files with examples of one kind and the same objective, weight and field are one data set, each
-    folder is one; in the order of their first sources. Entities are read where the objective is
-    `tags`.
-    """
-    read: list[tuple[DataSource, Sequence[Example]]] = [
-        (
-            source,
-            []
-            if source.path.is_dir()
-            else _examples_of(source.path, source.objective, options, on_reject),
-        )
-        for source in sources
-    ]
-    found: list[TrainingData] = []
-    taken: set[object] = set()
-    for source, _ in read:
-        if source.path.is_dir():
-            found.append(_from_beir(source))
-        elif source.settings not in taken:
-            taken.add(source.settings)
-            same = [each for each in read if each[0].settings == source.settings and each[1]]
-            found += _by_kind(same)
-    return found if len(found) > 1 else [with_changes(data, name="") for data in found]
-
-
-def _examples_of(
-    path: Path,
-    objective: str,
-    options: ReadOptions | None,
-    on_reject: Callable[[InvalidData], None] | None = None,
-) -> Sequence[Example]:
-    read = read_tagged_texts if objective == TAGS else read_examples
-    return list(read(path, options or ReadOptions(), on_reject=on_reject))
-
-
-def _by_kind(read: Sequence[tuple[DataSource, Sequence[Example]]]) -> list[TrainingData]:
-    """Return the examples of files with the same settings as one data set for each kind.
-
-    It is named by its files.
-    """
-    members: defaultdict[type[Example], list[Example]] = defaultdict(list)
-    names: defaultdict[type[Example], list[str]] = defaultdict(list)
-    has_classes = any(isinstance(e, ClassPair) for _, examples in read for e in examples)
-    for source, examples in read:
-        own = _with_classes(examples) if has_classes else examples
-        if own:
-            members[type(own[0])] += own
-            names[type(own[0])].append(source.path.name)
-    source = read[0][0]
-    return [
-        TrainingData(
-            examples,
-            name=" + ".join(names[kind]),
-            objective=source.objective,
-            weight=source.weight,
-            field=source.field,
-        )
-        for kind, examples in members.items()
-    ]
-
-
-def _from_beir(source: DataSource) -> TrainingData:
-    if not is_beir(source.path):
-        raise InvalidInput(
-            f"{source.path} is a directory but not a BEIR folder "
-            "(corpus.jsonl, queries.jsonl, qrels/)"
-        )
-    beir = read_beir(source.path, source.split)
-    contents = {document.id: document.content for document in beir.corpus}
-    pairs = [
-        Pair(anchor=beir.queries[query_id], positive=contents[document_id])
-        for query_id, judged in beir.qrels.items()
-        for document_id, gain in judged.items()
-        if gain > 0 and document_id in contents and query_id in beir.queries
-    ]
-    return TrainingData(
-        pairs,
-        distractors=list(contents.values()),
-        name=source.path.name,
-        objective=source.objective,
-        weight=source.weight,
-    )
-
-
-def load_evaluation_data(
-    path: Path,
-    *,
-    split: str = "test",
-    options: ReadOptions | None = None,
-    objective: str = AUTO,
-) -> Sequence[Example] | RetrievalTask:
-    """Read held-out data: a BEIR folder, or a file of examples for an objective."""
-    if path.is_dir():
-        beir = read_beir(path, split)
-        return RetrievalTask(beir.queries, beir.corpus, beir.qrels, name=f"{path.name}/{split}")
-    return as_one_kind(_examples_of(path, objective, options))
 
 
 def texts_of(example: Example) -> tuple[str, ...]:
@@ -217,10 +104,11 @@ def as_one_kind(examples: Sequence[Example]) -> Sequence[Example]:
     """Return pairs of classes of which some are called 0 and 1 as what they all are."""
     if not any(isinstance(example, ClassPair) for example in examples):
         return examples
-    return _with_classes(examples)
+    return with_classes(examples)
 
 
-def _with_classes(examples: Sequence[Example]) -> Sequence[Example]:
+def with_classes(examples: Sequence[Example]) -> Sequence[Example]:
+    """Return examples with what is labelled 0 or 1 as pairs of the classes of these names."""
     return [
         ClassPair(example.sentence1, example.sentence2, str(example.label))
         if isinstance(example, LabelledPair)

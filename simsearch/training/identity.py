@@ -42,8 +42,13 @@ def identity(
         for name, part in parts.items()
         if part.data.weight != 1
     }
+    known = {
+        f"negatives {name}": hash_examples([], [json.dumps(sorted(part.negatives.items()))])
+        for name, part in parts.items()
+        if part.negatives
+    }
     judging = {} if evaluation is None else {"evaluation": _hash_evaluation(evaluation)}
-    return {**settings, **data, **objectives, **judging, "encoder": base_fingerprint}
+    return {**settings, **data, **objectives, **known, **judging, "encoder": base_fingerprint}
 
 
 def _hash_evaluation(evaluation: Sequence[Example] | RetrievalTask) -> str:

@@ -13,6 +13,7 @@ from simsearch.search_index import Embedder
 from simsearch.training.batches import DataSet
 from simsearch.training.config import TrainingConfig
 from simsearch.training.division import Part
+from simsearch.training.examples import fold
 from simsearch.training.live import LiveEncoder
 from simsearch.training.negatives import Mined, mine_negatives
 from simsearch.training.plan import mined_of
@@ -22,9 +23,10 @@ from simsearch.training.workers import Workers
 class Miner:
     """Gives the data sets of a run their hard negatives at the beginning of an epoch.
 
-    They are mined before the first one by `base`, if there is one, and again every
-    `negatives_every` epochs by the encoder as it then is; enough of them for each epoch to take
-    others, as far as they go. The first worker mines, and writes down what all of them read.
+    Those that are known come first; others are mined before the first one by `base`, if there is
+    one, and again every `negatives_every` epochs by the encoder as it then is; enough of them for
+    each epoch to take others, as far as they go. The first worker mines, and writes down what all
+    of them read.
     """
 
     def __init__(
@@ -66,9 +68,10 @@ class Miner:
         content = json.loads(path.read_text(encoding="utf-8"))
         self.found = content["found"]
         texts = content["texts"]
-        for (_, dataset, count), negatives in zip(self._due, content["negatives"], strict=True):
+        for (part, dataset, count), negatives in zip(self._due, content["negatives"], strict=True):
             dataset.negatives = [
-                [texts[row] for row in _share(own, epoch - mined_at, count)] for own in negatives
+                _turn(known, [texts[row] for row in mined], epoch - mined_at, count)
+                for known, mined in zip(_known(part), negatives, strict=True)
             ]
 
     def _mine(self, epoch: int, encoder: Embedder) -> Mapping[str, Any]:
@@ -91,18 +94,34 @@ class Miner:
             rows = [[row.setdefault(text, len(row)) for text in own] for own in mined.negatives]
             # An added pair is an original in other words: it shares the original's negatives.
             all_negatives.append([*rows, *(rows[original] for original in part.added)])
-            found.append(_told(mined, part.name, epoch))
+            found.append(_told(mined, part.name, epoch, known=sum(map(bool, _known(part)))))
             self._say(found[-1])
         return {"texts": list(row), "negatives": all_negatives, "found": found}
 
 
-def _share(rows: Sequence[int], turn: int, count: int) -> list[int]:
+def _known(part: Part) -> list[Sequence[str]]:
+    """Return the texts that are known not to answer each pair; an added one has its original's."""
+    known = [
+        part.negatives.get(fold(pair.anchor), ()) if isinstance(pair, Pair) else ()
+        for pair in part.originals
+    ]
+    return [*known, *(known[original] for original in part.added)]
+
+
+def _share(texts: Sequence[str], turn: int, count: int) -> list[str]:
     """Return which of a pair's negatives an epoch takes, the first of them having turn 0."""
-    taken = min(count, len(rows))
-    return [rows[(turn * count + number) % len(rows)] for number in range(taken)]
+    taken = min(count, len(texts))
+    return [texts[(turn * count + number) % len(texts)] for number in range(taken)]
 
 
-def _told(mined: Mined, name: str, epoch: int) -> str:
+def _turn(known: Sequence[str], mined: Sequence[str], turn: int, count: int) -> list[str]:
+    """Return which negatives of a pair an epoch takes: known ones first, of which nobody doubts."""
+    first = _share(known, turn, count)
+    others = [text for text in mined if text not in known]
+    return first + _share(others, turn, count - len(first))
+
+
+def _told(mined: Mined, name: str, epoch: int, *, known: int) -> str:
     when = f"before epoch {epoch + 1}" if epoch else "before training"
     count = sum(map(len, mined.negatives))
     near = (
@@ -118,4 +137,5 @@ def _told(mined: Mined, name: str, epoch: int) -> str:
         f"{len(mined.negatives):,} pairs, {mined.pairs_without:,} without{near}; passed over: "
         f"{mined.known:,} known answers, {mined.too_near:,} too near to the positive's score, "
         f"{mined.near_copies:,} near-copies of it"
+        + (f"; {known:,} pairs have known negatives" if known else "")
     )

@@ -24,14 +24,13 @@ from simsearch.training.examples import (
     TrainingData,
     connected_components,
     fold,
-    load_evaluation_data,
-    load_training_data,
     split_examples,
     texts_of,
     without_duplicates,
     without_leaks,
 )
 from simsearch.training.run_file import DataSource
+from simsearch.training.sources import load_evaluation_data, load_training_data
 
 
 @pytest.mark.parametrize(
