@@ -74,6 +74,7 @@ if TYPE_CHECKING:
         WordShare,
     )
     from simsearch.search_index import (
+        AsyncSearchIndex,
         RetrievalTask,
         SearchIndex,
         WriteReport,
@@ -152,6 +153,7 @@ _HOMES = {
         "WordShare",
     ),
     "search_index": (
+        "AsyncSearchIndex",
         "RetrievalTask",
         "SearchIndex",
         "WriteReport",
@@ -177,6 +179,7 @@ if not TYPE_CHECKING:  # a type checker would take every name for one of the pac
 __all__ = [
     "AlreadyExists",
     "Annotation",
+    "AsyncSearchIndex",
     "Calibration",
     "ClassPair",
     "Classification",

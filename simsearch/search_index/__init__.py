@@ -12,6 +12,9 @@ if TYPE_CHECKING:
         AnnotationReport,
         annotate_index,
     )
+    from simsearch.search_index.asynchronous import (
+        AsyncSearchIndex,
+    )
     from simsearch.search_index.backup import (
         BackupReport,
         backup_index,
@@ -122,6 +125,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "annotating": ("AnnotatingEncoder", "AnnotationReport", "annotate_index"),
+    "asynchronous": ("AsyncSearchIndex",),
     "backup": ("BackupReport", "backup_index", "restore_index"),
     "calibrating": (
         "CalibrationReport",
@@ -196,6 +200,7 @@ __all__ = [
     "RERANK_TOP",
     "AnnotatingEncoder",
     "AnnotationReport",
+    "AsyncSearchIndex",
     "BackupReport",
     "BuildReport",
     "CalibrationReport",
