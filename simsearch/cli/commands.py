@@ -43,6 +43,7 @@ _FILES: Final = {
     "query": "query",
     "judge": "judge",
     "judgements": "judge",
+    "review": "review",
     "mode": "mode",
     "similarity": "encode",
     "encode": "encode",

@@ -183,13 +183,17 @@ def print_hits(output: Output, hits: "list[Hit]", *, query: str = "") -> None:
         chance = "" if hit.probability is None else f"  {hit.probability:4.0%}"
         output.text(f"{rank:3}  {hit.score:.4f}{chance}  {clean(hit.id)}")
         if hit.explanation is None:
-            title = f"{shorten(hit.title, 80)}: " if hit.title else ""
-            place = hit.passage or (0, 0)
-            part = hit.text[slice(*place)] or hit.text
-            output.text(f"             {title}{shorten(part)}")
+            output.text(f"             {shown_text(hit)}")
         else:
             output.text(f"             {highlighted(hit, hit.explanation, bold=output.bold)}")
             output.text(f"             by {reasons(hit, hit.explanation, query)}")
+
+
+def shown_text(hit: "Hit") -> str:
+    """Return the beginning of what a hit says, of its passage where it has one."""
+    title = f"{shorten(hit.title, 80)}: " if hit.title else ""
+    place = hit.passage or (0, 0)
+    return f"{title}{shorten(hit.text[slice(*place)] or hit.text)}"
 
 
 def hit_fields(hit: "Hit") -> dict[str, Any]:

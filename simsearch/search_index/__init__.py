@@ -112,6 +112,10 @@ if TYPE_CHECKING:
         Rerank,
         RerankChoice,
     )
+    from simsearch.search_index.review import (
+        Proposal,
+        propose_judgements,
+    )
     from simsearch.search_index.search_mode import (
         ModeChoice,
     )
@@ -189,6 +193,7 @@ _HOMES = {
         "WriteReport",
     ),
     "reranking": ("RERANK_TOP", "Rerank", "RerankChoice"),
+    "review": ("Proposal", "propose_judgements"),
     "tuning": ("TuneReport", "tune_index"),
     "search_mode": ("ModeChoice",),
     "upgrade": ("upgrade_index",),
@@ -216,6 +221,7 @@ __all__ = [
     "JudgementState",
     "LongTexts",
     "ModeChoice",
+    "Proposal",
     "ReindexPlan",
     "RepairReport",
     "Rerank",
@@ -253,6 +259,7 @@ __all__ = [
     "judge_pairs",
     "pair_similarities",
     "plan_reindex",
+    "propose_judgements",
     "refuse_known_ids",
     "remove_all_but",
     "repair_index",

@@ -1,0 +1,99 @@
+"""review: the hits whose judgements would teach most."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from simsearch.cli.feedback import ask, refuse_no_terminal
+from simsearch.cli.input import read_queries
+from simsearch.cli.options import IndexDir, bundled
+from simsearch.cli.output import Output, clean
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from simsearch.search_index import Proposal, SearchIndex
+
+
+@bundled
+def review(
+    index_dir: IndexDir,
+    output: Output,
+    queries: Annotated[
+        Path | None,
+        typer.Option(
+            "--queries",
+            help="A file with one query per line, or -; default: those judged so far.",
+        ),
+    ] = None,
+    number: Annotated[
+        int, typer.Option("-n", "--number", min=1, metavar="N", help="Hits to propose.")
+    ] = 20,
+    feedback: Annotated[
+        bool,
+        typer.Option("--feedback", help="Ask about each of them, and keep the answers."),
+    ] = False,
+) -> None:
+    """Propose the hits whose judgements would teach most, best first.
+
+    With a calibration, those that are as likely right as wrong; else those whose place among the
+    hits hangs by the least. What was judged already is left out.
+    """
+    from simsearch.search_index import SearchIndex, propose_judgements
+
+    if feedback:
+        refuse_no_terminal(output, flag="--feedback")
+    with SearchIndex.open(index_dir) as index:
+        asked = None if queries is None else read_queries(queries)
+        found = propose_judgements(index, asked, n=number)
+        if not found:
+            output.say("all hits of these queries are judged")
+        if feedback:
+            _ask_about(output, index, found)
+        else:
+            _print(output, found)
+
+
+def _print(output: Output, found: "Sequence[Proposal]") -> None:
+    from simsearch.cli.query import hit_fields
+
+    for rank, each in enumerate(found, start=1):
+        if output.json_only:
+            output.result({"query": each.query, "margin": each.margin, **hit_fields(each.hit)})
+        else:
+            output.text(f"{rank:3}  {_described(each)}")
+
+
+def _described(proposal: "Proposal") -> str:
+    from simsearch.cli.query import shown_text
+
+    hit = proposal.hit
+    if proposal.margin is None:
+        why = f"probability {hit.probability:.2f}"
+    else:
+        why = f"margin {proposal.margin:.4f}"
+    return f"{why}  {clean(proposal.query)}\n     {clean(hit.id)}  {shown_text(hit)}"
+
+
+def _ask_about(output: Output, index: "SearchIndex", found: "Sequence[Proposal]") -> None:
+    """Show one proposal after the other, until somebody quits."""
+    kept = 0
+    for rank, each in enumerate(found, start=1):
+        output.text(f"{rank:3}  {_described(each)}")
+        answer = _answer()
+        if answer == "q":
+            break
+        if answer:
+            index.judge(each.query, each.hit.id, relevant=answer == "r")
+            kept += 1
+    output.say(f"{kept} judgements kept")
+
+
+def _answer() -> str:
+    """Return r, w, q, or nothing; the end of the input is a q."""
+    while True:
+        line = ask("r: right, w: wrong, Enter: next, q: quit: ")
+        word = "q" if line is None else line.strip().lower()
+        if word in ("r", "w", "q", ""):
+            return word
