@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from simsearch.ann.checks import check_depth, checked_vectors
+from simsearch.ann.products import WORTH_IT, nearest_by_products
 from simsearch.ann.subset import Subset
 
 FloatArray = npt.NDArray[np.float32]
@@ -39,9 +40,7 @@ def exact_neighbours(
     if len(queries):
         for start in range(0, len(vectors), BLOCK):
             block = checked_vectors(vectors[start : start + BLOCK], queries.shape[1])
-            found, rows = faiss.knn(
-                queries, block, min(depth, len(block)), metric=faiss.METRIC_INNER_PRODUCT
-            )
+            rows, found = _nearest(block, queries, min(depth, len(block)))
             kept_rows, kept = best(
                 np.hstack([kept_rows, rows + start]), np.hstack([kept, found]), depth
             )
@@ -61,9 +60,7 @@ def neighbours_among(
     kept = np.empty((len(queries), 0), dtype=np.float32)
     for start in range(0, len(rows), _GATHERED):
         chosen = rows[start : start + _GATHERED]
-        found, places = faiss.knn(
-            queries, vectors[chosen], min(k, len(chosen)), metric=faiss.METRIC_INNER_PRODUCT
-        )
+        places, found = _nearest(vectors[chosen], queries, min(k, len(chosen)))
         kept_rows, kept = best(np.hstack([kept_rows, chosen[places]]), np.hstack([kept, found]), k)
     return kept_rows, kept
 
@@ -80,8 +77,7 @@ def neighbours_in(
     if not k or not len(queries):
         return np.empty((len(queries), k), np.int64), np.empty((len(queries), k), np.float32)
     if subset is None or subset.whole:
-        found, rows = faiss.knn(queries, vectors, k, metric=faiss.METRIC_INNER_PRODUCT)
-        return best(rows, found, k)
+        return best(*_nearest(vectors, queries, k), k)
     if gathering_is_cheaper(len(queries), len(subset), subset.of):
         return neighbours_among(vectors, subset.positions, queries, k)
     if len(queries) == 1:
@@ -97,6 +93,14 @@ def neighbours_in(
         rows = np.where(np.isneginf(found), -1, rows + start)
         kept_rows, kept = best(np.hstack([kept_rows, rows]), np.hstack([kept, found]), k)
     return kept_rows, kept
+
+
+def _nearest(vectors: FloatArray, queries: FloatArray, k: int) -> tuple[IntArray, FloatArray]:
+    """Return rows and similarities of the nearest, both (n_queries, k), the quickest way."""
+    if len(queries) >= WORTH_IT:
+        return nearest_by_products(vectors, queries, k)
+    found, rows = faiss.knn(queries, vectors, k, metric=faiss.METRIC_INNER_PRODUCT)
+    return rows, found
 
 
 def _dropping(
