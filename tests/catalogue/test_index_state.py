@@ -45,13 +45,13 @@ def refused_format(run: Run, index_dir: Path, version: int) -> str:
     steps = set()
     for command in (["query", "cat", "-i"], ["info"], ["check"], ["compact"], ["repair"]):
         message = run(*command, index_dir).refusal(8)
-        assert f"has format {version}, this simsearch reads format 4" in message
-        steps.add(message.partition("format 4 ")[2])
+        assert f"has format {version}, this simsearch reads format 5" in message
+        steps.add(message.partition("format 5 ")[2])
     (step,) = steps
     return step
 
 
-@pytest.mark.parametrize("version", [1, 2, 3])
+@pytest.mark.parametrize("version", [1, 2, 3, 4])
 def test_row_82_an_older_format_says_how_to_upgrade(run: Run, tmp_path: Path, version: int) -> None:
     old = shutil.copytree(FORMATS / f"v{version}", tmp_path / "old")
     expected = f"(run `simsearch upgrade {old}`, which keeps a backup)"
@@ -60,11 +60,11 @@ def test_row_82_an_older_format_says_how_to_upgrade(run: Run, tmp_path: Path, ve
 
 
 def test_row_82_a_newer_format_says_who_reads_it(run: Run, index_dir: Path) -> None:
-    (index_dir / "FORMAT").write_text("simsearch-index 5 simsearch/x\n")
+    (index_dir / "FORMAT").write_text("simsearch-index 6 simsearch/x\n")
     with raw(index_dir) as connection:
         connection.execute("CREATE TABLE more (row INTEGER PRIMARY KEY)")
     expected = "(use the version that wrote it, or index the corpus again)"
-    assert refused_format(run, index_dir, 5) == expected
+    assert refused_format(run, index_dir, 6) == expected
 
 
 @pytest.mark.parametrize("marker", [b"", b"junk\n", bytes(33), b"simsearch-index 1 simsearch/x\n"])
@@ -90,8 +90,8 @@ def test_row_82_a_marker_that_is_gone_is_written_anew(run: Run, index_dir: Path)
     assert run("query", "my cat", "-i", index_dir).code == 0
 
 
-@pytest.mark.parametrize("version", [1, 2, 3])
-@pytest.mark.parametrize("marker", [b"", b"simsearch-index 4 simsearch/x\n"])
+@pytest.mark.parametrize("version", [1, 2, 3, 4])
+@pytest.mark.parametrize("marker", [b"", b"simsearch-index 5 simsearch/x\n"])
 def test_row_82_an_older_index_with_a_wrong_marker_is_upgraded(
     run: Run, tmp_path: Path, version: int, marker: bytes
 ) -> None:

@@ -209,7 +209,7 @@ def old_index(tmp_path: Path) -> Path:
 
 def test_an_old_index_names_the_command_that_upgrades_it(run: Run, old_index: Path) -> None:
     assert run("info", old_index).refusal(8) == (
-        f"{old_index} has format 1, this simsearch reads format 4 "
+        f"{old_index} has format 1, this simsearch reads format 5 "
         f"(run `simsearch upgrade {old_index}`, which keeps a backup)"
     )
 

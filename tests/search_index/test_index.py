@@ -248,10 +248,10 @@ def test_a_directory_that_is_no_index_is_refused(tmp_path):
 
 
 def test_a_newer_format_is_refused(index, tmp_path):
-    (tmp_path / "index" / "FORMAT").write_text("simsearch-index 5 simsearch/9.9\n")
+    (tmp_path / "index" / "FORMAT").write_text("simsearch-index 6 simsearch/9.9\n")
     with raw(tmp_path / "index") as connection:
         connection.execute("CREATE TABLE more (row INTEGER PRIMARY KEY)")
-    with pytest.raises(IncompatibleIndex, match=r"has format 5, .*use the version that wrote it"):
+    with pytest.raises(IncompatibleIndex, match=r"has format 6, .*use the version that wrote it"):
         SearchIndex.open(tmp_path / "index")
 
 
@@ -295,7 +295,7 @@ def test_a_document_without_a_finite_vector_is_named(index, hash_encoder, monkey
 def test_info_tells_what_is_there(index, tmp_path):
     index.delete(["cat"])
     info = index.info()
-    assert (info.format, info.documents, info.passages, info.dead_rows) == (4, 3, 3, 1)
+    assert (info.format, info.documents, info.passages, info.dead_rows) == (5, 3, 3, 1)
     assert (info.dim, info.long_texts) == (256, "truncate")
     assert (info.encoder, info.fingerprint, info.finished) == ("hash", "hash-1", True)
     assert info.commit_number == 2
