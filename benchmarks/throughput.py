@@ -6,8 +6,8 @@ The first lines of FILE (.gz too) are the documents, the next ones the queries; 
 DIR for the next run. In each round every way answers the same queries, with CPU time beside the
 clock, because a machine may have other work: `search` one by one; `search_many`, 256 at a time;
 `AsyncSearchIndex.search` by 32 clients, each of whom asks the next query when the last is answered;
-`query --queries FILE --json`, which opens index and encoder first; and by hand: the same encoder, 256 queries at a time, a flat FAISS
-index of the same vectors, texts from a list.
+`query --queries FILE --json`, which opens index and encoder first; and by hand: the same encoder,
+256 queries at a time, a flat FAISS index of the same vectors, texts from a list.
 """
 
 from __future__ import annotations
