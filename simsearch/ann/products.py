@@ -102,7 +102,7 @@ def _compared(vectors: FloatArray, queries: FloatArray, rows: IntArray) -> Float
     """Return the similarity of each query to each of its rows, (n_queries, m)."""
     similarities = np.empty(rows.shape, dtype=np.float32)
     queries, vectors = np.ascontiguousarray(queries), np.ascontiguousarray(vectors)
-    faiss.fvec_inner_products_by_idx(
+    faiss.fvec_inner_products_by_idx(  # type: ignore[attr-defined] # the stubs lack it
         faiss.swig_ptr(similarities),
         faiss.swig_ptr(queries),
         faiss.swig_ptr(vectors),
