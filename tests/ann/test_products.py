@@ -56,6 +56,19 @@ def test_equal_rows_are_in_order_wherever_they_stand(k, monkeypatch):
     np.testing.assert_array_equal(rows[0][: len(equal)], equal)
 
 
+def test_a_bound_that_rounding_has_raised_leaves_nothing_out(monkeypatch):
+    def raised(found, k):
+        """The exact bound, and the error of a product that is as wrong as one can be."""
+        return np.sort(found, axis=1)[:, -k] + np.float32(2 * 64 * 2.0**-24)
+
+    monkeypatch.setattr(products, "_lower_bounds", raised)
+    vectors, queries = unit(2003, 64), unit(37, 64, seed=1)
+    rows, similarities = nearest_by_products(vectors, queries, 10)
+    expected_rows, expected = one_by_one(vectors, queries, 10)
+    np.testing.assert_array_equal(rows, expected_rows)
+    np.testing.assert_array_equal(similarities, expected)
+
+
 def test_the_lengths_of_vectors_do_not_matter():
     lengths = np.random.default_rng(2).lognormal(sigma=3, size=(2000, 1)).astype(np.float32)
     vectors, queries = unit(2000, 48) * lengths, unit(30, 48, seed=1) * lengths[:30]
