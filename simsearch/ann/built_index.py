@@ -12,8 +12,9 @@ import numpy.typing as npt
 from simsearch.ann.candidates import Candidate, Parameters
 from simsearch.ann.checks import check_depth, checked_vectors
 from simsearch.ann.exact import BLOCK, best
+from simsearch.ann.products import similarities_at
 from simsearch.ann.subset import Subset
-from simsearch.errors import CorruptIndex, InvalidInput
+from simsearch.errors import InvalidInput
 
 FloatArray = npt.NDArray[np.float32]
 IntArray = npt.NDArray[np.int64]
@@ -122,25 +123,13 @@ class BuiltIndex:
         if skip is not None:
             rows[rows == skip[:, None]] = -1
         if not self.exact:
-            similarities = self._compared(rows, queries)
+            similarities = similarities_at(self.vectors, queries, rows)
         return best(rows, similarities, k)
 
     @cached_property
     def _unfiltered(self) -> Any:
         """The parameters of a search among all rows: to make them costs more than to read them."""
         return self._search_parameters(None)
-
-    def _compared(self, rows: IntArray, queries: FloatArray) -> FloatArray:
-        """Return the similarities (n_queries, k) of rows by their vectors; of -1 minus infinity."""
-        if rows.max(initial=-1) >= len(self.vectors):  # FAISS would read beyond their end
-            raise CorruptIndex("an index names a row that it was not built of (build it again)")
-        similarities = np.empty(rows.shape, dtype=np.float32)
-        # On all threads, and without copies of the vectors: half the time of numpy's.
-        faiss.fvec_inner_products_by_idx(  # type: ignore[attr-defined]
-            *(faiss.swig_ptr(each) for each in (similarities, queries, self.vectors, rows)),
-            *(self.dim, *rows.shape),
-        )
-        return similarities
 
     @property
     def selects(self) -> bool:

@@ -14,6 +14,8 @@ import faiss
 import numpy as np
 import numpy.typing as npt
 
+from simsearch.errors import CorruptIndex
+
 FloatArray = npt.NDArray[np.float32]
 IntArray = npt.NDArray[np.int64]
 
@@ -47,7 +49,7 @@ def _nearest(vectors: FloatArray, queries: FloatArray, k: int) -> tuple[IntArray
     if candidates is None:
         similarities, rows = faiss.knn(queries, vectors, k, metric=faiss.METRIC_INNER_PRODUCT)
     else:
-        rows, similarities = candidates, _compared(vectors, queries, candidates)
+        rows, similarities = candidates, similarities_at(vectors, queries, candidates)
     order = np.lexsort((rows, np.where(rows < 0, np.inf, -similarities)), axis=1)[:, :k]
     lines = np.arange(len(rows))[:, None]
     return rows[lines, order], similarities[lines, order]
@@ -98,17 +100,20 @@ def _lower_bounds(products: FloatArray, k: int) -> FloatArray:
     return bounds
 
 
-def _compared(vectors: FloatArray, queries: FloatArray, rows: IntArray) -> FloatArray:
-    """Return the similarity of each query to each of its rows, (n_queries, m)."""
+def similarities_at(vectors: FloatArray, queries: FloatArray, rows: IntArray) -> FloatArray:
+    """Return the similarity of each query to each of its rows (n_queries, m); minus infinity of -1.
+
+    Computed where the vectors lie, on all threads: numpy's product of copied rows takes twice as
+    long (docs/log.md, 2026-11-26).
+
+    Raises:
+        CorruptIndex: a row is beyond the vectors; FAISS would read there.
+    """
+    if rows.max(initial=-1) >= len(vectors):
+        raise CorruptIndex("an index names a row that it was not built of (build it again)")
     similarities = np.empty(rows.shape, dtype=np.float32)
-    queries, vectors = np.ascontiguousarray(queries), np.ascontiguousarray(vectors)
-    faiss.fvec_inner_products_by_idx(  # type: ignore[attr-defined] # the stubs lack it
-        faiss.swig_ptr(similarities),
-        faiss.swig_ptr(queries),
-        faiss.swig_ptr(vectors),
-        faiss.swig_ptr(rows),
-        vectors.shape[1],
-        len(queries),
-        rows.shape[1],
+    given = [np.ascontiguousarray(each) for each in (queries, vectors, rows)]
+    faiss.fvec_inner_products_by_idx(  # type: ignore[attr-defined]
+        *map(faiss.swig_ptr, (similarities, *given)), vectors.shape[1], *rows.shape
     )
     return similarities
