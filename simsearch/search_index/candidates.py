@@ -130,7 +130,7 @@ class Reader:
         """
         numbers = list({each.number for its in found for each in its})
         documents = self.store.fetch_numbers(numbers)
-        hits = [[_hit(documents[each.number], each) for each in its] for its in found]
+        hits = [[hit_of(documents[each.number], each) for each in its] for its in found]
         by_words = all(each.dense is None for its in found for each in its)
         calibration = None if by_words else stored_calibration(self.store)
         if calibration is None:
@@ -189,7 +189,8 @@ def _with_words(candidates: Candidates) -> Candidates:
     return Candidates(candidates.numbers[found], candidates.dense[found], candidates.lexical[found])
 
 
-def _hit(document: Document, found: Found) -> Hit:
+def hit_of(document: Document, found: Found) -> Hit:
+    """Return what was found as a hit that has no probability."""
     passage = None
     if found.match is not None:
         place = found.match.passage.start, found.match.passage.stop

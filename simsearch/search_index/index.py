@@ -295,6 +295,22 @@ class SearchIndex(IndexHandle):
         """
         return self._searcher.search_vectors(vectors, k, where=where, exact=exact)
 
+    def similar(
+        self, document_id: str, k: int = 10, *, where: str | None = None, exact: bool = False
+    ) -> list[Hit]:
+        """Return the `k` documents nearest to one that is in the index, best first, without itself.
+
+        By the stored vectors: nothing is encoded. Of documents of several passages the best pair
+        of passages counts. Hits have no probability: that is of a query and its answer. `where`
+        and `exact` as for `search_vectors`.
+
+        Raises:
+            NotFound: no document has that id.
+            InvalidInput: k is not 1..10000, or the id is none.
+            InvalidFilter: as `search`.
+        """
+        return self._searcher.similar(document_id, k, where=where, exact=exact)
+
     def rerank(
         self, queries: Sequence[str], found: Sequence[Sequence[Hit]], *, by: Rerank | str
     ) -> list[list[Hit]]:

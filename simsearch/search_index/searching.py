@@ -26,6 +26,7 @@ from simsearch.search_index.live_rows import LiveRows
 from simsearch.search_index.passages import LongTexts, long_texts_of
 from simsearch.search_index.probability import check_min_probability, probable
 from simsearch.search_index.search_mode import as_search_mode, mode_choice
+from simsearch.search_index.similar import similar_documents
 from simsearch.storage import DocumentStore
 
 FloatArray = npt.NDArray[np.float32]
@@ -106,6 +107,14 @@ class Searcher:
             asked = Asked([""] * len(checked), checked)
             with contextlib.suppress(Overtaken):
                 return self._search(asked, k, wanted, arrangement, space, exact=exact)
+
+    def similar(self, document_id: str, k: int, *, where: str | None, exact: bool) -> list[Hit]:
+        """Return the documents nearest to one of the index; see `SearchIndex.similar`."""
+        check_k(k)
+        wanted = None if where is None else parse_filter(where)
+        with self.live_rows():
+            among = None if wanted is None else self._filtered.rows(wanted)
+            return similar_documents(self._reader(exact=exact), document_id, k, among=among)
 
     def meet(self, queries: Sequence[str]) -> list[tuple[Met, dict[int, str]]]:
         """Return the candidates of a hybrid search of each query, and their ids by number."""

@@ -22,6 +22,7 @@ from simsearch.storage.database import (
 from simsearch.storage.rows import read_metadata
 from simsearch.storage.session import Session
 from simsearch.storage.settings import Settings
+from simsearch.storage.verified import VerifiedDocuments
 
 IntArray = npt.NDArray[np.int64]
 
@@ -75,6 +76,28 @@ class StoredDocuments:
         for number in numbers:
             if number not in found:
                 raise self._session.damage(f"row {number} has a vector but no document")
+        return found
+
+    def number_of(self, document_id: str) -> int | None:
+        """Return the number of the document with this id, None if there is none."""
+        with self.snapshot():
+            for number, document in self._select("WHERE id = ?", (document_id,)):
+                if document.id != document_id:
+                    raise self._session.damage(f"{document_id!r} leads to another document")
+                return number
+        return None
+
+    def outline(self) -> list[tuple[int, int, str]]:
+        """Return number, number of rows and id of every document, in order; this reads them all.
+
+        Raises:
+            CorruptIndex: one is damaged, or documents are lost.
+        """
+        with self.snapshot():
+            VerifiedDocuments(self._session).refuse_damage()
+            found: list[tuple[int, int, str]] = self._connection.execute(
+                "SELECT first_row, rows, id FROM documents ORDER BY first_row"
+            ).fetchall()
         return found
 
     def rows_of(self, numbers: Sequence[int]) -> IntArray:
