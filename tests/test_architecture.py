@@ -22,7 +22,7 @@ LAYERS = (
     {"formats", "encoder", "storage", "ann"},
     {"heads", "query"},
     {"search_index"},
-    {"training"},
+    {"corpus", "training"},
     {"demo"},
     {"cli"},
 )

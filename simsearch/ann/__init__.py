@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING
 from simsearch.lazy import lazy_names
 
 if TYPE_CHECKING:
+    from simsearch.ann.axes import principal_axes
     from simsearch.ann.built_index import BuiltIndex
     from simsearch.ann.candidates import Parameters
     from simsearch.ann.exact import without_own
     from simsearch.ann.filter_plan import FilterLevel, FilterPlan, Way, plan_filters
     from simsearch.ann.filtered import FilteredIndex
     from simsearch.ann.index_file import IndexRecord
+    from simsearch.ann.near_pairs import NearPairs, PairFinder, blocks, rounded
     from simsearch.ann.plan import CurvePoint, Measurement, Plan, Target, TargetMissed
     from simsearch.ann.planner import plan_index
     from simsearch.ann.questions import check_enough
@@ -27,12 +29,14 @@ if TYPE_CHECKING:
     from simsearch.ann.vector_index import VectorIndex, set_threads
 
 _HOMES = {
+    "axes": ("principal_axes",),
     "built_index": ("BuiltIndex",),
     "candidates": ("Parameters",),
     "exact": ("without_own",),
     "filter_plan": ("FilterLevel", "FilterPlan", "Way", "plan_filters"),
     "filtered": ("FilteredIndex",),
     "index_file": ("IndexRecord",),
+    "near_pairs": ("NearPairs", "PairFinder", "blocks", "rounded"),
     "plan": ("CurvePoint", "Measurement", "Plan", "Target", "TargetMissed"),
     "planner": ("plan_index",),
     "questions": ("check_enough",),
@@ -52,6 +56,8 @@ __all__ = [
     "FilteredIndex",
     "IndexRecord",
     "Measurement",
+    "NearPairs",
+    "PairFinder",
     "Parameters",
     "Plan",
     "Recall",
@@ -63,12 +69,15 @@ __all__ = [
     "VectorIndex",
     "Way",
     "append_index",
+    "blocks",
     "check_enough",
     "map_segment",
     "plan_filters",
     "plan_index",
+    "principal_axes",
     "recall_with_interval",
     "recalled",
+    "rounded",
     "set_threads",
     "without_own",
     "write_vectors",

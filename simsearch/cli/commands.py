@@ -45,6 +45,8 @@ _FILES: Final = {
     "judgements": "judge",
     "review": "review",
     "mode": "mode",
+    "similar": "corpus",
+    "duplicates": "corpus",
     "similarity": "encode",
     "encode": "encode",
     "annotate": "annotate",

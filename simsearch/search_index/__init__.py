@@ -73,6 +73,9 @@ if TYPE_CHECKING:
         evaluate_sts,
         pair_similarities,
     )
+    from simsearch.search_index.filtering import (
+        FilteredRows,
+    )
     from simsearch.search_index.index import (
         SearchIndex,
     )
@@ -172,6 +175,7 @@ _HOMES = {
         "evaluate_sts",
         "pair_similarities",
     ),
+    "filtering": ("FilteredRows",),
     "index": ("SearchIndex",),
     "judging": ("JudgedDocument", "JudgementState"),
     "mode_tuning": ("answers_of_pairs", "tune_mode"),
@@ -213,6 +217,7 @@ __all__ = [
     "CompactReport",
     "Comparison",
     "Embedder",
+    "FilteredRows",
     "Follower",
     "GenerationInfo",
     "IndexInfo",

@@ -50,6 +50,8 @@ def test_the_commands_are_those_of_the_contract() -> None:
         "judgements",
         "review",
         "mode",
+        "similar",
+        "duplicates",
         "similarity",
         "encode",
         "evaluate",

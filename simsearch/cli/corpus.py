@@ -1,0 +1,119 @@
+"""similar, duplicates: what a corpus is like, by the vectors of its index."""
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from simsearch.cli.options import IndexDir, K, Where, bundled
+from simsearch.cli.output import Output, clean, shorten
+from simsearch.cli.query import hit_fields, print_hits
+from simsearch.errors import InvalidInput
+
+if TYPE_CHECKING:
+    from simsearch.search_index import SearchIndex
+
+IndexArgument = Annotated[
+    Path | None, typer.Argument(metavar="[INDEX_DIR]", help="The index directory.")
+]
+IndexOption = Annotated[
+    Path | None, typer.Option("-i", "--index", help="The index directory, as well.")
+]
+
+
+@bundled
+def similar(
+    document_id: Annotated[str, typer.Argument(metavar="ID", help="The id of a document.")],
+    index_dir: IndexDir,
+    output: Output,
+    k: K = 10,
+    where: Where = None,
+) -> None:
+    """Print the documents nearest to one that is in the index, best first, without itself.
+
+    By the stored vectors: nothing is encoded.
+    """
+    with _opened(index_dir, None, output) as index:
+        hits = index.similar(document_id, k, where=where)
+    if output.json_only:
+        output.result({"query": document_id, "hits": [hit_fields(hit) for hit in hits]})
+        return
+    print_hits(output, hits)
+    if not hits:
+        output.say("there is no other document" + ("" if where is None else " that passes"))
+
+
+@bundled
+def duplicates(
+    output: Output,
+    argument: IndexArgument = None,
+    option: IndexOption = None,
+    threshold: Annotated[
+        float, typer.Option(help="Least similarity of two documents, over 0 and at most 1.")
+    ] = 0.95,
+    pairs: Annotated[
+        bool, typer.Option("--pairs", help="Print every pair, in the place of the groups.")
+    ] = False,
+    where: Where = None,
+) -> None:
+    """Print the documents that say the same, in groups: that which to keep, then the others.
+
+    Every two documents are compared. Nothing is deleted. Exit 0, whether there are any or not.
+    """
+    from simsearch.corpus import check_threshold, find_duplicates, similar_pairs
+
+    check_threshold(threshold)
+    with _opened(argument, option, output) as index:
+        with output.progress() as stage:
+            advance = stage("comparing")
+            if pairs:
+                found = similar_pairs(index, threshold=threshold, where=where, advance=advance)
+            else:
+                report = find_duplicates(index, threshold=threshold, where=where, advance=advance)
+        if pairs:
+            for pair in found:
+                if output.json_only:
+                    output.result(
+                        {"first": pair.first, "second": pair.second, "similarity": pair.similarity}
+                    )
+                else:
+                    output.text(f"{pair.similarity:.4f}  {clean(pair.first)}  {clean(pair.second)}")
+            output.say(f"{len(found):,} pairs with a similarity of {threshold:g} or more")
+            return
+        for group in report.groups:
+            if output.json_only:
+                others = [{"id": each.id, "similarity": each.similarity} for each in group.others]
+                output.result({"kept": group.kept, "duplicates": others})
+                continue
+            output.text(f"keep    {clean(group.kept)}  {_text(index, group.kept)}")
+            for each in group.others:
+                output.text(f"{each.similarity:.4f}  {clean(each.id)}  {_text(index, each.id)}")
+        output.say(
+            f"{report.superfluous:,} of {report.documents:,} documents say what another says, in "
+            f"{len(report.groups):,} groups ({report.pairs:,} pairs with a similarity of "
+            f"{threshold:g} or more)"
+        )
+
+
+def _text(index: "SearchIndex", document_id: str) -> str:
+    """Return how a document begins, nothing of one that was deleted since."""
+    document = index.get(document_id)
+    return "" if document is None else shorten(document.content, 100)
+
+
+@contextlib.contextmanager
+def _opened(argument: Path | None, option: Path | None, output: Output) -> "Iterator[SearchIndex]":
+    """Open the index that was named in one way or the other."""
+    from simsearch.search_index import SearchIndex
+
+    if (argument is None) == (option is None):
+        raise InvalidInput("name one index directory, as INDEX_DIR or with -i")
+    index_dir = argument or option
+    with SearchIndex.open(str(index_dir)) as index:
+        if not index.count():
+            output.say("the index is empty")
+        if not index.finished:
+            output.warn(f"{index_dir} is unfinished: its corpus was not loaded to the end")
+        yield index
