@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from simsearch.ann.filter_plan import FilterLevel, FilterPlan, Way, plan_filters
     from simsearch.ann.filtered import FilteredIndex
     from simsearch.ann.index_file import IndexRecord
+    from simsearch.ann.kmeans import kmeans
     from simsearch.ann.near_pairs import NearPairs, PairFinder, blocks, rounded
     from simsearch.ann.plan import CurvePoint, Measurement, Plan, Target, TargetMissed
     from simsearch.ann.planner import plan_index
@@ -36,6 +37,7 @@ _HOMES = {
     "filter_plan": ("FilterLevel", "FilterPlan", "Way", "plan_filters"),
     "filtered": ("FilteredIndex",),
     "index_file": ("IndexRecord",),
+    "kmeans": ("kmeans",),
     "near_pairs": ("NearPairs", "PairFinder", "blocks", "rounded"),
     "plan": ("CurvePoint", "Measurement", "Plan", "Target", "TargetMissed"),
     "planner": ("plan_index",),
@@ -71,6 +73,7 @@ __all__ = [
     "append_index",
     "blocks",
     "check_enough",
+    "kmeans",
     "map_segment",
     "plan_filters",
     "plan_index",

@@ -47,6 +47,7 @@ _FILES: Final = {
     "mode": "mode",
     "similar": "corpus",
     "duplicates": "corpus",
+    "cluster": "corpus",
     "similarity": "encode",
     "encode": "encode",
     "annotate": "annotate",

@@ -1,9 +1,9 @@
-"""similar, duplicates: what a corpus is like, by the vectors of its index."""
+"""similar, duplicates, cluster: what a corpus is like, by the vectors of its index."""
 
 import contextlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -13,6 +13,7 @@ from simsearch.cli.query import hit_fields, print_hits
 from simsearch.errors import InvalidInput
 
 if TYPE_CHECKING:
+    from simsearch.corpus import Cluster
     from simsearch.search_index import SearchIndex
 
 IndexArgument = Annotated[
@@ -95,6 +96,70 @@ def duplicates(
             f"{len(report.groups):,} groups ({report.pairs:,} pairs with a similarity of "
             f"{threshold:g} or more)"
         )
+
+
+@bundled
+def cluster(
+    output: Output,
+    argument: IndexArgument = None,
+    option: IndexOption = None,
+    threshold: Annotated[
+        float | None,
+        typer.Option(help="Least similarity to the middle of a community, 0.75 by default."),
+    ] = None,
+    min_size: Annotated[
+        int | None,
+        typer.Option("--min-size", min=2, help="Fewest documents of a community, 5 by default."),
+    ] = None,
+    clusters: Annotated[
+        int | None,
+        typer.Option("--clusters", min=1, metavar="N", help="So many clusters, by k-means."),
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="By which k-means begins.")] = 0,
+    where: Where = None,
+) -> None:
+    """Print which documents go together, the largest group first, with the most central of each.
+
+    Communities of what is similar to one document in the middle; or, with --clusters, k-means,
+    which leaves no document out.
+    """
+    from simsearch.corpus import cluster_documents
+
+    given: dict[str, Any] = {"threshold": threshold, "min_size": min_size}
+    given = {name: value for name, value in given.items() if value is not None}
+    if clusters is not None and given:
+        raise InvalidInput("--clusters goes without --threshold and --min-size")
+    with _opened(argument, option, output) as index, output.progress() as stage:
+        report = cluster_documents(
+            index, clusters=clusters, seed=seed, where=where, stage=stage, **given
+        )
+    for number, each in enumerate(report.clusters, start=1):
+        if output.json_only:
+            output.result({"cluster": number, **_cluster_fields(each)})
+            continue
+        output.text(
+            f"{number:3}  {each.size:,} documents, cohesion {each.cohesion:.2f}: "
+            f"{', '.join(each.terms)}"
+        )
+        for document in each.representatives:
+            output.text(f"       {clean(document.id)}  {shorten(document.content, 100)}")
+    output.say(
+        f"{len(report.clusters):,} clusters of {report.documents:,} documents; "
+        f"{report.unclustered:,} are in none"
+    )
+
+
+def _cluster_fields(cluster: "Cluster") -> dict[str, Any]:
+    return {
+        "size": cluster.size,
+        "cohesion": cluster.cohesion,
+        "terms": list(cluster.terms),
+        "representatives": [
+            {"id": each.id, "text": each.text, **({"title": each.title} if each.title else {})}
+            for each in cluster.representatives
+        ],
+        "members": list(cluster.members),
+    }
 
 
 def _text(index: "SearchIndex", document_id: str) -> str:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from simsearch.lazy import lazy_names
 
 if TYPE_CHECKING:
+    from simsearch.corpus.clusters import Cluster, ClusterReport, cluster_documents
     from simsearch.corpus.duplicates import (
         Duplicate,
         DuplicateGroup,
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     )
 
 _HOMES = {
+    "clusters": ("Cluster", "ClusterReport", "cluster_documents"),
     "duplicates": (
         "Duplicate",
         "DuplicateGroup",
@@ -34,12 +36,15 @@ if not TYPE_CHECKING:  # a type checker would take every name for one of the pac
     __getattr__ = lazy_names(__name__, _HOMES)
 
 __all__ = [
+    "Cluster",
+    "ClusterReport",
     "Duplicate",
     "DuplicateGroup",
     "DuplicateReport",
     "SimilarPair",
     "SimilarPairs",
     "check_threshold",
+    "cluster_documents",
     "find_duplicates",
     "similar_pairs",
 ]

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from simsearch.storage.segments import Segment, SegmentDraft, SegmentOvertaken
     from simsearch.storage.session import Checkpoint, Durability
     from simsearch.storage.store import DocumentStore
+    from simsearch.storage.terms import document_terms
     from simsearch.storage.upgrade import upgrade_store
 
 _HOMES = {
@@ -34,6 +35,7 @@ _HOMES = {
     "segments": ("Segment", "SegmentDraft", "SegmentOvertaken"),
     "session": ("Checkpoint", "Durability"),
     "store": ("DocumentStore",),
+    "terms": ("document_terms",),
     "upgrade": ("upgrade_store",),
 }
 if not TYPE_CHECKING:  # a type checker would take every name for one of the package
@@ -56,6 +58,7 @@ __all__ = [
     "StoredJudgement",
     "StoredPassage",
     "copy_store",
+    "document_terms",
     "file_identity",
     "lock_holder",
     "read_with_checksum",

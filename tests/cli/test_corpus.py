@@ -160,3 +160,55 @@ def test_no_training_library_is_imported(twins: Path, command: tuple[str, ...]) 
         check=True,
     )
     assert finished.stdout.splitlines()[-1] == "0 set()"
+
+
+def test_cluster_prints_groups_with_their_middle(run: Run, twins: Path) -> None:
+    outcome = run("cluster", twins, "--threshold", "0.999", "--min-size", "2", "--json")
+    assert outcome.code == 0
+    assert outcome.object == {
+        "cluster": 1,
+        "size": 2,
+        "cohesion": 1.0,
+        "terms": ["cat", "mat", "on", "sat"],
+        "representatives": [
+            {"id": "cat", "text": "the cat sat on the mat"},
+            {"id": "copy", "text": "the cat sat on the mat"},
+        ],
+        "members": ["cat", "copy"],
+    }
+    assert outcome.err == "1 clusters of 4 documents; 2 are in none\n"
+    shown = run("cluster", "-i", twins, "--threshold", "0.999", "--min-size", "2", "--quiet")
+    assert shown.out.splitlines() == [
+        "  1  2 documents, cohesion 1.00: cat, mat, on, sat",
+        "       cat  the cat sat on the mat",
+        "       copy  the cat sat on the mat",
+    ]
+
+
+def test_cluster_makes_as_many_as_are_asked_for(run: Run, twins: Path) -> None:
+    outcome = run("cluster", twins, "--clusters", "2", "--json")
+    assert sorted(id_ for each in outcome.objects for id_ in each["members"]) == [
+        "card",
+        "cat",
+        "copy",
+        "parcel",
+    ]
+    assert len(outcome.objects) == 2
+    assert run("cluster", twins, "--clusters", "5").refusal(2) == (
+        "4 documents cannot make 5 clusters"
+    )
+
+
+def test_cluster_refuses_options_of_two_methods(run: Run, twins: Path) -> None:
+    outcome = run("cluster", twins, "--clusters", "2", "--threshold", "0.5")
+    assert outcome.refusal(2) == "--clusters goes without --threshold and --min-size"
+
+
+@pytest.mark.parametrize("more", [(), ("--clusters", "3")])
+def test_an_empty_index_has_no_clusters(run: Run, empty: Path, more: tuple[str, ...]) -> None:
+    outcome = run("cluster", empty, *more)
+    assert (outcome.code, outcome.out) == (0, "")
+    assert outcome.err.splitlines() == [
+        "the index is empty",
+        "0 clusters of 0 documents; 0 are in none",
+    ]
