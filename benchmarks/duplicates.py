@@ -24,7 +24,6 @@ from pathlib import Path
 import numpy as np
 from real_embeddings import base_embeddings, real_lines
 
-from simsearch.ann import Target
 from simsearch.records import Document
 from simsearch.search_index import SearchIndex
 
@@ -75,16 +74,16 @@ def planted(base: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def build(path: Path, vectors: np.ndarray, originals: np.ndarray) -> None:
-    """Index all rows; their vectors lie in a segment, as `simsearch index` leaves them."""
+    """Index all rows; most of their vectors lie in a segment, as `simsearch index` leaves them."""
     lines = real_lines()[: len(vectors) + 1_000][1_000:]  # the first thousand are queries
     lines[len(vectors) - len(originals) :] = [f"{lines[row]} (planted)" for row in originals]
-    target = Target(exact_below=10 * len(vectors))  # what `duplicates` reads does not depend on it
-    with SearchIndex.create(path, target=target) as index:
+    with SearchIndex.create(path) as index:
         for start in range(0, len(vectors), PART):
             part = vectors[start : start + PART]
             numbered = enumerate(lines[start : start + PART], start)
             index.add([Document(str(number), text) for number, text in numbered], part)
-        index.optimize()
+        for built in index.optimize():
+            print(f"{built.index} of {built.rows:,} rows")
 
 
 def pairs_of(path: Path, threshold: float) -> tuple[dict[tuple[int, int], float], str]:

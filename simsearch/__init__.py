@@ -16,6 +16,13 @@ from simsearch.lazy import lazy_names
 from simsearch.version import __version__
 
 if TYPE_CHECKING:
+    from simsearch.corpus import (
+        cluster_documents,
+        find_duplicates,
+        map_documents,
+        similar_pairs,
+        write_map,
+    )
     from simsearch.encoder import Calibration, Encoder, EncodingCounts, PairScorer, load_pair_scorer
     from simsearch.errors import (
         AlreadyExists,
@@ -95,6 +102,13 @@ if TYPE_CHECKING:
     )
 
 _HOMES = {
+    "corpus": (
+        "cluster_documents",
+        "find_duplicates",
+        "map_documents",
+        "similar_pairs",
+        "write_map",
+    ),
     "encoder": ("Calibration", "Encoder", "EncodingCounts", "PairScorer", "load_pair_scorer"),
     "errors": (
         "AlreadyExists",
@@ -233,21 +247,26 @@ __all__ = [
     "annotate",
     "calibrate_index",
     "calibrate_model",
+    "cluster_documents",
     "evaluate_retrieval",
     "evaluate_sts",
+    "find_duplicates",
     "finetune",
     "load_evaluation_data",
     "load_head",
     "load_pair_scorer",
     "load_training_data",
+    "map_documents",
     "read_beir",
     "read_corpus",
     "read_examples",
     "read_labelled_texts",
     "read_tagged_texts",
+    "similar_pairs",
     "tag_texts",
     "train_classifier",
     "train_tagger",
+    "write_map",
 ]
 
 

@@ -54,7 +54,8 @@ CONFINED = {
     "sentence_transformers": ("training/",),
     "datasets": ("training/",),
     "peft": ("training/",),
-    "matplotlib": ("heads/plots.py", "training/"),
+    "matplotlib": ("corpus/map_picture.py", "heads/plots.py", "training/"),
+    "openTSNE": ("corpus/layout.py",),
 }
 HEAVY = ("torch", "transformers", "sentence_transformers", "sklearn", "pandas", "datasets")
 BANNED_MODULES = {"pickle", "joblib", "marshal", "shelve", "dill"}

@@ -42,5 +42,4 @@ def kmeans(vectors: FloatArray, clusters: int, *, seed: int) -> FloatArray:
         max_points_per_centroid=len(vectors),
     )
     found.train(vectors)
-    centroids: FloatArray = found.centroids
-    return centroids
+    return np.asarray(found.centroids, dtype=np.float32)

@@ -48,6 +48,7 @@ _FILES: Final = {
     "similar": "corpus",
     "duplicates": "corpus",
     "cluster": "corpus",
+    "map": "corpus",
     "similarity": "encode",
     "encode": "encode",
     "annotate": "annotate",

@@ -1,7 +1,8 @@
-"""similar, duplicates, cluster: what a corpus is like, by the vectors of its index."""
+"""similar, duplicates, cluster, map: what a corpus is like, by the vectors of its index."""
 
 import contextlib
 from collections.abc import Iterator
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -147,6 +148,67 @@ def cluster(
         f"{len(report.clusters):,} clusters of {report.documents:,} documents; "
         f"{report.unclustered:,} are in none"
     )
+
+
+class Projection(StrEnum):
+    """How vectors become places on a plane."""
+
+    PCA = "pca"
+    TSNE = "tsne"
+
+
+@bundled
+def map(
+    output: Output,
+    target: Annotated[
+        Path, typer.Option("-o", "--output", help="Write a page, .html, or a picture, .png.")
+    ],
+    argument: IndexArgument = None,
+    option: IndexOption = None,
+    color_by: Annotated[
+        str | None,
+        typer.Option("--color-by", metavar="FIELD", help="Metadata; default: clusters."),
+    ] = None,
+    clusters: Annotated[
+        int | None,
+        typer.Option("--clusters", min=1, max=10, metavar="N", help="So many; default: 8."),
+    ] = None,
+    method: Annotated[
+        Projection,
+        typer.Option(help="The two directions in which most differs, or openTSNE's map."),
+    ] = Projection.PCA,
+    sample: Annotated[
+        int, typer.Option(min=1, max=100_000, metavar="N", help="Draw so many at most.")
+    ] = 10_000,
+    seed: Annotated[int, typer.Option(min=0, help="By which documents are drawn.")] = 0,
+    where: Where = None,
+) -> None:
+    """Draw the documents on a plane: what is alike lies near.
+
+    A page shows the text under the pointer, and needs neither network nor server. A file that is
+    there is replaced.
+    """
+    from simsearch.corpus import check_map_target, map_documents, write_map
+
+    check_map_target(target)
+    with _opened(argument, option, output) as index:
+        drawn = map_documents(
+            index,
+            method=method.value,
+            color_by=color_by,
+            clusters=clusters,
+            sample=sample,
+            seed=seed,
+            where=where,
+        )
+    write_map(drawn, target)
+    if len(drawn) < drawn.documents:
+        output.say(f"a random sample of {len(drawn):,} of {drawn.documents:,} documents is drawn")
+    if output.json_only:
+        facts = {"documents": drawn.documents, "drawn": len(drawn), "method": str(drawn.method)}
+        output.result({"output": str(target), **facts, "color_by": drawn.colouring.title})
+    else:
+        output.text(f"wrote a map of {len(drawn):,} documents to {target}")
 
 
 def _cluster_fields(cluster: "Cluster") -> dict[str, Any]:

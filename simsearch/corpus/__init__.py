@@ -18,6 +18,8 @@ if TYPE_CHECKING:
         find_duplicates,
         similar_pairs,
     )
+    from simsearch.corpus.layout import Projection
+    from simsearch.corpus.map import CorpusMap, check_map_target, map_documents, write_map
 
 _HOMES = {
     "clusters": ("Cluster", "ClusterReport", "cluster_documents"),
@@ -31,6 +33,8 @@ _HOMES = {
         "find_duplicates",
         "similar_pairs",
     ),
+    "layout": ("Projection",),
+    "map": ("CorpusMap", "check_map_target", "map_documents", "write_map"),
 }
 if not TYPE_CHECKING:  # a type checker would take every name for one of the package
     __getattr__ = lazy_names(__name__, _HOMES)
@@ -38,13 +42,18 @@ if not TYPE_CHECKING:  # a type checker would take every name for one of the pac
 __all__ = [
     "Cluster",
     "ClusterReport",
+    "CorpusMap",
     "Duplicate",
     "DuplicateGroup",
     "DuplicateReport",
+    "Projection",
     "SimilarPair",
     "SimilarPairs",
+    "check_map_target",
     "check_threshold",
     "cluster_documents",
     "find_duplicates",
+    "map_documents",
     "similar_pairs",
+    "write_map",
 ]

@@ -142,7 +142,9 @@ def _described(corpus: Corpus, labels: IntArray, representatives: int) -> Iterat
         yield Cluster(
             size=size,
             cohesion=_cohesion(sums[label], size),
-            terms=background.telling_terms(central[:_READ_FOR_TERMS], _TERMS),
+            terms=background.telling_terms(
+                central[:_READ_FOR_TERMS], _TERMS, part=size / len(corpus)
+            ),
             representatives=tuple(central[:representatives]),
             members=tuple(corpus.ids[place] for place in members.tolist()),
         )

@@ -11,7 +11,7 @@ from simsearch.records import Document
 from simsearch.storage import document_terms
 
 _SHARE: Final = 0.1  # of the texts, at least, hold a word that says something about them
-_LIFT: Final = 2  # so many times as often as elsewhere, at least: little words are in all texts
+_LIFT: Final = 3  # so many times as often as elsewhere, at least: little words are in all texts
 
 
 class Background:
@@ -22,9 +22,12 @@ class Background:
         self._texts = len(terms)
         self._counts = Counter(term for its in terms for term in its)
 
-    def telling_terms(self, documents: Sequence[Document], n: int) -> tuple[str, ...]:
-        """Return up to `n` words that are in these texts twice as often as elsewhere, best first.
+    def telling_terms(
+        self, documents: Sequence[Document], n: int, *, part: float
+    ) -> tuple[str, ...]:
+        """Return up to `n` words that these texts hold three times as often as others, best first.
 
+        These texts stand for a `part` of the corpus, over 0 to 1, which is not among the others.
         By what each adds to the Kullback-Leibler divergence of the two (Tomokiyo and Hurst, "A
         language model approach to keyphrase extraction", 2003), a word counting once a text;
         equal ones in alphabetical order.
@@ -32,9 +35,11 @@ class Background:
         counts = Counter(term for document in documents for term in _terms(document))
         least = max(min(2, len(documents)), _SHARE * len(documents))
         gains = {}
+        own = part * self._texts  # of the sample, and so many of its words are of these texts
         for term, count in counts.items():
             share = count / len(documents)
-            elsewhere = (self._counts[term] + 0.5) / (self._texts + 1)
+            others = max(0.0, self._counts[term] - share * own)
+            elsewhere = (others + 0.5) / (self._texts - own + 1)
             if count >= least and share >= _LIFT * elsewhere:
                 gains[term] = share * math.log(share / elsewhere)
         return tuple(sorted(gains, key=lambda term: (-gains[term], term))[:n])

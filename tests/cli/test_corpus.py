@@ -212,3 +212,57 @@ def test_an_empty_index_has_no_clusters(run: Run, empty: Path, more: tuple[str, 
         "the index is empty",
         "0 clusters of 0 documents; 0 are in none",
     ]
+
+
+@pytest.mark.parametrize("name", ["map.html", "map.png"])
+def test_map_writes_a_file_and_replaces_it(
+    run: Run, twins: Path, tmp_path: Path, name: str
+) -> None:
+    target = tmp_path / name
+    target.write_text("before")
+    outcome = run("map", twins, "-o", target, "--json")
+    assert (outcome.code, outcome.err) == (0, "")
+    assert outcome.object == {
+        "output": str(target),
+        "documents": 4,
+        "drawn": 4,
+        "method": "pca",
+        "color_by": "clusters",
+    }
+    assert target.read_bytes()[:4] in (b"<!DO", b"\x89PNG")
+    assert run("map", "-i", twins, "-o", target).out == (
+        f"wrote a map of 4 documents to {target}\n"
+    )
+
+
+def test_map_says_that_it_draws_a_sample(run: Run, twins: Path, tmp_path: Path) -> None:
+    outcome = run("map", twins, "-o", tmp_path / "map.html", "--sample", "3", "--color-by", "lang")
+    assert outcome.err == "a random sample of 3 of 4 documents is drawn\n"
+    assert "3 of 4" not in outcome.out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "problem"),
+    [
+        (("-o", "map.pdf"), "map.pdf: a map is written as .html or .png, got '.pdf'"),
+        (("-o", "none/map.html"), "none/map.html: there is no directory none"),
+        (("-o", "map.html", "--color-by", "star"), "no document has the field 'star'"),
+        (("-o", "map.html", "--where", "lang = 'fr'"), "has no document to draw"),
+    ],
+)
+def test_map_refuses_what_it_cannot_draw(
+    run: Run,
+    twins: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    arguments: tuple[str, ...],
+    problem: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert problem in run("map", twins, *arguments).refusal(2)
+    assert not (tmp_path / "map.html").exists()
+
+
+def test_map_of_an_empty_index_is_refused(run: Run, empty: Path, tmp_path: Path) -> None:
+    outcome = run("map", empty, "-o", tmp_path / "map.html", "--quiet")
+    assert outcome.refusal(2) == f"{empty} has no document to draw"

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 import pytest
 from conftest import HashEncoder
@@ -178,10 +176,17 @@ def test_terms_are_those_that_are_more_frequent_than_elsewhere():
     texts = ["the card", "the card is lost", "the cat", "the dog", "the bird", "the fish"]
     documents = [Document(str(n), text) for n, text in enumerate(texts)]
     background = Background(documents)
-    assert background.telling_terms(documents[:2], 5) == ("card",)  # `the` is everywhere
-    # By hand: is and lost are in half of these two texts, too few; of one text, all count.
-    assert background.telling_terms(documents[1:2], 5) == ("is", "lost", "card")
-    assert math.log(1 / (1.5 / 7)) > math.log(1 / (2.5 / 7)) > math.log(2)
+    # By hand: card is in both texts, and in (2 - 2 + 0.5) of the (6 - 2 + 1) others: 10 times as
+    # often. Lost and is are in one of the two, which is too few.
+    assert background.telling_terms(documents[:2], 5, part=2 / 6) == ("card",)
+    # In the one text, and in (1 - 1 + 0.5) of (5 + 1) others: 12 times; card in 1.5 of 6: 4 times.
+    assert background.telling_terms(documents[1:2], 5, part=1 / 6) == ("is", "lost", "card")
+    assert background.telling_terms(documents[1:2], 2, part=1 / 6) == ("is", "lost")
+
+
+def test_all_texts_have_no_word_that_tells_them_from_others():
+    documents = [Document("a", "the cat"), Document("b", "the cat")]
+    assert Background(documents).telling_terms(documents, 5, part=1.0) == ()
 
 
 def test_centroids_need_as_many_vectors_and_numbers():
