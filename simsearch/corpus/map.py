@@ -79,7 +79,7 @@ def map_documents(
     with opened_corpus(index, where) as corpus:
         if not len(corpus):
             raise InvalidInput(f"{index.path} has no document to draw")
-        if color_by is not None and not corpus.store.has_field(color_by):
+        if color_by is not None and not corpus.store.metadata.has_field(color_by):
             raise InvalidInput(f"no document has the field {color_by!r} (--color-by takes one)")
         chosen = _sampled(corpus, sample, seed)
         vectors, documents = corpus.read_places(chosen), corpus.documents(chosen)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import sqlite3
+
 import numpy as np
 import pytest
 from conftest import HashEncoder
@@ -10,7 +13,7 @@ from simsearch.ann import NearPairs
 from simsearch.corpus import find_duplicates, similar_pairs
 from simsearch.corpus.duplicates import whole_pairs
 from simsearch.corpus.grouping import Forest
-from simsearch.errors import InvalidFilter, InvalidInput
+from simsearch.errors import CorruptIndex, InvalidFilter, InvalidInput
 from simsearch.records import Document
 from simsearch.search_index import SearchIndex
 
@@ -125,6 +128,17 @@ def test_a_threshold_out_of_range_is_refused(tmp_path, vectors, threshold):
         pytest.raises(InvalidInput, match="threshold must be"),
     ):
         find_duplicates(index, threshold=threshold)
+
+
+def test_a_damaged_id_is_refused_and_never_printed(tmp_path, vectors):
+    made(tmp_path / "index", vectors).close()
+    with contextlib.closing(sqlite3.connect(tmp_path / "index" / "meta.db")) as database, database:
+        database.execute("UPDATE documents SET id = 'd99999' WHERE id = 'd3'")
+    with (
+        SearchIndex.open(tmp_path / "index", encoder=HashEncoder()) as index,
+        pytest.raises(CorruptIndex, match="the document of row 3 is damaged"),
+    ):
+        find_duplicates(index)
 
 
 def test_more_pairs_than_may_be_kept_are_refused_and_groups_need_none(tmp_path):

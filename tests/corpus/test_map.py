@@ -131,7 +131,7 @@ def test_clusters_are_named_by_their_words(tmp_path):
     assert isinstance(colouring, Groups)
     assert (colouring.title, colouring.names, colouring.coloured) == (
         "clusters",
-        ("cluster 1", "card"),
+        ("cat", "card"),
         2,
     )
     assert colouring.members.tolist() == [0] * 8 + [1] * 3
