@@ -18,7 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +27,15 @@ from real_embeddings import base_embeddings, real_lines
 from simsearch.records import Document
 from simsearch.search_index import SearchIndex
 
+# A child inherits the peak that wait4 reports, so it tells its own, in kB, on its last line.
+COMMAND = """
+import sys
+from simsearch.cli import main
+code = main(sys.argv[1:])
+with open("/proc/self/status", encoding="ascii") as status:
+    print(next(line.split()[1] for line in status if line.startswith("VmHWM")))
+sys.exit(code)
+"""
 PART = 4_096
 CHECKED = 2_000
 LOWEST = 0.90
@@ -88,7 +97,7 @@ def build(path: Path, vectors: np.ndarray, originals: np.ndarray) -> None:
 
 def pairs_of(path: Path, threshold: float) -> tuple[dict[tuple[int, int], float], str]:
     """Return the pairs that the command finds, by numbers of rows, and what it took."""
-    command = [sys.executable, "-m", "simsearch", "duplicates", str(path), "--pairs", "--json"]
+    command = [sys.executable, "-c", COMMAND, "duplicates", str(path), "--pairs", "--json"]
     started = time.perf_counter()
     with tempfile.TemporaryFile("w+", encoding="utf-8") as out:
         process = subprocess.Popen([*command, "--threshold", str(threshold)], stdout=out)
@@ -97,16 +106,17 @@ def pairs_of(path: Path, threshold: float) -> tuple[dict[tuple[int, int], float]
         if process.returncode:
             raise SystemExit(process.returncode)
         out.seek(0)
-        found = dict(_pairs(out))
+        *lines, peak = out
     minutes = (time.perf_counter() - started) / 60
+    found = dict(_pairs(lines))
     return found, (
         f"{len(found):,} pairs in {minutes:.2f} minutes ({usage.ru_utime / 60:.2f} of "
-        f"processor time), peak memory {usage.ru_maxrss / 1e6:.2f} GB"
+        f"processor time), peak memory {int(peak) / 1e6:.2f} GB"
     )
 
 
-def _pairs(out: Iterator[str]) -> Iterator[tuple[tuple[int, int], float]]:
-    for line in out:
+def _pairs(lines: Iterable[str]) -> Iterator[tuple[tuple[int, int], float]]:
+    for line in lines:
         pair = json.loads(line)
         yield (int(pair["first"]), int(pair["second"])), pair["similarity"]
 
