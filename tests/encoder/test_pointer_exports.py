@@ -162,10 +162,10 @@ def test_another_model_given_by_hand_is_refused(index_dir, tmp_path):
 def test_another_model_is_not_run_before_it_is_known_to_be_another(
     index_dir, model, tmp_path, monkeypatch
 ):
-    from simsearch.encoder import encoder
+    from simsearch.encoder import opening
 
     run = []
-    monkeypatch.setattr(encoder, "torch_runtime", run.append)
+    monkeypatch.setattr(opening, "torch_runtime", run.append)
     other = write_tiny_encoder(tmp_path / "other", seed=12)
     shutil.copy(other / "model.safetensors", model / "model.safetensors")
     with pytest.raises(ModelMoved):

@@ -272,7 +272,8 @@ def test_memory_holds_the_vectors_once_and_never_all_similarities():
         tracemalloc.stop()
     assert mined.looked_at == 20_000
     vectors = len(candidates) * WavesEncoder.dim * 4  # in FAISS's memory, which is not traced
-    assert peak < 1.2 * vectors < len(pairs) * len(candidates) * 4 / 10
+    products = 256 * 16_384 * 4  # those of some queries and some rows at a time (ann/products.py)
+    assert peak < 1.2 * vectors + 1.2 * products < len(pairs) * len(candidates) * 4 / 4
 
 
 def test_anchors_are_searched_some_at_a_time_fewer_where_the_window_is_wide(monkeypatch):
