@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from simsearch.ann.candidates import Candidate, Parameters
 from simsearch.ann.checks import check_depth, checked_vectors
-from simsearch.ann.exact import BLOCK, best
+from simsearch.ann.exact import BLOCK, best, fetch_depth
 from simsearch.ann.products import similarities_at
 from simsearch.ann.subset import Subset
 from simsearch.errors import InvalidInput
@@ -101,12 +101,15 @@ class BuiltIndex:
         k: int,
         *,
         among: Subset | None = None,
+        overfetch: bool = False,
         skip: IntArray | None = None,
     ) -> tuple[IntArray, FloatArray]:
         """Return positions and similarities, best first, both (n_queries, min(k, n)).
 
-        `among` says which rows are searched. `skip` (n_queries,): this row is left out for each
-        query, as if it were not in the index; -1 for none. What was not found is -1, at the end.
+        `among` says which rows are searched: FAISS is told so, or with `overfetch` so many more are
+        found that enough of them are among those. `skip` (n_queries,): this row is left out for
+        each query, as if it were not in the index; -1 for none. What was not found is -1, at the
+        end.
 
         Raises:
             InvalidInput: dimensions differ, a value is not finite, `k` is below 1, or this kind
@@ -117,11 +120,16 @@ class BuiltIndex:
         k = min(k, len(self))
         if not len(queries):
             return np.empty((0, k), dtype=np.int64), np.empty((0, k), dtype=np.float32)
-        parameters = self._unfiltered if among is None else self._search_parameters(among)
+        told = among is not None and not overfetch
+        parameters = self._search_parameters(among) if told else self._unfiltered
         depth = k * (self.parameters.k_factor or 1) + (0 if skip is None else 1)
+        if among is not None and overfetch:
+            depth = fetch_depth(depth, len(among) / among.of)
         similarities, rows = self._index.search(queries, min(depth, len(self)), params=parameters)
         if skip is not None:
             rows[rows == skip[:, None]] = -1
+        if among is not None and overfetch:
+            rows[~among.mask[rows]] = -1
         if not self.exact:
             similarities = similarities_at(self.vectors, queries, rows)
         return best(rows, similarities, k)

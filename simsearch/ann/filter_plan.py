@@ -19,7 +19,7 @@ import numpy.typing as npt
 from simsearch.ann.built_index import BuiltIndex
 from simsearch.ann.candidates import Parameters
 from simsearch.ann.checks import checked_vectors
-from simsearch.ann.exact import fetch_depth, neighbours_among, neighbours_in
+from simsearch.ann.exact import neighbours_among, neighbours_in
 from simsearch.ann.plan import Target
 from simsearch.ann.questions import MOST_QUERIES, check_enough, documents_to_ask
 from simsearch.ann.recall import Recall, recall_of_each, recall_with_interval
@@ -269,11 +269,4 @@ def approximate_among(
 
     What was not found is -1, at the end.
     """
-    if among is None or way is Way.SELECT:
-        return index.search(queries, k, among=among)
-    depth = fetch_depth(k, len(among) / among.of)
-    rows, similarities = index.search(queries, depth)
-    dropped = (rows < 0) | ~among.mask[rows]
-    order = np.argsort(dropped, axis=1, kind="stable")[:, :k]
-    rows = np.where(dropped, -1, rows)
-    return np.take_along_axis(rows, order, axis=1), np.take_along_axis(similarities, order, axis=1)
+    return index.search(queries, k, among=among, overfetch=way is Way.OVERFETCH)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from ann.conftest import nearest, overlap
@@ -98,6 +100,19 @@ def test_a_search_among_some_rows_finds_only_those(built, rows, queries, name):
     found, _ = index.search(queries, 10, among=Subset.where(among))
     assert among[found[found >= 0]].all()
     assert overlap(found, expected) >= LEAST[name] - 0.05
+
+
+@pytest.mark.parametrize("name", ["pq4fs-1bit", "ivf-pq4fs-2bit", "rabitq"])
+@pytest.mark.parametrize("every", [2, 7])
+def test_enough_is_fetched_that_some_rows_are_found_among_others(built, rows, queries, name, every):
+    among = np.zeros(3_000, dtype=bool)
+    among[::every] = True
+    index = built[name].with_parameters(replace(built[name].parameters, k_factor=8))
+    found, similarities = index.search(queries, 10, among=Subset.where(among), overfetch=True)
+    expected = np.flatnonzero(among)[nearest(rows[among], queries, 10)[0]]
+    assert among[found[found >= 0]].all()
+    assert np.isneginf(similarities[found == -1]).all()
+    assert overlap(found, expected) >= 0.97
 
 
 def test_those_that_cannot_be_told_which_rows_to_search_say_so(built, queries):

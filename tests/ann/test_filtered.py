@@ -24,8 +24,7 @@ from simsearch.ann import (
     plan_filters,
 )
 from simsearch.ann.candidates import candidates_for
-from simsearch.ann.exact import gathering_is_cheaper
-from simsearch.ann.filter_plan import fetch_depth
+from simsearch.ann.exact import fetch_depth, gathering_is_cheaper
 from simsearch.ann.questions import documents_to_ask
 from simsearch.ann.subset import Subset
 from simsearch.errors import InvalidInput
