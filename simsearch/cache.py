@@ -9,6 +9,7 @@ import tempfile
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
+from simsearch.errors import SystemFailure
 from simsearch.files import replace_text
 
 
@@ -21,6 +22,11 @@ def cache_directory() -> Path:
         return Path.home() / ".cache" / "simsearch"
     except RuntimeError:  # a container's user with a number and no home
         return Path(tempfile.gettempdir()) / f"simsearch-{os.getuid()}"
+
+
+def elsewhere(error: SystemFailure) -> SystemFailure:
+    """Return a failure to write to the cache with what the user can do about it."""
+    return SystemFailure(f"{error} (SIMSEARCH_CACHE=FOLDER names another place for the cache)")
 
 
 def remembered(kind: str, files: Iterable[Path], compute: Callable[[], str]) -> str:

@@ -2,9 +2,26 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
+
+# White space, and what is there to be obeyed or ignored: joiners, marks of direction, controls.
+_INVISIBLE = frozenset({"Cc", "Cf", "Zl", "Zp", "Zs"})
+# Which form of the character before it is meant, which alone is none.
+_VARIATIONS = (range(0xFE00, 0xFE10), range(0xE0100, 0xE01F0))
+
+
+def is_blank(text: str | None) -> bool:
+    """Whether there is nothing to read in a text, or no text."""
+    return text is None or not any(map(_is_visible, text))
+
+
+def _is_visible(character: str) -> bool:
+    if unicodedata.category(character) in _INVISIBLE:
+        return False
+    return not any(ord(character) in variations for variations in _VARIATIONS)
 
 
 @dataclass(frozen=True, slots=True)

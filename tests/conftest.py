@@ -95,6 +95,9 @@ class HashEncoder:
     def encode_queries(self, texts: Sequence[str]) -> np.ndarray:
         return self.encode_documents(texts)
 
+    def reads(self, text: str) -> bool:
+        return True
+
     def split_documents(self, documents: Sequence[Document]) -> list[list[Passage]]:
         return [
             [
@@ -162,6 +165,16 @@ def write_tokenizer(path: Path, *, window: int = 128) -> None:
         "mask_token": "[MASK]",
     }
     (path / "tokenizer_config.json").write_text(json.dumps(settings), encoding="utf-8")
+
+
+def without_accents(model: Path) -> Path:
+    """Let the tokenizer of a model directory leave out combining accents; return the directory."""
+    path = model / "tokenizer.json"
+    content = json.loads(path.read_text(encoding="utf-8"))
+    steps = [{"type": "NFD"}, {"type": "StripAccents"}, {"type": "Lowercase"}]
+    content["normalizer"] = {"type": "Sequence", "normalizers": steps}
+    path.write_text(json.dumps(content), encoding="utf-8")
+    return model
 
 
 def write_tiny_encoder(path: Path, *, seed: int = 0, window: int = 32) -> Path:

@@ -14,6 +14,7 @@ from simsearch.errors import InvalidData, InvalidInput
 
 if TYPE_CHECKING:
     from simsearch.cli.encoding import Encoding
+    from simsearch.encoder.runtime import FloatArray
 
 
 @bundled
@@ -28,14 +29,17 @@ def similarity(
     ] = False,
 ) -> None:
     """Print the cosine similarity of two texts, and how probably they match if that is known."""
-    from simsearch.encoder import Encoder, load_pair_scorer
+    from simsearch.encoder import Encoder, UnreadableText, load_pair_scorer
     from simsearch.search_index import check_query
 
-    for text in (text_a, text_b):
-        check_query(text, name="text")
+    for text, name in ((text_a, "TEXT_A"), (text_b, "TEXT_B")):
+        check_query(text, name=name)
     loaded = Encoder.load(encoder)
     pair_scorer = load_pair_scorer(loaded) if scorer else None
-    first, second = loaded.encode([text_a, text_b])
+    try:
+        first, second = loaded.encode([text_a, text_b])
+    except UnreadableText as error:
+        raise InvalidInput(f"TEXT_{'AB'[error.position]} {error.reason}") from error
     score = float(first @ second)
     calibration = loaded.calibration
     chance = None if calibration is None else float(calibration.probabilities(score))
@@ -80,21 +84,21 @@ def encode(
 
     However long the file is, only some thousand texts are held in memory at a time.
     """
-    from simsearch.encoder import EncodingCounts, truncate_embeddings
+    from simsearch.cli.encoding import warn_of_untrained
+    from simsearch.encoder import EncodingCounts
     from simsearch.files import check_target
     from simsearch.formats import source_name
-    from simsearch.search_index import check_dim, check_query
+    from simsearch.search_index import check_dim
 
     if target is not None:
         check_target(target)
-    for text in texts or []:
-        check_query(text, name="text")
+    arguments = _checked(texts or [])
     counts = EncodingCounts()
     with contextlib.ExitStack() as stack:
         files = stack.enter_context(spooled([file] if file else [], beside=target))
 
         def given() -> Iterator[str]:
-            yield from texts or []
+            yield from arguments
             for path in files:
                 yield from read_texts(path)
 
@@ -106,21 +110,66 @@ def encode(
         loaded = stack.enter_context(encoding.load(encoder, texts=total))
         width = loaded.dim if dim is None else dim
         check_dim(width, loaded.dim)
+        warn_of_untrained(width, loaded, output)
         advance = stack.enter_context(output.progress())("encoding")
-        rows = (
-            truncate_embeddings(part, width) if width < loaded.dim else part
-            for part in loaded.encode_stream(
-                given(), counts=counts, progress=lambda done: advance(done, total)
-            )
+        rows = loaded.encode_stream(
+            given(), counts=counts, progress=lambda done: advance(done, total)
         )
+        rows = _cut(_placed(rows, arguments, files), width)
         if target is None:
             _print(output, given(), rows)
         else:
             _write(target, rows, shape=(total, width))
     report_counts(output, counts)
     if target is not None:
-        facts = {"texts": total, "dim": width, "encoder": loaded.name, "output": str(target)}
+        facts: dict[str, Any] = {"texts": total, "truncated": counts.truncated, "dim": width}
+        facts |= {"encoder": loaded.name, "output": str(target)}
         _print_facts(output, facts)
+
+
+def _checked(arguments: list[str]) -> list[str]:
+    """Return the arguments, which are texts."""
+    from simsearch.search_index import check_text
+
+    for position, text in enumerate(arguments):
+        check_text(text, name=_argument(position, arguments))
+    return arguments
+
+
+def _argument(position: int, arguments: list[str]) -> str:
+    """Return what an argument is called in a message."""
+    return "text" if len(arguments) == 1 else f"text {position + 1} of {len(arguments)}"
+
+
+def _placed(
+    parts: "Iterable[FloatArray]", arguments: list[str], files: list[Path]
+) -> "Iterator[FloatArray]":
+    """Yield the parts; a text in which nothing is read is named by where it stands."""
+    from simsearch.encoder import UnreadableText
+    from simsearch.formats import source_name
+
+    try:
+        yield from parts
+    except UnreadableText as error:
+        line = error.position - len(arguments) + 1
+        if line < 1:
+            name = _argument(error.position, arguments)
+            raise InvalidInput(f"{name} {error.reason}") from error
+        where = f"{source_name(files[0])}:{line}"
+        raise InvalidData(f"{where}: the text {error.reason}") from error
+
+
+def _cut(parts: "Iterable[FloatArray]", width: int) -> "Iterator[FloatArray]":
+    """Yield the first components of each row, at unit length; what is no wider as it is."""
+    from simsearch.encoder import UnencodableText, truncate_embeddings
+
+    done = 0
+    for part in parts:
+        try:
+            yield truncate_embeddings(part, width) if width < part.shape[1] else part
+        except UnencodableText as error:
+            raise error.at(done + error.position) from error
+        done += len(part)
 
 
 def _print_facts(output: Output, facts: dict[str, Any]) -> None:

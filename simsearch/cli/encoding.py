@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from simsearch.cli.options import Precision
+from simsearch.cli.output import Output
 from simsearch.errors import InvalidInput
 
 if TYPE_CHECKING:
@@ -85,3 +86,12 @@ class Encoding:
             return EncoderPrecision(self.precision)
         device = next(iter(self._devices()), None)
         return bulk_precision(texts, device=device, full_model=full_model)
+
+
+def warn_of_untrained(dim: int, encoder: Encoder | EncoderPool, output: Output) -> None:
+    """Warn of a number of components that an encoder was not trained to be cut to."""
+    if dim not in (encoder.dim, *encoder.trained_dims):
+        output.warn(
+            f"this encoder does not say that it was trained for dim {dim} (Matryoshka); expect to "
+            "lose quality, measure it with `simsearch evaluate retrieval -i`"
+        )

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from simsearch.cli.index import warn_of_untrained
+from simsearch.cli.encoding import warn_of_untrained
 from simsearch.cli.input import report_counts
 from simsearch.cli.options import Dim, K, bundled
 from simsearch.cli.output import Output, clean

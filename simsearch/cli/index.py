@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
-from simsearch.cli.input import CorpusSource, Rejects, spooled_corpus
+from simsearch.cli.input import CorpusSource, spooled_corpus
 from simsearch.cli.options import (
     Corpus,
     Dim,
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     from simsearch.cli.encoding import Encoding
     from simsearch.cli.tuning import Tuning
-    from simsearch.encoder import Encoder, EncoderPool
+    from simsearch.encoder import EncoderPool
     from simsearch.formats import ReadOptions
     from simsearch.search_index import (
         AnnotatingEncoder,
@@ -90,6 +90,7 @@ def index(
     on_error: Skip = OnError.STOP,
 ) -> int:
     """Build an index from CORPUS. A run that was cut short is taken up where it stopped."""
+    from simsearch.cli.encoding import warn_of_untrained
     from simsearch.search_index import build_index, check_build, check_dim, remove_all_but
 
     check_build(index_dir, replace=replace)
@@ -100,6 +101,8 @@ def index(
         source.validate()
         to_encode = source.total if embeddings is None else 0
         loaded = stack.enter_context(encoding.load(encoder, texts=to_encode))
+        if embeddings is None:
+            source.refuse_unreadable(loaded.reads)
         if dim is not None:
             check_dim(dim, loaded.dim)
             warn_of_untrained(dim, loaded, output)
@@ -125,7 +128,7 @@ def index(
                 output.say(f"{removed:,} of them are not in this corpus, and were removed")
             built = build_what_is_worth_it(output, target, queries)
             state = _State(target.count(), built, target.info().search)
-    return _report(output, "indexed", report, index_dir, state, source.rejects)
+    return _report(output, "indexed", report, index_dir, state, source)
 
 
 def _refuse_ready_vectors(heads: list[Path] | None, embeddings: Path | None) -> None:
@@ -154,15 +157,6 @@ def _annotating(heads: list[Path], encoder: "TextEncoder | EncoderPool") -> "Ann
     if not isinstance(encoder, Encoder):
         raise InvalidInput("--head takes one device (--device)")
     return AnnotatingEncoder(Annotator([load_head(path) for path in heads], encoder))
-
-
-def warn_of_untrained(dim: int, encoder: "Encoder | EncoderPool", output: Output) -> None:
-    """Warn of a number of components that an encoder was not trained to be cut to."""
-    if dim not in (encoder.dim, *encoder.trained_dims):
-        output.warn(
-            f"this encoder does not say that it was trained for dim {dim} (Matryoshka); expect to "
-            "lose quality, measure it with `simsearch evaluate retrieval -i`"
-        )
 
 
 @bundled
@@ -221,6 +215,8 @@ def _extend(
     to_encode = source.total if embeddings is None else 0
     with contextlib.ExitStack() as stack:
         target = stack.enter_context(encoding.open_index(index_dir, encoder, texts=to_encode))
+        if embeddings is None:
+            source.refuse_unreadable(lambda text: target.encoder.reads(text))
         if not replace:
             refuse_known_ids(target, source.documents())
         annotating = None
@@ -234,7 +230,7 @@ def _extend(
         verb = "upserted" if replace else "added"
         built = build_what_is_worth_it(output, target)
         state = _State(target.count(), built, target.info().search)
-        return _report(output, verb, report, index_dir, state, source.rejects)
+        return _report(output, verb, report, index_dir, state, source)
 
 
 def _open_finished(index_dir: Path) -> "SearchIndex":
@@ -337,10 +333,11 @@ def _report(
     report: "WriteReport",
     index_dir: Path,
     state: _State,
-    rejects: Rejects,
+    source: CorpusSource,
 ) -> int:
     documents = state.documents
-    facts = {**asdict(report), "rejected": rejects.count, "documents": documents}
+    facts = {**asdict(report), "rejected": source.rejects.count, "documents": documents}
+    facts["truncated"] = source.truncated
     if output.json_only:
         built = [asdict(each) for each in state.built]
         search = {"built": built, "search": asdict(state.search)}
@@ -352,7 +349,7 @@ def _report(
         )
         output.text(f"{report.encoded:,} texts were encoded, {report.reused:,} vectors reused")
         print_built(output, state.built)
-    return max(rejects.exit_code(output), shortcomings(output, state.built))
+    return max(source.rejects.exit_code(output), shortcomings(output, state.built))
 
 
 @bundled

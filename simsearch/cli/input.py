@@ -75,6 +75,9 @@ class CorpusSource:
         self.rejects = rejects
         self._output = output
         self.total = 0  # known after `validate`
+        self.truncated = 0  # known after `write`
+        self._wordless = False  # whether a document is without a letter or digit
+        self._reads: Callable[[str], bool] | None = None
         self._validated: list[FileState | None] = []
 
     def documents(
@@ -90,8 +93,12 @@ class CorpusSource:
             on_reject = _ignore
         folder = self._beir_folder()
         if folder is None:
-            return read_corpus(self._paths, self._options, on_reject=on_reject, counts=counts)
-        return read_beir_corpus(folder, self._options, on_reject=on_reject, counts=counts)
+            return read_corpus(
+                self._paths, self._options, on_reject=on_reject, counts=counts, reads=self._reads
+            )
+        return read_beir_corpus(
+            folder, self._options, on_reject=on_reject, counts=counts, reads=self._reads
+        )
 
     def _beir_folder(self) -> Path | None:
         from simsearch.formats import is_beir
@@ -112,7 +119,9 @@ class CorpusSource:
 
         counts = DocumentCounts()
         self._validated = self._states()
-        self.total = sum(1 for _ in self.documents(on_reject=self.rejects.callback, counts=counts))
+        for document in self.documents(on_reject=self.rejects.callback, counts=counts):
+            self.total += 1
+            self._wordless = self._wordless or not _has_word(document.content)
         if not self.total:
             raise InvalidData(f"{source_name(self._paths[0])}: no row is left, nothing added")
         if counts.generated_ids:
@@ -121,6 +130,34 @@ class CorpusSource:
             )
         if counts.blank and self._beir_folder() is not None:
             self._output.say(f"{counts.blank:,} blank documents skipped")
+
+    def refuse_unreadable(self, reads: Callable[[str], bool]) -> None:
+        """Treat documents that hold nothing for an encoder as other bad rows, after `validate`.
+
+        Only a document without a word can be one, so it is rare that the files are read again. (One
+        of words that a tokenizer drops, as few do, is named when it is encoded.)
+        """
+        from simsearch.formats import DocumentCounts, UnreadableDocument, source_name
+
+        if not self._wordless:
+            return
+        self._reads = lambda text: _has_word(text) or reads(text)
+        skip = self.rejects.callback
+
+        def note(error: InvalidData) -> None:  # the others were noted by `validate`
+            if skip is not None and isinstance(error, UnreadableDocument):
+                skip(error)
+
+        before = self.total
+        counts = DocumentCounts()
+        found = self.documents(on_reject=None if skip is None else note, counts=counts)
+        self.total = sum(1 for _ in found)
+        if not self.total:
+            raise InvalidData(f"{source_name(self._paths[0])}: no row is left, nothing added")
+        if self.total < before and self._beir_folder() is not None:
+            self._output.say(
+                f"{before - self.total:,} documents skipped in which the encoder reads nothing"
+            )
 
     def vectors(self, path: Path | None, *, dim: int) -> Any:
         """Read and check ready vectors for the documents, before anything is written."""
@@ -154,7 +191,10 @@ class CorpusSource:
                 counts=counts,
                 progress=lambda done: advance(done, self.total),
             )
-        report_counts(self._output, counts)
+        report_counts(
+            self._output, counts, advice=" (`index --long-texts passages` splits them instead)"
+        )
+        self.truncated = counts.truncated
         return report
 
 
@@ -200,18 +240,25 @@ def read_texts(path: Path) -> Iterator[str]:
     """Read a file with one text per line.
 
     Raises:
-        InvalidData: a line is empty.
+        InvalidData: a line is blank, or holds a NUL.
     """
     from simsearch.formats import read_lines, source_name
+    from simsearch.records import is_blank
 
     for number, line in read_lines(path):
-        if not line.strip():
-            raise InvalidData(f"{source_name(path)}:{number}: the text is empty")
+        where = f"{source_name(path)}:{number}"
+        if column := line.find("\0") + 1:
+            raise InvalidData(f"{where}: the text has a NUL character at column {column}")
+        if is_blank(line):
+            raise InvalidData(f"{where}: the text is empty")
         yield line
 
 
-def report_counts(output: Output, counts: EncodingCounts) -> None:
-    """Say what encoding lost: texts over the window, tokens that the encoder does not know."""
+def report_counts(output: Output, counts: EncodingCounts, *, advice: str = "") -> None:
+    """Say what encoding lost: texts over the window, tokens that the encoder does not know.
+
+    `advice` is what to do about the former.
+    """
     from simsearch.encoder import MOST_UNKNOWN
 
     logger.debug(
@@ -223,7 +270,7 @@ def report_counts(output: Output, counts: EncodingCounts) -> None:
     if counts.truncated:
         output.say(
             f"{counts.truncated:,} of {counts.encoded:,} texts are longer than the encoder's "
-            "window and were cut"
+            f"window and were cut{advice}"
         )
     if counts.all_unknown:
         output.warn(
@@ -238,6 +285,10 @@ def report_counts(output: Output, counts: EncodingCounts) -> None:
 
 def _ignore(_: InvalidData) -> None:
     pass
+
+
+def _has_word(text: str) -> bool:
+    return any(map(str.isalnum, text))
 
 
 def read_queries(path: Path) -> Iterator[str]:

@@ -29,7 +29,6 @@ if TYPE_CHECKING:
         EncodingCounts,
         LayerReading,
         TokenReading,
-        UnencodableText,
     )
     from simsearch.encoder.hub import (
         pull_encoder,
@@ -62,6 +61,10 @@ if TYPE_CHECKING:
         as_precision,
         bulk_precision,
     )
+    from simsearch.encoder.refusals import (
+        UnencodableText,
+        UnreadableText,
+    )
     from simsearch.encoder.stand_in import (
         StandIn,
     )
@@ -90,7 +93,6 @@ _HOMES = {
         "EncodingCounts",
         "LayerReading",
         "TokenReading",
-        "UnencodableText",
     ),
     "hub": ("pull_encoder",),
     "locate": (
@@ -117,6 +119,10 @@ _HOMES = {
         "as_precision",
         "bulk_precision",
     ),
+    "refusals": (
+        "UnencodableText",
+        "UnreadableText",
+    ),
     "stand_in": ("StandIn",),
     "threads": ("set_threads",),
 }
@@ -140,6 +146,7 @@ __all__ = [
     "StandIn",
     "TokenReading",
     "UnencodableText",
+    "UnreadableText",
     "as_precision",
     "bulk_precision",
     "calibration_of",

@@ -18,7 +18,7 @@ def check_device(device: str) -> None:
     Raises:
         InvalidInput: naming it.
     """
-    if not _DEVICE.fullmatch(device):
+    if not isinstance(device, str) or not _DEVICE.fullmatch(device):
         raise InvalidInput(f"no device {device!r} (there are: cpu, cuda, cuda:1, mps, xpu)")
 
 

@@ -20,18 +20,17 @@ from simsearch.encoder.forward_pass import (
     LayerReading,
     Progress,
     TokenReading,
-    UnencodableText,
-    refuse_no_text,
 )
 from simsearch.encoder.layout import read_layout
 from simsearch.encoder.loading import RuntimeName, find_or_make_export, read_whole_layout
-from simsearch.encoder.model_file import MODEL_FILE, write_model_file
+from simsearch.encoder.model_file import MODEL_FILE
 from simsearch.encoder.opening import EncoderParts, open_parts
 from simsearch.encoder.pair_scorer import PairScorer, find_pair_scorer
 from simsearch.encoder.passages import split_documents
 from simsearch.encoder.precision import Precision
+from simsearch.encoder.refusals import REFUSED, list_of_texts, refuse_no_collection, refuse_no_text
 from simsearch.encoder.runtime import HIDDEN_STATES, TOKEN_EMBEDDINGS, FloatArray, IntArray
-from simsearch.encoder.saving import copy_export, copy_model, write_pointer
+from simsearch.encoder.saving import copy_export, copy_knowledge, copy_model, write_pointer
 from simsearch.encoder.tokenization import TextTokenizer
 from simsearch.errors import AlreadyExists, EncoderError, InvalidInput
 from simsearch.files import new_directory, occupied
@@ -72,6 +71,8 @@ class Encoder:
             lower_case=spec.lower_case,
             include_prompt=spec.include_prompt,
         )
+        for prompt in (spec.query_prompt, spec.document_prompt):
+            self._tokenizer.refuse_full(prompt)
         exact = ForwardPass(
             self._tokenizer,
             pad_id=spec.pad_id,
@@ -122,6 +123,10 @@ class Encoder:
             name, runtime=runtime, precision=precision, device=device, max_length=max_length
         )
         encoder = cls(parts)
+        if (
+            parts.refusal is not None
+        ):  # not before: a model that torch cannot run either is an error
+            logger.warning("%s; torch is used instead, which starts more slowly", parts.refusal)
         if device not in (None, "cpu"):
             encoder._documents.bulk()  # a device that cannot be used is an error now
         return encoder
@@ -199,7 +204,7 @@ class Encoder:
         """Return the embeddings of documents, (n, dim), in order.
 
         Raises:
-            InvalidData: a text is empty or blank.
+            InvalidData: a text is empty or blank, or nothing of it is left by the tokenizer.
             UnencodableText: the encoder has no finite vector for a text.
         """
         return self._stack(self._documents, texts, self._spec.document_prompt, counts, progress)
@@ -225,7 +230,7 @@ class Encoder:
 
         Only these are held in memory, however many texts there are; errors as `encode_documents`.
         """
-        _refuse_one_string(texts)
+        refuse_no_collection(texts)
         return self._documents.embed_many(
             texts, self._spec.document_prompt, counts=counts, progress=progress
         )
@@ -238,7 +243,7 @@ class Encoder:
         counts: EncodingCounts | None,
         progress: Progress | None,
     ) -> FloatArray:
-        _refuse_one_string(texts)
+        texts = list_of_texts(texts)
         refuse_no_text(texts, first=0)
         row = {text: number for number, text in enumerate(dict.fromkeys(texts))}
         embeddings = np.empty((len(row), self.dim), dtype=np.float32)
@@ -247,8 +252,8 @@ class Encoder:
             for rows in forward.embed_many(row, prompt, counts=counts, progress=progress):
                 embeddings[done : done + len(rows)] = rows
                 done += len(rows)
-        except UnencodableText as error:
-            raise UnencodableText(texts.index(list(row)[error.position])) from error
+        except REFUSED as error:
+            raise error.at(texts.index(list(row)[error.position])) from error
         if len(row) == len(texts):
             return embeddings
         if counts is not None:
@@ -259,7 +264,7 @@ class Encoder:
 
     def encode_tokens(self, texts: Sequence[str]) -> list[EncodedTokens]:
         """Return the contextual token vectors of each text, without a prompt, in order."""
-        _refuse_one_string(texts)
+        texts = list_of_texts(texts)
         return [
             EncodedTokens(vectors=vectors, offsets=offsets)
             for offsets, vectors in self._exact.run_ragged(texts, TOKEN_EMBEDDINGS)
@@ -267,7 +272,7 @@ class Encoder:
 
     def hidden_states(self, texts: Sequence[str]) -> list[FloatArray]:
         """Return every layer's token vectors of each text, (layers + 1, t, hidden), in order."""
-        _refuse_one_string(texts)
+        texts = list_of_texts(texts)
         return [vectors for _, vectors in self._exact.run_ragged(texts, HIDDEN_STATES)]
 
     def read_layers(
@@ -278,8 +283,9 @@ class Encoder:
         The texts are documents, computed in float32, each as often as it stands there; errors as
         `encode_documents`.
         """
-        _refuse_one_string(texts)
-        return self._exact.read_layers(texts, self._spec.document_prompt, counts=counts)
+        return self._exact.read_layers(
+            list_of_texts(texts), self._spec.document_prompt, counts=counts
+        )
 
     def read_queries(self, texts: Sequence[str]) -> list[TokenReading]:
         """Return embedding and token vectors of queries, from one pass, in order.
@@ -293,9 +299,16 @@ class Encoder:
         return self._read(texts, self._spec.document_prompt)
 
     def _read(self, texts: Sequence[str], prompt: str) -> list[TokenReading]:
-        _refuse_one_string(texts)
+        texts = list_of_texts(texts)
         found = dict(self._exact.read_tokens(texts, prompt))
         return [found[position] for position in range(len(texts))]
+
+    def reads(self, text: str) -> bool:
+        """Whether there is anything in a text that the encoder reads.
+
+        If not (the text is white space to the tokenizer), it is refused like a blank one.
+        """
+        return self._tokenizer.reads(text)
 
     def split_documents(self, documents: Sequence[Document]) -> list[list[Passage]]:
         """Return the passages of each document, each of which fits the window.
@@ -307,6 +320,8 @@ class Encoder:
 
     def save(self, path: str | os.PathLike[str], *, replace: bool = False) -> None:
         """Write the encoder to a model directory that `Encoder.load` and other tools read.
+
+        What its own directory says of it (its calibration, its pair scorer) goes with it.
 
         Raises:
             AlreadyExists: something is at `path` and `replace` is false, or it is no model
@@ -324,7 +339,7 @@ class Encoder:
             copy_model(self._layout, draft)
             if self._export is not None:
                 self.save_export(draft / "onnx")
-            write_model_file(draft, {"fingerprint": self.fingerprint, "base": self.name})
+            copy_knowledge(self._layout.directory, draft, self._spec)
 
     def save_export(self, directory: Path) -> None:
         """Copy the torch-free export to `directory`, which must not exist.
@@ -356,8 +371,3 @@ class Encoder:
             raise EncoderError(f"{self.name} has neither an export nor a full model")
         is_directory = Path(self._files.name).is_dir()
         return str(self._layout.directory) if is_directory else self._files.name
-
-
-def _refuse_one_string(texts: Iterable[str]) -> None:
-    if isinstance(texts, str):
-        raise InvalidInput("encode takes several texts, got one string (pass [text])")

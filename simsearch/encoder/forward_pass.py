@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -11,6 +10,13 @@ import numpy as np
 import numpy.typing as npt
 
 from simsearch.encoder.batching import pad, text_chunks, token_budget_batches
+from simsearch.encoder.refusals import (
+    REFUSED,
+    UnencodableText,
+    UnreadableText,
+    refuse_no_text,
+    text_length,
+)
 from simsearch.encoder.runtime import (
     HIDDEN_STATES,
     SENTENCE_EMBEDDING,
@@ -22,11 +28,10 @@ from simsearch.encoder.runtime import (
     TokenBatch,
 )
 from simsearch.encoder.tokenization import TextTokenizer, TokenizedText
-from simsearch.errors import EncoderError, InvalidData
+from simsearch.errors import EncoderError
 
 # Texts tokenized at once: bounds memory, and is enough to sort lengths into even batches.
 CHUNK = 4096
-_LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 # Tokens of a call from which on the runtime for bulk work is worth its start, about 0.2 s.
 BULK_TOKENS = 16 * 1024
 
@@ -69,18 +74,6 @@ class EncodingCounts:
     def padding_share(self) -> float:
         """Share of what was computed that was padding."""
         return self.padding / self.computed if self.computed else 0.0
-
-
-class UnencodableText(EncoderError):
-    """The encoder gave NaN or a zero vector for a text, alone and in float32 too."""
-
-    def __init__(self, position: int) -> None:
-        super().__init__(f"the encoder gives no finite, non-zero vector for text {position}")
-        self.position = position
-
-    def __reduce__(self) -> tuple[type[UnencodableText], tuple[int]]:
-        """Let it cross from one process to another."""
-        return type(self), (self.position,)
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,9 +141,9 @@ class ForwardPass:
             row = {text: number for number, text in enumerate(dict.fromkeys(chunk))}
             try:
                 embeddings = self._embed(list(row), prompt, counts, progress, done)
-            except UnencodableText as error:
+            except REFUSED as error:
                 position = chunk.index(list(row)[error.position])
-                raise UnencodableText(done + position) from error
+                raise error.at(done + position) from error
             if len(row) < len(chunk):
                 embeddings = embeddings[[row[text] for text in chunk]]
             done += len(chunk)
@@ -161,7 +154,7 @@ class ForwardPass:
     def _embed(
         self, texts: list[str], prompt: str, counts: EncodingCounts, progress: Progress, before: int
     ) -> FloatArray:
-        rows = self._tokenize([prompt + text for text in texts] if prompt else texts)
+        rows = self._tokenize(texts, prompt)
         lengths = np.array([len(row.ids) for row in rows])
         runtime = self.bulk() if lengths.sum() > self.bulk_tokens else self.runtime
         embeddings = np.empty((len(texts), self.dim), dtype=np.float32)
@@ -181,12 +174,16 @@ class ForwardPass:
         self._count(rows, counts)
         return embeddings
 
-    def _tokenize(self, texts: Sequence[str], *, offsets: bool = False) -> list[TokenizedText]:
-        rows = self.tokenizer.tokenize(texts, offsets=offsets)
+    def _tokenize(
+        self, texts: Sequence[str], prompt: str, *, offsets: bool = False
+    ) -> list[TokenizedText]:
+        given = [prompt + text for text in texts] if prompt else texts
+        rows = self.tokenizer.tokenize(given, offsets=offsets)
+        # Of few texts so little is left that nothing of them may be in it.
+        few = self.tokenizer.length(prompt) + 1
         for position, row in enumerate(rows):
-            # A tokenizer without special tokens may leave nothing of a text.
-            if not len(row.ids):
-                raise UnencodableText(position)
+            if len(row.ids) <= few and not self.tokenizer.reads(texts[position]):
+                raise UnreadableText(position)
         return rows
 
     def _run(self, runtime: Runtime, rows: Sequence[TokenizedText], skip: int) -> Iterator[_Part]:
@@ -217,13 +214,12 @@ class ForwardPass:
 
     def _mend(self, embeddings: FloatArray, rows: Sequence[TokenizedText], skip: int) -> None:
         """Encode rows that came out as NaN or zero once more, alone and in float32."""
-        norms = np.linalg.norm(embeddings, axis=1)
-        for position in np.flatnonzero(~(np.isfinite(norms) & (norms > 0.5))).tolist():
+        for position in np.flatnonzero(~_of_unit_length(embeddings)).tolist():
             batch = self._batch([rows[position].ids], skip)
-            again = self.runtime.run(batch, SENTENCE_EMBEDDING)[0]
-            if not np.isfinite(again).all() or not again.any():
+            again = self.runtime.run(batch, SENTENCE_EMBEDDING)
+            if not _of_unit_length(again)[0]:
                 raise UnencodableText(position)
-            embeddings[position] = again
+            embeddings[position] = again[0]
 
     def _count(self, rows: Sequence[TokenizedText], counts: EncodingCounts) -> None:
         special = self.tokenizer.special_tokens
@@ -242,7 +238,7 @@ class ForwardPass:
         Tokens are the last axis but one of the output; padding is cut off.
         """
         refuse_no_text(texts, first=0)
-        rows = self._tokenize(texts, offsets=True)
+        rows = self._tokenize(texts, "", offsets=True)
         ranges = [row.offsets for row in rows if row.offsets is not None]
         results: list[FloatArray] = [np.empty(0, dtype=np.float32)] * len(rows)
         lengths = [len(row.ids) for row in rows]
@@ -305,19 +301,33 @@ class ForwardPass:
         skip = self.tokenizer.left_out(prompt)
         for start in range(0, len(texts), CHUNK):
             part = texts[start : start + CHUNK]
-            rows = self._tokenize([prompt + text for text in part], offsets=True)
+            try:
+                rows = self._tokenize(part, prompt, offsets=True)
+            except UnreadableText as error:
+                raise error.at(start + error.position) from error
             lengths = [len(row.ids) for row in rows]
             for positions in token_budget_batches(lengths, self.runtime.token_budget):
                 batch = self._batch([rows[position].ids for position in positions], skip)
                 embeddings, vectors = _run_both(self.runtime, batch, output)
+                good = _of_unit_length(embeddings)
                 for row, position in enumerate(positions.tolist()):
-                    if not np.isfinite(embeddings[row]).all() or not embeddings[row].any():
+                    if not good[row]:
                         raise UnencodableText(start + position)
                     of_its_own = vectors[row][..., : lengths[position], :]
                     yield start + position, rows[position], embeddings[row], of_its_own
             if counts is not None:
                 counts.texts += len(part)
                 self._count(rows, counts)
+
+
+def _of_unit_length(embeddings: FloatArray) -> BoolArray:
+    """Return of each row (n, dim) whether it is finite, and as long as a runtime makes it.
+
+    What is next to nothing before it is scaled (below 1e-12 in torch) stays far shorter.
+    """
+    norms = np.linalg.norm(embeddings, axis=1)
+    found: BoolArray = np.isfinite(norms) & (norms > 0.5)
+    return found
 
 
 def _behind(offsets: IntArray | None, prompt: int) -> IntArray:
@@ -372,23 +382,6 @@ def run_halving(runtime: Runtime, batch: TokenBatch, output: str) -> FloatArray:
         for part in (slice(None, half), slice(half, None))
     ]
     return np.concatenate(parts)
-
-
-def text_length(text: str) -> int:
-    """Return the length; 0 of what is no text, which `refuse_no_text` tells."""
-    return len(text) if isinstance(text, str) else 0
-
-
-def refuse_no_text(texts: Sequence[str], *, first: int) -> None:
-    """Refuse what is no text: an empty or blank one, no string, or no Unicode."""
-    for position, text in enumerate(texts, start=first):
-        if not isinstance(text, str):
-            raise InvalidData(f"text {position} is a {type(text).__name__}, expected a string")
-        if not text.strip():
-            raise InvalidData(f"text {position} is empty")
-        if not text.isascii() and (found := _LONE_SURROGATE.search(text)):
-            code = ord(found[0])
-            raise InvalidData(f"text {position} has the lone surrogate U+{code:04X}")
 
 
 def _ignore(_: int) -> None:

@@ -151,7 +151,8 @@ def _download(name: str, *, asked: bool) -> Path:
             raise EncoderError(f"the hub did not give {name}: {reason}") from error
         raise EncoderError(
             f"{name} is neither a directory nor a model in the hub's cache, and the hub did not "
-            f"give it (`simsearch model pull {name}` where there is a network): {reason}"
+            f"give it (if a directory was meant, there is none; a model of the hub is fetched by "
+            f"`simsearch model pull {name}` where there is a network): {reason}"
         ) from error
 
 

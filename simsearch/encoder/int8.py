@@ -97,8 +97,9 @@ def find_int8(export: Path, *, name: str) -> Path:
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         pass
     raise EncoderError(
-        f"int8 of {name} was not measured yet: run `simsearch model export {name} --precision "
-        "int8 --eval DATA` first, which makes it if it ranks as well as fp32"
+        f"there is no int8 of {name}: it was not measured yet, or did not rank as well as fp32 "
+        f"(`simsearch model export {name} --precision int8 --eval DATA` measures it, and makes it "
+        "if it does)"
     )
 
 

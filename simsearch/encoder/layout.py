@@ -109,7 +109,8 @@ class Layout:
     @property
     def pad_id(self) -> int:
         """The token id that fills up a batch; masked, but some families count positions by it."""
-        return int(self.config.get("pad_token_id") or 0)
+        given = self.config.get("pad_token_id")
+        return given if type(given) is int and given > 0 else 0  # -1 says that there is none
 
     @property
     def dense(self) -> tuple[Dense, ...]:
@@ -178,7 +179,7 @@ def _read_layout(directory: Path) -> Layout:
         adaptations=modules.adaptations,
         pooling=modules.pooling,
         projections=modules.projections,
-        max_length=_max_length(limits, tokenizer_config, config),
+        max_length=_max_length(directory, limits, tokenizer_config, config),
         lower_case=bool(limits.get("do_lower_case", False)),
         query_prompt=query_prompt,
         document_prompt=document_prompt,
@@ -197,7 +198,13 @@ def _check_family(directory: Path, config: dict[str, Any]) -> None:
             f"{directory}: family {family!r} is not supported, because its embeddings depend on "
             "the other texts of a batch"
         )
-    if config.get("is_encoder_decoder") and family not in ENCODER_OF:
+    if config.get("is_encoder_decoder"):
+        refuse_decoder(directory, family)
+
+
+def refuse_decoder(directory: Path, family: str) -> None:
+    """Refuse a family with a decoder that is not known how to leave out."""
+    if family not in ENCODER_OF:
         raise EncoderError(
             f"{directory}: {family!r} has an encoder and a decoder; of such families "
             f"{', '.join(ENCODER_OF)} are supported"
@@ -273,17 +280,29 @@ def _find_weights(transformer: Path) -> tuple[Path, ...]:
     if single.is_file():
         return (single,)
     listing = transformer / "model.safetensors.index.json"
-    shards = tuple(sorted(transformer.glob("model-*-of-*.safetensors")))
     if listing.is_file():
-        named = sorted(set(read_json(listing)["weight_map"].values()))
-        if missing := set(named) - {path.name for path in shards}:
-            raise MissingFile(f"{transformer / min(missing)} is missing, named by {listing.name}")
+        return _listed_weights(listing)
+    shards = tuple(sorted(transformer.glob("model-*-of-*.safetensors")))
     if not shards:
         raise MissingFile(
             f"{transformer}: no model.safetensors (pickled weights are not read; "
             "convert them to safetensors first)"
         )
     return shards
+
+
+def _listed_weights(listing: Path) -> tuple[Path, ...]:
+    names = sorted(set(read_json(listing)["weight_map"].values()))
+    for name in names:
+        if Path(name).name != name or not name.endswith(".safetensors"):
+            raise EncoderError(
+                f"{listing}: {name!r} is no safetensors file beside it, and nothing else is read"
+            )
+        if not (listing.parent / name).is_file():
+            raise MissingFile(f"{listing.parent / name} is missing, named by {listing.name}")
+    if not names:
+        raise EncoderError(f"{listing} names no file")
+    return tuple(listing.parent / name for name in names)
 
 
 def _find_tokenizer(transformer: Path) -> Path | None:
@@ -296,7 +315,10 @@ def _find_tokenizer(transformer: Path) -> Path | None:
 
 
 def _max_length(
-    limits: dict[str, Any], tokenizer_config: dict[str, Any], config: dict[str, Any]
+    directory: Path,
+    limits: dict[str, Any],
+    tokenizer_config: dict[str, Any],
+    config: dict[str, Any],
 ) -> int:
     given = [int(config[name]) for name in _POSITIONS if config.get(name) is not None]
     positions = next((number for number in given if number > 0), _DEFAULT_POSITIONS)
@@ -305,7 +327,13 @@ def _max_length(
     # sentence-transformers keeps the window in its own file up to version 5, with the tokenizer
     # from version 6 on. A tokenizer without a window claims 10^30.
     asked = limits.get("max_seq_length") or tokenizer_config.get("model_max_length") or positions
-    return min(int(asked), positions)
+    window = min(int(asked), positions)
+    if window < 1:
+        raise EncoderError(
+            f"{directory}: the window (max_seq_length, model_max_length or {_POSITIONS[0]}) is "
+            f"{window} tokens, expected 1 or more"
+        )
+    return window
 
 
 def _trained_dims(directory: Path, config: dict[str, Any]) -> tuple[int, ...]:

@@ -10,7 +10,7 @@ from enum import StrEnum
 from importlib.metadata import version
 from pathlib import Path
 
-from simsearch.cache import cache_directory
+from simsearch.cache import cache_directory, elsewhere
 from simsearch.encoder.export_files import (
     EXPORT_FORMAT,
     GRAPH,
@@ -22,7 +22,7 @@ from simsearch.encoder.fingerprint import fingerprint
 from simsearch.encoder.layout import Layout, read_layout
 from simsearch.encoder.locate import EncoderFiles
 from simsearch.encoder.runtime import Runtime
-from simsearch.errors import EncoderError, InvalidInput
+from simsearch.errors import EncoderError, InvalidInput, SystemFailure
 from simsearch.files import replace_text
 from simsearch.version import __version__
 
@@ -71,9 +71,9 @@ def cap_window(layout: Layout, max_length: int | None) -> Layout:
     if max_length is None:
         return layout
     # Below 3 there is no room for a token between the special ones.
-    if not 3 <= max_length <= layout.max_length:
+    if type(max_length) is not int or not 3 <= max_length <= layout.max_length:
         raise InvalidInput(
-            f"max_length must be 3..{layout.max_length}, the encoder's window, got {max_length}"
+            f"max_length must be 3..{layout.max_length}, the encoder's window, got {max_length!r}"
         )
     return with_changes(layout, max_length=max_length)
 
@@ -131,6 +131,8 @@ def _make_export(files: EncoderFiles, layout: Layout, directory: Path, spec: Enc
         export_encoder(
             layout, directory, description={"format": EXPORT_FORMAT, **asdict(described)}
         )
+    except SystemFailure as error:
+        raise (error if files.ours_to_write else elsewhere(error)) from error
     except ExportRefused as error:
         with contextlib.suppress(OSError):
             refusal.parent.mkdir(parents=True, exist_ok=True, mode=0o700)

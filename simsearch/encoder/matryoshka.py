@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from simsearch.encoder.refusals import UnencodableText
 from simsearch.encoder.runtime import FloatArray
 from simsearch.errors import InvalidInput
 
@@ -17,12 +18,15 @@ def truncate_embeddings(embeddings: FloatArray, dim: int) -> FloatArray:
 
     Raises:
         InvalidInput: `dim` is not 1..d.
+        UnencodableText: a row has nothing in its first components, so no direction is left of it.
     """
     width = embeddings.shape[1]
     if not 1 <= dim <= width:
         raise InvalidInput(f"dim must be 1..{width}, the width of the embeddings, got {dim}")
-    cut = embeddings[:, :dim]
+    # In float64, in which the square of no float32 becomes 0.
+    cut = embeddings[:, :dim].astype(np.float64)
     norms = np.linalg.norm(cut, axis=1, keepdims=True)
-    # A row may have all its length in what was cut off; it stays zero instead of becoming NaN.
-    shorter: FloatArray = np.divide(cut, norms, out=np.zeros_like(cut), where=norms > 0)
-    return np.ascontiguousarray(shorter, dtype=np.float32)
+    without = ~(np.isfinite(norms) & (norms > 0))
+    if without.any():
+        raise UnencodableText(int(np.flatnonzero(without)[0]), dim=dim)
+    return np.ascontiguousarray(cut / norms, dtype=np.float32)

@@ -172,13 +172,15 @@ def _check_order(path: Path, names: list[str]) -> None:
     after = names[1 + len(own) :]  # pooling and what follows it
     in_place = names[: 1 + len(own)] == ["Transformer", *own] and len(own) == len(set(own))
     if not in_place or set(after[1:]) - {"Dense", "Normalize"} or (own and not after):
-        raise EncoderError(f"{path}: the modules are {' > '.join(names)}, {_ORDER}")
+        raise EncoderError(f"{path}: the modules are {' > '.join(names) or 'none'}, {_ORDER}")
     if after and after[0] != "Pooling":
         raise EncoderError(f"{path}: {after[0]} stands where Pooling is expected")
 
 
 def _checked(path: Path, module: Any) -> tuple[str, Path]:
     """Return a module's name and folder, both as they may be."""
+    if not isinstance(module, dict):
+        raise EncoderError(f"{path}: a module is an object with type and path, got {module!r}")
     type_name, folder = str(module.get("type")), str(module.get("path") or "")
     name = type_name.rpartition(".")[2]
     package = _OWN_PACKAGE if name in _OWN else _PACKAGE
@@ -192,7 +194,7 @@ def _checked(path: Path, module: Any) -> tuple[str, Path]:
 
 
 def _read_pooling(folder: Path) -> tuple[tuple[Pooling, ...], bool]:
-    config = read_json(folder / "config.json")
+    config = _settings(folder)
     modes = config.get("pooling_mode")
     if modes is None:
         on = [key for key in config if key.startswith("pooling_mode_") and config[key] is True]
@@ -210,7 +212,7 @@ def _read_pooling(folder: Path) -> tuple[tuple[Pooling, ...], bool]:
 
 
 def _read_dense(folder: Path) -> Dense:
-    config = read_json(folder / "config.json")
+    config = _settings(folder)
     where = folder / "config.json"
     target = config.get("module_input_name", "sentence_embedding")
     if target != "sentence_embedding" or config.get("module_output_name", target) != target:
@@ -237,7 +239,7 @@ def _read_dense(folder: Path) -> Dense:
 
 def _read_adaptation(name: str, folder: Path) -> DenseConnections | TokenConvolution:
     where = folder / "config.json"
-    config = read_json(where)
+    config = _settings(folder)
     weights = _weights(folder)
     hidden = _size(where, config, "hidden")
     if name == "DenseConnections":
@@ -254,6 +256,15 @@ def _size(where: Path, config: dict[str, Any], name: str, *, most: int = 1 << 20
     if type(size) is not int or not 1 <= size <= most:
         raise EncoderError(f"{where}: {name} must be a whole number of 1..{most}, got {size!r}")
     return size
+
+
+def _settings(folder: Path) -> dict[str, Any]:
+    """Return config.json of a module's folder."""
+    path = folder / "config.json"
+    if not path.exists():
+        raise MissingFile(f"{path} is missing: modules.json names that folder")
+    settings: dict[str, Any] = read_json(path)
+    return settings
 
 
 def _weights(folder: Path) -> Path:

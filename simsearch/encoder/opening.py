@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import logging
 import os
 from dataclasses import dataclass
 from dataclasses import replace as with_changes
 from pathlib import Path
+from types import NoneType
 
 from simsearch.encoder.device import check_device
 from simsearch.encoder.export_files import (
@@ -31,9 +31,7 @@ from simsearch.encoder.loading import (
 from simsearch.encoder.locate import EncoderFiles, locate_encoder
 from simsearch.encoder.precision import Precision, as_precision
 from simsearch.encoder.runtime import Runtime
-from simsearch.errors import EncoderError, InvalidInput, SystemFailure
-
-logger = logging.getLogger("simsearch")
+from simsearch.errors import EncoderError, InvalidInput, SimsearchError, SystemFailure
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +39,8 @@ class EncoderParts:
     """What an encoder is made of.
 
     `files` and `layout` are those of the full model, None where only an export was opened. `export`
-    is None where torch runs it. `precision` is that in which documents are encoded.
+    is None where torch runs it; `refusal` is then why it has to, None if it was asked for.
+    `precision` is that in which documents are encoded.
     """
 
     spec: EncoderSpec
@@ -52,6 +51,7 @@ class EncoderParts:
     export: Path | None = None
     precision: Precision = Precision.FP32
     device: str | None = None
+    refusal: SimsearchError | None = None
 
 
 def open_parts(
@@ -63,6 +63,7 @@ def open_parts(
     max_length: int | None,
 ) -> EncoderParts:
     """Find what `Encoder.load` was asked for; errors as there."""
+    _check_name(name)
     wanted = runtime_name(runtime)
     numbers = None if precision is None else as_precision(precision)
     if device is not None:
@@ -84,7 +85,7 @@ def open_parts(
     if elsewhere and numbers is not Precision.BF16:
         wanted = RuntimeName.TORCH
     # The graph does not depend on the window, so one export serves every cap of it.
-    export = _find_export(files, full, wanted)
+    export, refusal = _find_export(files, full, wanted)
     if numbers is Precision.INT8:
         return _open_int8(files.name, None if max_length is not None else export)
     return EncoderParts(
@@ -96,7 +97,19 @@ def open_parts(
         export=export,
         precision=numbers or Precision.FP32,
         device=device,
+        refusal=refusal,
     )
+
+
+def _check_name(name: object) -> None:
+    if not isinstance(name, (str, os.PathLike, NoneType)):
+        raise InvalidInput(
+            f"an encoder is named by a directory or hub name, got a {type(name).__name__}"
+        )
+    if name == "":  # to a Path, it is the current folder
+        raise InvalidInput(
+            "the name of the encoder is empty (name a directory or a hub model, or leave it out)"
+        )
 
 
 def _open_int8(name: str, export: Path | None) -> EncoderParts:
@@ -152,14 +165,15 @@ def _follow(spec: EncoderSpec, precision: Precision) -> EncoderParts:
     )
 
 
-def _find_export(files: EncoderFiles, layout: Layout, wanted: RuntimeName | None) -> Path | None:
-    """Return the export to run; None where torch is asked for, or has to do."""
+def _find_export(
+    files: EncoderFiles, layout: Layout, wanted: RuntimeName | None
+) -> tuple[Path | None, SimsearchError | None]:
+    """Return the export to run, None where torch is asked for or has to do; and why it has to."""
     if wanted is RuntimeName.TORCH:
-        return None
+        return None, None
     try:
-        return find_or_make_export(files, layout)
+        return find_or_make_export(files, layout), None
     except (EncoderError, SystemFailure) as error:
         if wanted is RuntimeName.ONNX:
             raise
-        logger.warning("%s; torch is used instead, which starts more slowly", error)
-        return None
+        return None, error

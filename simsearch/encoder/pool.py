@@ -19,14 +19,9 @@ import numpy as np
 from simsearch.encoder.batching import text_chunks
 from simsearch.encoder.device import check_device
 from simsearch.encoder.encoder import Encoder
-from simsearch.encoder.forward_pass import (
-    EncodingCounts,
-    Progress,
-    UnencodableText,
-    refuse_no_text,
-    text_length,
-)
+from simsearch.encoder.forward_pass import EncodingCounts, Progress
 from simsearch.encoder.precision import Precision
+from simsearch.encoder.refusals import REFUSED, refuse_no_collection, refuse_no_text, text_length
 from simsearch.encoder.runtime import FloatArray
 from simsearch.encoder.stand_in import StandIn
 from simsearch.encoder.threads import set_threads, thread_count
@@ -123,8 +118,7 @@ class EncoderPool(StandIn):
         Raises:
             EncoderError: a process has died, for want of memory perhaps, or cannot use its device.
         """
-        if isinstance(texts, str):
-            raise InvalidInput("encode takes several texts, got one string (pass [text])")
+        refuse_no_collection(texts)
         running: deque[Future[tuple[FloatArray, EncodingCounts]]] = deque()
         done = 0
         try:
@@ -172,8 +166,8 @@ class EncoderPool(StandIn):
     ) -> FloatArray:
         try:
             vectors, seen = future.result()
-        except UnencodableText as error:
-            raise UnencodableText(before + error.position) from error
+        except REFUSED as error:
+            raise error.at(before + error.position) from error
         if counts is not None:
             for field in fields(EncodingCounts):
                 setattr(counts, field.name, getattr(counts, field.name) + getattr(seen, field.name))

@@ -81,9 +81,10 @@ _UNKNOWN_TOKEN = ("index out of range", "out of data bounds")
 
 def run_error(error: Exception, batch: TokenBatch) -> EncoderError:
     """Return a runtime's failure as an error of ours; the caller raises it from `error`."""
-    text = str(error)
-    if isinstance(error, MemoryError) or any(words in text.lower() for words in _MEMORY_FULL):
+    whole = str(error)
+    text = whole.strip().partition("\n")[0]  # CUDA adds lines of advice about itself
+    if isinstance(error, MemoryError) or any(words in whole.lower() for words in _MEMORY_FULL):
         return OutOfMemory(f"out of memory on a batch of {batch.ids.shape}: {text}")
-    if any(words in text for words in _UNKNOWN_TOKEN):
+    if any(words in whole for words in _UNKNOWN_TOKEN):
         return EncoderError(f"the tokenizer gives a token that the encoder does not have: {text}")
     return EncoderError(f"the encoder failed on a batch of {batch.ids.shape}: {text}")

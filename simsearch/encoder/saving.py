@@ -8,6 +8,7 @@ from dataclasses import asdict
 from dataclasses import replace as with_changes
 from pathlib import Path
 
+from simsearch.encoder.calibration import read_calibration
 from simsearch.encoder.export_files import (
     DESCRIPTION,
     EXPORT_FORMAT,
@@ -15,10 +16,14 @@ from simsearch.encoder.export_files import (
     files_of,
 )
 from simsearch.encoder.layout import SLOW_TOKENIZERS, Layout
+from simsearch.encoder.model_file import read_model_file, write_model_file
+from simsearch.encoder.pair_scorer import PAIR_SCORER, find_pair_scorer
 from simsearch.files import translated_os_errors
 
 # What other tools read beside the files that decide the embeddings.
 _BESIDE = ("tokenizer_config.json", "special_tokens_map.json", "model.safetensors.index.json")
+
+_OF_ANY_WEIGHTS = ("trained_dims",)
 
 
 def copy_model(layout: Layout, directory: Path) -> None:
@@ -31,6 +36,24 @@ def copy_model(layout: Layout, directory: Path) -> None:
         target = directory / place.relative_to(layout.directory)
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(file, target)
+
+
+def copy_knowledge(source: Path, directory: Path, spec: EncoderSpec) -> None:
+    """Write `simsearch.json` of a copy in `directory`: all that `source` says which is true of it.
+
+    Of an encoder whose weights have changed since, that is only what it may be cut to.
+    """
+    fingerprint = spec.fingerprint
+    given = read_model_file(source)
+    if given.get("fingerprint", fingerprint) != fingerprint:
+        given = {key: given[key] for key in _OF_ANY_WEIGHTS if key in given}
+    if find_pair_scorer(source, fingerprint, spec.dim) is not None:
+        shutil.copyfile(source / PAIR_SCORER, directory / PAIR_SCORER)
+    else:
+        given.pop("pair_scorer", None)
+    if read_calibration(source, fingerprint) is None:
+        given.pop("calibration", None)
+    write_model_file(directory, {"base": spec.name, **given, "fingerprint": fingerprint})
 
 
 def copy_export(export: Path, directory: Path, spec: EncoderSpec) -> None:

@@ -52,6 +52,10 @@ class StandIn:
         """As `Encoder.encode_queries`."""
         return self._encoder.encode_queries(texts)
 
+    def reads(self, text: str) -> bool:
+        """As `Encoder.reads`."""
+        return self._encoder.reads(text)
+
     def split_documents(self, documents: Sequence[Document]) -> list[list[Passage]]:
         """As `Encoder.split_documents`."""
         return self._encoder.split_documents(documents)

@@ -22,6 +22,8 @@ IntArray = npt.NDArray[np.int64]
 # time and memory for nothing. Few texts have as many characters for each token.
 _CHARACTERS_A_TOKEN = 16
 _TOKENS_BEYOND = 100
+_SHOWN = 40  # characters of a prompt, in a message
+_SPACE = "\u2581"  # what SentencePiece writes for a space
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +58,12 @@ class TextTokenizer:
             self._tokenizer = Tokenizer.from_file(str(path))
         # The default encoder's file asks for truncation at 128 and padding to a fixed 128.
         self._tokenizer.no_padding()
+        self.special_tokens = self._tokenizer.num_special_tokens_to_add(is_pair=False)
+        if max_length <= self.special_tokens:
+            raise EncoderError(
+                f"{path}: a window of {max_length} tokens leaves no room for text beside "
+                f"{self.special_tokens} special ones"
+            )
         self._tokenizer.enable_truncation(max_length)
         self._whole: Tokenizer | None = None
         if lower_case:
@@ -66,7 +74,6 @@ class TextTokenizer:
         self._include_prompt = include_prompt
         self._most = _CHARACTERS_A_TOKEN * max_length
         self.unknown_id = _unknown_id(content["model"], self._tokenizer)
-        self.special_tokens = self._tokenizer.num_special_tokens_to_add(is_pair=False)
 
     @classmethod
     def of(cls, layout: Layout) -> TextTokenizer:
@@ -100,6 +107,28 @@ class TextTokenizer:
             encoding = self._tokenizer.encode(prompt)
         trailing = bool(encoding.ids) and encoding.special_tokens_mask[-1] == 1
         return len(encoding.ids) - trailing
+
+    def refuse_full(self, prompt: str) -> None:
+        """Refuse a prompt that fills the window: behind it every text would have the same vector.
+
+        Raises:
+            EncoderError: naming it.
+        """
+        if prompt and self.length(prompt) == self.max_length:
+            shown = prompt if len(prompt) <= _SHOWN else f"{prompt[:_SHOWN]}..."
+            raise EncoderError(
+                f"the prompt {shown!r} fills the window of {self.max_length} tokens and leaves no "
+                "room for a text (take a shorter prompt, or a larger window)"
+            )
+
+    def length(self, text: str) -> int:
+        """Return how many tokens a text has, special ones included, up to the window."""
+        return len(self._encode(self._tokenizer, [text])[0].ids)
+
+    def reads(self, text: str) -> bool:
+        """Whether anything is left of a text: a token that is neither special nor a mere space."""
+        tokens = self._encode(self._tokenizer, [text], special=False)[0].tokens
+        return any(token.strip(_SPACE) for token in tokens)
 
     def left_out(self, prompt: str) -> int:
         """Return how many tokens at the beginning of a text do not count for its embedding."""

@@ -8,9 +8,9 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from simsearch.cache import cache_directory, file_sha256
+from simsearch.cache import cache_directory, elsewhere, file_sha256
 from simsearch.encoder.layout import SLOW_TOKENIZERS
-from simsearch.errors import EncoderError
+from simsearch.errors import EncoderError, SystemFailure
 from simsearch.files import replace_file, translated_os_errors
 
 _SETTINGS = ("config.json", "tokenizer_config.json", "special_tokens_map.json")
@@ -52,8 +52,11 @@ def converted_tokenizer(transformer: Path) -> Path:
             raise EncoderError(
                 f"{transformer}: its tokenizer cannot be converted to tokenizer.json: {reason}"
             ) from error
-    with translated_os_errors(converted):
-        converted.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        with replace_file(converted) as stream:
-            stream.write(text.encode())
+    try:
+        with translated_os_errors(converted):
+            converted.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            with replace_file(converted) as stream:
+                stream.write(text.encode())
+    except SystemFailure as error:
+        raise elsewhere(error) from error
     return converted

@@ -15,7 +15,7 @@ from transformers import AutoModel
 from transformers.models.auto.modeling_auto import MODEL_MAPPING_NAMES
 
 from simsearch.encoder.adaptation import load_adaptations
-from simsearch.encoder.layout import ENCODER_OF, Layout
+from simsearch.encoder.layout import ENCODER_OF, Layout, refuse_decoder
 from simsearch.encoder.modules import Activation, Dense, Pooling
 from simsearch.encoder.runtime import (
     HIDDEN_STATES,
@@ -218,9 +218,16 @@ def load_transformer(layout: Layout) -> nn.Module:
                 local_files_only=True,
                 dtype=torch.float32,
                 output_loading_info=True,
+                ignore_mismatched_sizes=True,  # they are refused here, by name
             )
     except Exception as error:  # safetensors, transformers and torch each raise their own
         raise EncoderError(f"{layout.transformer}: {error}") from error
+    if report["mismatched_keys"]:
+        tensor, given, expected = min(report["mismatched_keys"])
+        raise EncoderError(
+            f"{layout.transformer}: tensor {tensor!r} has shape {tuple(given)}, expected "
+            f"{tuple(expected)} by config.json"
+        )
     # A pooler that no embedding uses may be missing; any other missing tensor would be random.
     missing = sorted(name for name in report["missing_keys"] if not name.startswith("pooler."))
     if missing:
@@ -228,6 +235,8 @@ def load_transformer(layout: Layout) -> nn.Module:
             f"{layout.transformer}: {len(missing)} tensors are missing from the weights, "
             f"first {missing[0]!r}"
         )
+    if getattr(model.config, "is_encoder_decoder", False):  # config.json may leave it to the family
+        refuse_decoder(layout.directory, layout.family)
     # Keys and values are cached for generation only; here they would be outputs of the graph.
     if getattr(model.config, "use_cache", False):
         model.config.use_cache = False
@@ -251,7 +260,10 @@ class TorchRuntime:
             self._device = torch.device(device)
             self.module = EncoderModule(layout).eval().to(self._device)
         except (RuntimeError, AssertionError) as error:  # an unknown device, or one without driver
-            raise EncoderError(f"device {device!r} cannot be used: {error}") from error
+            raise EncoderError(
+                f"device {device!r} cannot be used: {error} (name another, or none: then the CPU "
+                "does the work)"
+            ) from error
         if bfloat16:
             self.module.transformer.to(torch.bfloat16)
         self.token_budget = _CPU_BUDGET if self._device.type == "cpu" else _GPU_BUDGET

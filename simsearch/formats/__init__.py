@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from simsearch.formats.documents import (
         BlankDocument,
         DocumentCounts,
+        UnreadableDocument,
         check_document,
         content_id,
         read_corpus,
@@ -78,6 +79,7 @@ _HOMES = {
     "documents": (
         "BlankDocument",
         "DocumentCounts",
+        "UnreadableDocument",
         "check_document",
         "content_id",
         "read_corpus",
@@ -127,6 +129,7 @@ __all__ = [
     "Row",
     "Source",
     "StdinCopy",
+    "UnreadableDocument",
     "check_document",
     "check_vectors",
     "checked_id",

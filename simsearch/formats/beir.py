@@ -11,7 +11,7 @@ from typing import Final
 
 from simsearch.errors import DuplicateId, InvalidData, NotFound, SystemFailure
 from simsearch.formats.checks import checked_id, checked_text, listed, missing_field, quoted
-from simsearch.formats.documents import BlankDocument, DocumentCounts, read_documents
+from simsearch.formats.documents import BlankDocument, DocumentCounts, Reads, read_documents
 from simsearch.formats.options import DEFAULT_OPTIONS, ReadOptions
 from simsearch.formats.row import OnReject, Row
 from simsearch.formats.rows import read_rows
@@ -89,8 +89,11 @@ def read_beir_corpus(
     *,
     on_reject: OnReject | None = None,
     counts: DocumentCounts | None = None,
+    reads: Reads | None = None,
 ) -> Iterator[Document]:
     """Yield the documents of a BEIR folder; blank ones are counted and left out.
+
+    Blank is one, too, of which an encoder `reads` nothing.
 
     With `on_reject` a bad row is reported to it and left out.
 
@@ -107,7 +110,7 @@ def read_beir_corpus(
             raise error
         on_reject(error)
 
-    return read_documents(corpus, options, on_reject=skip_blank, counts=counts)
+    return read_documents(corpus, options, on_reject=skip_blank, counts=counts, reads=reads)
 
 
 def _data_file(path: Path, name: str) -> Path | None:

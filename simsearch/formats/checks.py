@@ -10,6 +10,7 @@ from typing import Any, Final
 from simsearch.errors import InvalidData
 from simsearch.formats.options import ReadOptions
 from simsearch.formats.row import Row
+from simsearch.records import is_blank
 
 MAX_ID_BYTES: Final = 512
 MAX_METADATA_FIELDS: Final = 256
@@ -40,11 +41,6 @@ def checked_text(row: Row, name: str, options: ReadOptions, *, may_be_blank: boo
     if not may_be_blank and is_blank(text):
         raise InvalidData(f"{row.where}: field {quoted(name)} is empty")
     return text
-
-
-def is_blank(text: str | None) -> bool:
-    """Whether there is nothing to read in `text`."""
-    return text is None or not text.strip()
 
 
 def checked_id(row: Row, name: str) -> str:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 from simsearch.errors import DuplicateId, InvalidData, InvalidInput
 from simsearch.formats.checks import (
@@ -14,7 +14,6 @@ from simsearch.formats.checks import (
     checked_metadata,
     checked_metadata_names,
     checked_text,
-    is_blank,
     missing_field,
     quoted,
 )
@@ -23,7 +22,10 @@ from simsearch.formats.lines import Source, is_stdin
 from simsearch.formats.options import DEFAULT_OPTIONS, Duplicates, ReadOptions
 from simsearch.formats.row import OnReject, Row, check_header, convert
 from simsearch.formats.rows import read_rows
-from simsearch.records import Document
+from simsearch.records import Document, is_blank
+
+# Whether an encoder reads anything in a text that is not blank.
+Reads: TypeAlias = Callable[[str], bool]
 
 
 @dataclass(slots=True)
@@ -31,7 +33,7 @@ class DocumentCounts:
     """What a caller may want to report about the documents it was given.
 
     `generated_ids`: documents yielded whose id was made from their content. `blank`: rows
-    refused because title and text were blank.
+    refused because title and text were blank, or unreadable.
     """
 
     generated_ids: int = 0
@@ -40,6 +42,10 @@ class DocumentCounts:
 
 class BlankDocument(InvalidData):
     """Title and text of a document are blank."""
+
+
+class UnreadableDocument(BlankDocument):
+    """Title and text of a document hold nothing for the encoder that is to read them."""
 
 
 def content_id(title: str | None, text: str) -> str:
@@ -54,9 +60,10 @@ def read_documents(
     *,
     on_reject: OnReject | None = None,
     counts: DocumentCounts | None = None,
+    reads: Reads | None = None,
 ) -> Iterator[Document]:
     """Yield the documents of one file; see `read_corpus`."""
-    return read_corpus([path], options, on_reject=on_reject, counts=counts)
+    return read_corpus([path], options, on_reject=on_reject, counts=counts, reads=reads)
 
 
 def read_corpus(
@@ -65,12 +72,14 @@ def read_corpus(
     *,
     on_reject: OnReject | None = None,
     counts: DocumentCounts | None = None,
+    reads: Reads | None = None,
 ) -> Iterator[Document]:
     """Yield the documents of all files, in their order; an id stands in all of them once.
 
     A row holds `id` or `_id` (or neither), `text` and perhaps `title`; its other fields are
     metadata. With `Duplicates.LAST` the files are read twice and of each id only the last
-    document comes. With `on_reject` a bad row is reported to it and left out.
+    document comes. With `on_reject` a bad row is reported to it and left out. A document of which
+    an encoder `reads` nothing is as bad as a blank one.
 
     Raises:
         InvalidData: a row is not a document, or a file is not readable as rows.
@@ -78,12 +87,13 @@ def read_corpus(
         NotFound, InvalidInput, SystemFailure: a file cannot be read, see `read_lines`.
     """
     counts = DocumentCounts() if counts is None else counts
+    reads = _any if reads is None else reads
     if options.duplicates is Duplicates.ERROR:
-        placed = _unique(paths, options, on_reject, counts)
+        placed = _unique(paths, options, on_reject, counts, reads)
     elif any(is_stdin(path) for path in paths):
         raise InvalidInput("--duplicates last reads its input twice, and stdin cannot be")
     else:
-        placed = _last(paths, options, on_reject, counts)
+        placed = _last(paths, options, on_reject, counts, reads)
     return _counted(placed, counts)
 
 
@@ -115,6 +125,7 @@ def _unique(
     options: ReadOptions,
     on_reject: OnReject | None,
     counts: DocumentCounts,
+    reads: Reads,
 ) -> Iterator[_Placed]:
     places: dict[str, str] = {}
 
@@ -124,7 +135,7 @@ def _unique(
         places[placed.document.id] = placed.where
         return placed
 
-    return convert(_read(paths, options, on_reject, counts), first_with_its_id, on_reject)
+    return convert(_read(paths, options, on_reject, counts, reads), first_with_its_id, on_reject)
 
 
 def _duplicate(placed: _Placed, earlier: str) -> DuplicateId:
@@ -141,13 +152,14 @@ def _last(
     options: ReadOptions,
     on_reject: OnReject | None,
     counts: DocumentCounts,
+    reads: Reads,
 ) -> Iterator[_Placed]:
     last: dict[str, int] = {}
     # The second pass reports what it leaves out; the first one would report it twice.
     silent = None if on_reject is None else _ignore
-    for position, placed in enumerate(_read(paths, options, silent, DocumentCounts())):
+    for position, placed in enumerate(_read(paths, options, silent, DocumentCounts(), reads)):
         last[placed.document.id] = position
-    for position, placed in enumerate(_read(paths, options, on_reject, counts)):
+    for position, placed in enumerate(_read(paths, options, on_reject, counts, reads)):
         if last.get(placed.document.id) == position:
             yield placed
 
@@ -156,14 +168,19 @@ def _ignore(_: InvalidData) -> None:
     pass
 
 
+def _any(_: str) -> bool:
+    return True
+
+
 def _read(
     paths: Sequence[Source],
     options: ReadOptions,
     on_reject: OnReject | None,
     counts: DocumentCounts,
+    reads: Reads,
 ) -> Iterator[_Placed]:
     def place(row: Row) -> _Placed:
-        return _document(row, options, counts)
+        return _document(row, options, counts, reads)
 
     for path in paths:
         rows = read_rows(path, options, on_reject=on_reject)
@@ -171,7 +188,7 @@ def _read(
         yield from convert(rows, place, on_reject)
 
 
-def _document(row: Row, options: ReadOptions, counts: DocumentCounts) -> _Placed:
+def _document(row: Row, options: ReadOptions, counts: DocumentCounts, reads: Reads) -> _Placed:
     fields = _fields(row, options)
     text = checked_text(row, fields.text, options, may_be_blank=True)
     title = None
@@ -186,6 +203,9 @@ def _document(row: Row, options: ReadOptions, counts: DocumentCounts) -> _Placed
         title=title,
         metadata=checked_metadata(row, fields.metadata),
     )
+    if not reads(document.content):
+        counts.blank += 1
+        raise UnreadableDocument(f"{row.where}: the document holds nothing that the encoder reads")
     return _Placed(document, row.where, generated=fields.id is None)
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from simsearch.encoder import Encoder, EncodingCounts, LayerReading, UnencodableText
+from simsearch.encoder import Encoder, EncodingCounts, LayerReading, UnencodableText, UnreadableText
 from simsearch.encoder.runtime import FloatArray, IntArray
 from simsearch.heads.words import split_words
 
@@ -67,8 +67,8 @@ def read_texts(
                 done += first_round
                 if progress is not None and first_round:
                     progress(done)
-        except UnencodableText as error:
-            raise UnencodableText(windows[error.position][0]) from error
+        except (UnencodableText, UnreadableText) as error:
+            raise error.at(windows[error.position][0]) from error
         windows = following
         first_round = False
     return [each.reading(dtype) for each in pending]

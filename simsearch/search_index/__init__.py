@@ -52,6 +52,7 @@ if TYPE_CHECKING:
         check_dim,
         check_k,
         check_query,
+        check_text,
     )
     from simsearch.search_index.compaction import (
         CompactReport,
@@ -165,6 +166,7 @@ _HOMES = {
         "check_dim",
         "check_k",
         "check_query",
+        "check_text",
     ),
     "directory": ("is_index",),
     "evaluate": (
@@ -251,6 +253,7 @@ __all__ = [
     "check_k",
     "check_query",
     "check_questions",
+    "check_text",
     "choose_rerank",
     "compact_index",
     "compare_indexes",

@@ -18,11 +18,12 @@ from simsearch.encoder import (
     ModelMoved,
     PairScorer,
     Precision,
+    UnreadableText,
     pair_scorer_text,
     read_export,
     truncate_embeddings,
 )
-from simsearch.errors import CorruptIndex, EncoderError, EncoderMismatch
+from simsearch.errors import CorruptIndex, EncoderError, EncoderMismatch, InvalidInput
 from simsearch.records import Document, Passage
 
 FloatArray = npt.NDArray[np.float32]
@@ -54,6 +55,10 @@ class TextEncoder(Embedder, Protocol):
     def calibration(self) -> Calibration | None: ...
     @property
     def pair_scorer(self) -> PairScorer | None: ...
+    def reads(self, text: str) -> bool:
+        """Whether there is anything in a text that the encoder reads."""
+        ...
+
     def split_documents(self, documents: Sequence[Document]) -> list[list[Passage]]:
         """Return each document's passages in order, which fit the window.
 
@@ -69,6 +74,19 @@ class TextEncoder(Embedder, Protocol):
 def fitted(embeddings: FloatArray, dim: int) -> FloatArray:
     """Return embeddings (n, d) as an index of `dim` keeps them: truncated to it, if d is more."""
     return embeddings if embeddings.shape[1] == dim else truncate_embeddings(embeddings, dim)
+
+
+def query_embeddings(encoder: TextEncoder, queries: Sequence[str], dim: int) -> FloatArray:
+    """Return the embeddings of queries, (n, dim), to be compared with those of an index.
+
+    Raises:
+        InvalidInput: the encoder reads nothing in a query.
+    """
+    try:
+        return fitted(encoder.encode_queries(queries), dim)
+    except UnreadableText as error:
+        name = "query" if len(queries) == 1 else f"query {error.position}"
+        raise InvalidInput(f"{name} {error.reason}") from error
 
 
 def bind_encoder(encoder: TextEncoder, directory: Path, *, dim: int) -> dict[str, str]:

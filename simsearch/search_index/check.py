@@ -17,7 +17,7 @@ from simsearch.cache import file_sha256, hash_file
 from simsearch.encoder import ModelMoved
 from simsearch.errors import CorruptIndex, SimsearchError
 from simsearch.files import occupied
-from simsearch.records import Document, whole_passage
+from simsearch.records import Document, is_blank, whole_passage
 from simsearch.search_index.binding import TextEncoder, fitted
 from simsearch.search_index.directory import marker_line, replacing_place, verify_format
 from simsearch.search_index.generations import (
@@ -263,7 +263,12 @@ def _search(index: SearchIndex, samples: Sequence[tuple[Salvaged, FloatArray]]) 
 
 def _encode(index: SearchIndex, samples: Sequence[tuple[Salvaged, FloatArray]]) -> list[Finding]:
     own = index.encoder  # loaded in any case: it may be damaged
-    chosen = [each for each in samples if not each[0].supplied]
+    # An index made before such texts were refused may hold one in which the encoder reads nothing.
+    chosen = [
+        each
+        for each in samples
+        if not each[0].supplied and _has_a_vector(own, each[0].document.content)
+    ]
     chosen = chosen[:: max(1, len(chosen) // _ENCODED)][:_ENCODED]
     if not chosen:
         return []
@@ -278,6 +283,10 @@ def _encode(index: SearchIndex, samples: Sequence[tuple[Salvaged, FloatArray]]) 
         f"(cosine {cosines.min():.4f}): {other[0]!r}"
     )
     return [Finding(Severity.DAMAGE, "encoding", str(index.path), what, "index the corpus again")]
+
+
+def _has_a_vector(encoder: TextEncoder, text: str) -> bool:
+    return not is_blank(text) and encoder.reads(text)
 
 
 def _first_contents(index: SearchIndex, documents: Sequence[Document]) -> list[str]:

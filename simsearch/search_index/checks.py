@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import json
+import re
 import unicodedata
 from collections.abc import Iterable
 
 from simsearch.errors import DuplicateId, InvalidInput
 from simsearch.formats import check_document
-from simsearch.records import Document
+from simsearch.records import Document, is_blank
 from simsearch.storage import Durability
 
 MAX_K = 10_000
 MAX_QUERY_LENGTH = 64 * 1024
+_NO_CHARACTER = re.compile("[\0\ud800-\udfff]")
 
 
 def check_k(k: int) -> None:
@@ -43,20 +45,41 @@ def as_durability(value: Durability | str) -> Durability:
 
 def check_query(query: str, *, name: str = "query") -> None:
     """Refuse a query that is no text: empty, over 64 KiB, or with control characters."""
-    if not isinstance(query, str):
-        raise InvalidInput(f"{name} must be a string, got {type(query).__name__}")
-    if not query.strip():
-        raise InvalidInput(f"{name} is empty")
-    if len(query) > MAX_QUERY_LENGTH:
-        raise InvalidInput(
-            f"{name} has {len(query)} characters, at most {MAX_QUERY_LENGTH} are accepted"
-        )
+    _check_length(query, name)
     for position, character in enumerate(query):
         if unicodedata.category(character) in {"Cc", "Cs"} and character not in "\t\n\r":
             raise InvalidInput(
                 f"{name} has the control or invalid character U+{ord(character):04X} "
                 f"at position {position}"
             )
+    if is_blank(query):
+        raise InvalidInput(f"{name} is empty")
+
+
+def check_text(text: str, *, name: str = "text") -> None:
+    """Refuse what is no text: empty, over 64 KiB, or with what no document may hold.
+
+    That is NUL and lone surrogates; other control characters are taken, as in a document.
+    """
+    _check_length(text, name)
+    if found := _NO_CHARACTER.search(text):
+        raise InvalidInput(
+            f"{name} has the control or invalid character U+{ord(found[0]):04X} "
+            f"at position {found.start()}"
+        )
+    if is_blank(text):
+        raise InvalidInput(f"{name} is empty")
+
+
+def _check_length(text: str, name: str) -> None:
+    if not isinstance(text, str):
+        raise InvalidInput(f"{name} must be a string, got {type(text).__name__}")
+    if not text.strip():
+        raise InvalidInput(f"{name} is empty")
+    if len(text) > MAX_QUERY_LENGTH:
+        raise InvalidInput(
+            f"{name} has {len(text)} characters, at most {MAX_QUERY_LENGTH} are accepted"
+        )
 
 
 def checked_documents(documents: Iterable[Document]) -> list[Document]:

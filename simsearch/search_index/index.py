@@ -16,7 +16,7 @@ from simsearch.errors import InvalidInput
 from simsearch.formats import check_vectors
 from simsearch.query import Fusion, SearchMode
 from simsearch.records import Document, Hit
-from simsearch.search_index.binding import TextEncoder, fitted, refuse_other_encoder
+from simsearch.search_index.binding import TextEncoder, query_embeddings, refuse_other_encoder
 from simsearch.search_index.building import BuildReport, Say, build_segments
 from simsearch.search_index.candidates import Met
 from simsearch.search_index.checks import as_durability, check_query
@@ -403,6 +403,6 @@ class SearchIndex(IndexHandle):
         """
         for query in queries:
             check_query(query)
-        vectors = fitted(self.encoder.encode_queries(queries), self._store.dim)
+        vectors = query_embeddings(self.encoder, queries, self._store.dim)
         check_enough(vectors)
         return vectors

@@ -8,8 +8,8 @@ from enum import StrEnum
 import numpy as np
 import numpy.typing as npt
 
-from simsearch.encoder import UnencodableText
-from simsearch.errors import CorruptIndex, EncoderError, InvalidInput
+from simsearch.encoder import UnencodableText, UnreadableText
+from simsearch.errors import CorruptIndex, EncoderError, InvalidData, InvalidInput
 from simsearch.records import Document, Passage
 from simsearch.search_index.reports import WriteReport
 from simsearch.storage import DocumentStore, PassageRows, text_hash
@@ -64,7 +64,8 @@ def encode_passages(
     by hash; each other text is encoded once.
 
     Raises:
-        EncoderError: naming the document of which a passage has no finite vector.
+        EncoderError: naming the document of which a passage has no finite, non-zero vector.
+        InvalidData: naming the document of which nothing is left by the tokenizer.
     """
     owners = [
         document for document, passages in zip(documents, split, strict=True) for _ in passages
@@ -81,7 +82,10 @@ def encode_passages(
             encoded = encode([texts[position[hashed]] for hashed in new])
         except UnencodableText as error:
             bad = owners[position[new[error.position]]].id
-            raise EncoderError(f"document {bad!r}: the encoder gives no finite vector") from error
+            raise EncoderError(f"document {bad!r}: {error.reason}{error.advice}") from error
+        except UnreadableText as error:
+            bad = owners[position[new[error.position]]].id
+            raise InvalidData(f"document {bad!r} {error.reason}") from error
         vectors = vectors | dict(zip(new, encoded, strict=True))
     rows = np.stack([vectors[hashed] for hashed in hashes])
     report = WriteReport(passages=len(rows), encoded=len(new), reused=len(rows) - len(new))

@@ -17,7 +17,7 @@ from simsearch.formats import check_vectors
 from simsearch.query import Filter, Fusion, SearchMode, parse_filter
 from simsearch.records import Hit
 from simsearch.search_index.arranging import Arrangement, arranged, check_diversity
-from simsearch.search_index.binding import VectorSpace, fitted
+from simsearch.search_index.binding import VectorSpace, query_embeddings
 from simsearch.search_index.candidates import CANDIDATES, Asked, Met, Reader
 from simsearch.search_index.checks import check_k, check_query
 from simsearch.search_index.current_encoder import CurrentEncoder, Overtaken
@@ -166,7 +166,7 @@ class Searcher:
         if not self._encoder.loaded and not self._rows.read:
             self._warm_up()
         encoder, space = self._encoder.load()
-        return fitted(encoder.encode_queries(queries), space.dim), space
+        return query_embeddings(encoder, queries, space.dim), space
 
     def _warm_up(self) -> None:
         """Load the encoder while the vectors are read: a first query waits for both."""

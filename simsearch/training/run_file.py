@@ -16,8 +16,9 @@ import tomli_w
 from simsearch.errors import InvalidInput
 from simsearch.files import replace_file, translated_os_errors
 from simsearch.formats import StdinCopy
-from simsearch.formats.checks import is_blank, nearest, quoted
+from simsearch.formats.checks import nearest, quoted
 from simsearch.formats.lines import check_regular_file, is_stdin
+from simsearch.records import is_blank
 from simsearch.training.config import AUTO, TrainingConfig
 
 # Far more than the longest list of paths; what is larger is some other file.

@@ -475,7 +475,8 @@ def test_row_31_texts_over_the_window_are_cut_and_counted(
     outcome = run("add", write("a.jsonl", jsonl(*rows)), "-i", index_dir)
     assert (outcome.code, outcome.err) == (
         0,
-        "1 of 2 texts are longer than the encoder's window and were cut\n",
+        "1 of 2 texts are longer than the encoder's window and were cut (`index --long-texts "
+        "passages` splits them instead)\n",
     )
     assert stored(index_dir)["long"].text == "card " * 40
 
@@ -523,6 +524,7 @@ def test_row_33_upsert_replaces_and_counts_an_id_that_is_in_the_index(
         "encoded": 1,
         "reused": 1,
         "rejected": 0,
+        "truncated": 0,
         "documents": 4,
         "index": str(index_dir),
         "built": [],

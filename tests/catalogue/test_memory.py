@@ -1,7 +1,6 @@
-"""Catalogue, row 111: memory that ends while texts are encoded. Row 53 is in test_vectors.py.
+"""Catalogue, rows 111 and 112: memory that ends while texts are encoded, and a GPU's.
 
-Row 112 (a GPU that is lost, or full) needs a GPU; tests/encoder/test_forward_pass.py has what
-torch says then.
+Row 53 is in test_vectors.py. No test needs a GPU: what torch says of one is said in its place.
 """
 
 from __future__ import annotations
@@ -11,6 +10,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,6 +18,7 @@ from command_line import Write, contents
 from conftest import WORDS, write_tiny_encoder
 
 from simsearch.encoder import Encoder
+from simsearch.errors import EncoderError
 from simsearch.records import Document
 from simsearch.search_index import SearchIndex
 
@@ -140,3 +141,46 @@ def test_row_111_out_of_memory_is_one_line(long_encoder_dir: Path, write: Write)
     texts = write("texts.txt", "my cat sat " * 2000 + "\n")
     finished = limited(48 * MIB, "encode", "--texts", texts, "--encoder", long_encoder_dir)
     assert (finished.returncode, finished.stderr) == (7, REFUSAL)
+
+
+def failing(monkeypatch: pytest.MonkeyPatch, error: Exception, *, fits: int) -> list[int]:
+    """Let torch fail as on a GPU on batches of more rows; return the sizes that were tried."""
+    from simsearch.encoder.torch_runtime import EncoderModule
+
+    sizes: list[int] = []
+    transform = EncoderModule.transform
+
+    def run(module: Any, ids: Any, mask: Any, **settings: Any) -> Any:
+        sizes.append(len(ids))
+        if len(ids) > fits:
+            raise error
+        return transform(module, ids, mask, **settings)
+
+    monkeypatch.setattr(EncoderModule, "transform", run)
+    return sizes
+
+
+def test_row_112_a_gpu_without_memory_for_a_batch_encodes_it_in_halves(
+    tiny_encoder_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import torch
+
+    texts = ["my card", "the cat", "a dog", "the bird"]
+    expected = Encoder.load(tiny_encoder_dir, runtime="torch").encode(texts)
+    encoder = Encoder.load(tiny_encoder_dir, runtime="torch")
+    error = torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+    sizes = failing(monkeypatch, error, fits=1)
+    np.testing.assert_allclose(encoder.encode(texts), expected, atol=1e-5)
+    assert sizes == [4, 2, 1, 1, 2, 1, 1]
+
+
+def test_row_112_a_gpu_that_is_lost_is_one_line(
+    tiny_encoder_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    encoder = Encoder.load(tiny_encoder_dir, runtime="torch")
+    error = RuntimeError("CUDA error: unspecified launch failure\nCUDA kernel errors might be ...")
+    failing(monkeypatch, error, fits=0)
+    message = r"^the encoder failed on a batch of \(1, 4\): CUDA error: unspecified launch failure$"
+    with pytest.raises(EncoderError, match=message) as caught:
+        encoder.encode(["my card"])
+    assert caught.value.exit_code == 7

@@ -11,6 +11,7 @@ import functools
 import hashlib
 import json
 import os
+import resource
 import shutil
 import socket
 import struct
@@ -446,9 +447,19 @@ def test_row_115_without_the_hub_one_line_says_so_and_names_pull(
     message = machine.at(endpoint).encode(**settings).refusal(7)
     assert message.startswith(
         f"{NAME} is neither a directory nor a model in the hub's cache, and the hub did not give "
-        f"it (`simsearch model pull {NAME}` where there is a network): "
+        "it (if a directory was meant, there is none; a model of the hub is fetched by `simsearch "
+        f"model pull {NAME}` where there is a network): "
     )
     assert told in message
+
+
+def test_row_115_offline_the_whole_command_takes_less_than_two_seconds_of_a_cpu(
+    machine: Machine,
+) -> None:
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    assert machine.encode(HF_HUB_OFFLINE="1").code == 7
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 2
 
 
 @pytest.mark.parametrize("reason", ["offline", "nobody"])

@@ -68,12 +68,13 @@ def test_row_57_in_a_file_of_queries_the_line_is_named(
     )
 
 
-@pytest.mark.parametrize("command", ["similarity", "encode"])
+@pytest.mark.parametrize(("command", "name"), [("similarity", "TEXT_B"), ("encode", "text 2 of 2")])
 def test_row_57_holds_for_texts_that_are_encoded(
-    run: Run, tiny_encoder_dir: Path, command: str
+    run: Run, tiny_encoder_dir: Path, command: str, name: str
 ) -> None:
     outcome = run(command, "my card", "caf\udce9", "--encoder", tiny_encoder_dir)
-    assert outcome.refusal(2) == ("text has the control or invalid character U+DCE9 at position 3")
+    message = f"{name} has the control or invalid character U+DCE9 at position 3"
+    assert outcome.refusal(2) == message
 
 
 @pytest.mark.parametrize("id_", ["caf\udce9", "a\0b", "\x1b[2J"])

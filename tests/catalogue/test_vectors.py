@@ -213,5 +213,5 @@ def test_row_53_a_document_without_a_finite_vector_is_named(
     with pytest.MonkeyPatch.context() as patch:
         spoil(patch, iter([np.nan, 1.0, np.nan]))
         outcome = run("add", corpus, "-i", index_dir)
-    assert outcome.refusal(7) == "document 'new-1': the encoder gives no finite vector"
+    assert outcome.refusal(7) == "document 'new-1': the encoder gives no finite, non-zero vector"
     assert contents(index_dir) == before

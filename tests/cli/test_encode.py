@@ -22,6 +22,7 @@ def test_embeddings_are_written_to_a_file(
     assert (outcome.code, outcome.err) == (0, "")
     assert outcome.object == {
         "texts": 3,
+        "truncated": 0,
         "dim": 32,
         "encoder": str(tiny_encoder_dir),
         "output": str(target),

@@ -16,6 +16,7 @@ import pytest
 from command_line import FillStdin, Run, Write, as_jsonl
 from conftest import WORDS
 
+from simsearch.cli.encode import _cut
 from simsearch.encoder import Encoder, forward_pass, precision
 from simsearch.encoder.onnx_runtime import OnnxRuntime
 from simsearch.errors import EncoderError
@@ -72,6 +73,21 @@ def test_a_narrower_file_holds_the_first_components_at_unit_length(
     first = Encoder.load(tiny_encoder_dir).encode(texts)[:, :8]
     expected = first / np.linalg.norm(first, axis=1, keepdims=True)
     np.testing.assert_allclose(np.load(target), expected, atol=1e-5)
+
+
+def test_a_width_that_the_encoder_was_not_trained_for_is_warned_of(
+    run: Run, tiny_encoder_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arguments = ("encode", "my card", "--encoder", tiny_encoder_dir, "--dim", 8)
+    assert "does not say that it was trained for dim 8 (Matryoshka)" in run(*arguments).err
+    monkeypatch.setattr(Encoder, "trained_dims", (8,))
+    assert run(*arguments).err == ""
+
+
+def test_a_text_that_is_zero_when_cut_is_named_by_its_place_in_the_stream() -> None:
+    parts = [np.eye(4, dtype=np.float32)[:2]] * 3 + [np.eye(4, dtype=np.float32)[1:]]
+    with pytest.raises(EncoderError, match=r"for text 7 \(all of its first 2 components are 0"):
+        list(_cut(iter(parts), 2))
 
 
 def test_arguments_come_before_the_lines_of_a_file_and_both_are_printed_in_order(

@@ -17,6 +17,10 @@ from simsearch.search_index import RetrievalTask, evaluate_retrieval
 FORMATS = Path(__file__).parents[1] / "search_index" / "formats"
 END = "my card was swallowed by the machine"
 LONG = " ".join(["the bird sings on the mat"] * 12) + f" {END}"
+CUT = (
+    "1 of 4 texts are longer than the encoder's window and were cut (`index --long-texts passages` "
+    "splits them instead)\n"
+)
 WARNING = (
     "simsearch: warning: this encoder does not say that it was trained for dim 8 (Matryoshka); "
     "expect to lose quality, measure it with `simsearch evaluate retrieval -i`\n"
@@ -44,7 +48,8 @@ def test_a_long_text_is_cut_unless_passages_are_asked_for(
     arguments = ["index", corpus, "-i", tmp_path / "new", "--encoder", tiny_encoder_dir]
     cut = run(*arguments, "--json")
     assert (cut.object["documents"], cut.object["passages"]) == (4, 4)
-    assert cut.err.startswith("1 of 4 texts are longer than the encoder's window and were cut")
+    assert cut.err.startswith(CUT)
+    assert cut.object["truncated"] == 1
     split = run(*arguments, "--long-texts", "passages", "--replace", "--json")
     ranges = Encoder.load(tiny_encoder_dir).split_documents([Document("long", LONG)])[0]
     assert len(ranges) > 2

@@ -230,4 +230,4 @@ def test_before_it_was_measured_int8_is_refused_and_the_command_is_named(
     run: Run, model: Path
 ) -> None:
     message = run("encode", "my card", "--encoder", model, "--precision", "int8").refusal(7)
-    assert f"run `simsearch model export {model} --precision int8 --eval DATA` first" in message
+    assert f"(`simsearch model export {model} --precision int8 --eval DATA` measures it" in message

@@ -34,7 +34,7 @@ def test_what_a_write_did_is_one_object(
     corpus = write("corpus.jsonl", as_jsonl(DOCUMENTS))
     target = tmp_path / "new"
     keys = {"added", "replaced", "unchanged", "passages", "encoded", "reused"}
-    keys |= {"rejected", "documents", "index", "built", "search"}
+    keys |= {"rejected", "truncated", "documents", "index", "built", "search"}
     built = run("index", corpus, "-i", target, "--encoder", tiny_encoder_dir, "--json")
     more = write("more.jsonl", '{"id":"dog","text":"dog"}\n')
     added = run("add", more, "-i", target, "--json")

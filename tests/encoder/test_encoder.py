@@ -9,7 +9,17 @@ import numpy as np
 import pytest
 from conftest import WORDS, write_tiny_encoder
 
-from simsearch.encoder import Encoder, EncodingCounts, UnencodableText, read_model_file
+from simsearch.encoder import (
+    Calibration,
+    ChanceCount,
+    Encoder,
+    EncodingCounts,
+    PairScorer,
+    UnencodableText,
+    read_model_file,
+    write_model_file,
+    write_pair_scorer,
+)
 from simsearch.encoder.export import PARITY_TEXTS, export_encoder, parity_texts
 from simsearch.encoder.layout import read_layout
 from simsearch.encoder.locate import locate_encoder
@@ -20,6 +30,7 @@ from simsearch.errors import (
     InvalidInput,
     SystemFailure,
 )
+from simsearch.evaluation import CalibrationCurve, CalibrationMethod
 
 TEXTS = ["my card was swallowed", "the cat", "late " * 40, "卡", "🙂 unknown words", "a"]
 
@@ -208,6 +219,75 @@ def test_a_saved_encoder_is_the_same_encoder(encoder, tmp_path):
     np.testing.assert_array_equal(copy.encode(TEXTS), encoder.encode(TEXTS))
     with pytest.raises(AlreadyExists):
         encoder.save(tmp_path / "copy")
+
+
+def calibration_of_weights(fingerprint):
+    curve = CalibrationCurve(CalibrationMethod.PLATT, slope=9.0, intercept=-5.0)
+    return Calibration(
+        curve=curve,
+        weights=(1.0, 0.5),
+        alone=curve,
+        fingerprint=fingerprint,
+        dim=32,
+        candidates=100,
+        units=40,
+        scored=400,
+        matches=40,
+        log_losses={"platt": 0.2},
+        error=0.01,
+        counts=(ChanceCount(0.9, 10, 1),),
+    )
+
+
+@pytest.fixture
+def knowing_dir(tiny_encoder_dir, tmp_path):
+    """A model directory that says all that one can: of these weights, and for what they are."""
+    model = shutil.copytree(tiny_encoder_dir, tmp_path / "knowing")
+    fingerprint = Encoder.load(tiny_encoder_dir).fingerprint
+    scorer = PairScorer(
+        ("no", "yes"), np.ones((2, 96), dtype=np.float32), np.zeros(2, dtype=np.float32)
+    )
+    content = {
+        "fingerprint": fingerprint,
+        "base": "the base",
+        "objective": "softmax",
+        "trained_dims": [8, 16],
+        "verdict": {"verdict": "keep"},
+        "calibration": calibration_of_weights(fingerprint).as_dict(),
+        "pair_scorer": write_pair_scorer(model, scorer),
+    }
+    write_model_file(model, content)
+    return model
+
+
+def test_what_a_model_directory_says_goes_with_a_saved_encoder(knowing_dir, tmp_path):
+    given = Encoder.load(knowing_dir)
+    given.save(tmp_path / "copy")
+    copy = Encoder.load(tmp_path / "copy")
+    assert read_model_file(tmp_path / "copy") == read_model_file(knowing_dir)
+    assert (copy.fingerprint, copy.trained_dims) == (given.fingerprint, (8, 16))
+    assert copy.calibration == given.calibration
+    assert copy.pair_scorer.classes == ("no", "yes")
+    np.testing.assert_array_equal(copy.pair_scorer.weight, given.pair_scorer.weight)
+
+
+def test_a_saved_encoder_takes_over_its_own_directory(knowing_dir):
+    Encoder.load(knowing_dir).save(knowing_dir, replace=True)
+    again = Encoder.load(knowing_dir)
+    assert (again.trained_dims, again.pair_scorer.classes) == ((8, 16), ("no", "yes"))
+
+
+def test_what_was_said_of_other_weights_stays_behind(knowing_dir, tmp_path):
+    other = write_tiny_encoder(tmp_path / "other", seed=1)
+    shutil.copy(other / "model.safetensors", knowing_dir / "model.safetensors")
+    changed = Encoder.load(knowing_dir)
+    changed.save(tmp_path / "copy")
+    content = read_model_file(tmp_path / "copy")
+    assert (content["fingerprint"], content["base"]) == (changed.fingerprint, str(knowing_dir))
+    assert content["trained_dims"] == [8, 16]
+    said = [content[name] for name in ("objective", "calibration", "pair_scorer", "verdict")]
+    assert said == [None] * 4
+    assert not (tmp_path / "copy" / "pair_scorer.safetensors").exists()
 
 
 def test_an_export_answers_alone(encoder, tmp_path):

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from conftest import WORDS, write_tokenizer
 
-from simsearch.encoder import Encoder, EncodingCounts, UnencodableText, forward_pass
+from simsearch.encoder import Encoder, EncodingCounts, UnencodableText, UnreadableText, forward_pass
 from simsearch.encoder.forward_pass import ForwardPass, run_halving
 from simsearch.encoder.runtime import OutOfMemory, TokenBatch, run_error
 from simsearch.encoder.tokenization import TextTokenizer
@@ -178,7 +178,7 @@ def test_a_text_that_leaves_no_token_is_named_by_its_place_in_the_callers_list(
     content["normalizer"] = {"type": "Replace", "pattern": {"String": "cat"}, "content": ""}
     path.write_text(json.dumps(content))
     forward = dataclasses.replace(make(BagRuntime()), tokenizer=TextTokenizer(path, max_length=32))
-    with pytest.raises(UnencodableText) as caught:
+    with pytest.raises(UnreadableText) as caught:
         embed(forward, ["dog", "dog", "dog", "dog", "dog", "dog", "cat"])
     assert caught.value.position == 6
 
@@ -193,14 +193,6 @@ def test_what_is_no_text_is_named_by_its_place_in_the_callers_list(
     texts = ["cat", "cat", "dog", "cat", "dog", "dog", bad, ""]
     with pytest.raises(InvalidData, match=f"^{message}$"):
         embed(make(BagRuntime()), texts)
-
-
-def test_an_error_crosses_between_processes_with_its_position():
-    import pickle
-
-    again = pickle.loads(pickle.dumps(UnencodableText(7)))
-    assert (type(again), again.position) == (UnencodableText, 7)
-    assert str(again) == str(UnencodableText(7))
 
 
 @pytest.mark.parametrize(

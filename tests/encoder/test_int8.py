@@ -58,8 +58,9 @@ def refuses_int8(model):
     with pytest.raises(EncoderError) as caught:
         Encoder.load(model, precision="int8")
     assert str(caught.value) == (
-        f"int8 of {model} was not measured yet: run `simsearch model export {model} --precision "
-        "int8 --eval DATA` first, which makes it if it ranks as well as fp32"
+        f"there is no int8 of {model}: it was not measured yet, or did not rank as well as fp32 "
+        f"(`simsearch model export {model} --precision int8 --eval DATA` measures it, and makes it "
+        "if it does)"
     )
     return True
 

@@ -233,7 +233,7 @@ def test_a_malformed_setting_is_an_error_of_the_encoder(directory, name, changes
 
 def test_a_module_list_of_something_else_is_an_error_of_the_encoder(directory):
     (directory / "modules.json").write_text('["Transformer"]')
-    with pytest.raises(EncoderError, match="malformed"):
+    with pytest.raises(EncoderError, match="is an object with type and path, got 'Transformer'"):
         read_layout(directory)
 
 

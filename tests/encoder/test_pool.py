@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from conftest import WORDS, write_tiny_encoder
 
-from simsearch.encoder import Encoder, EncoderPool, EncodingCounts, UnencodableText
+from simsearch.encoder import Encoder, EncoderPool, EncodingCounts, UnreadableText
 from simsearch.encoder import pool as pool_module
 from simsearch.encoder.int8 import int8_directory, note_gate, write_int8
 from simsearch.errors import EncoderError, InvalidData, InvalidInput
@@ -126,10 +126,10 @@ def test_counts_of_all_processes_add_up(pool, encoder, short_parts):
 
 
 @pytest.mark.parametrize("given", [list, iter], ids=["list", "generator"])
-def test_a_text_without_a_vector_is_named_by_its_place_in_the_callers_list(
+def test_a_text_that_leaves_no_token_is_named_by_its_place_in_the_callers_list(
     pool, short_parts, given
 ):
-    with pytest.raises(UnencodableText, match=r"for text 13$") as caught:
+    with pytest.raises(UnreadableText, match=r"^text 13 holds nothing") as caught:
         for _ in pool.encode_stream(given([*TEXTS[:13], "parcel", *TEXTS[14:40]])):
             pass
     assert caught.value.position == 13

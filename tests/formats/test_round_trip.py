@@ -16,7 +16,9 @@ from simsearch.formats import read_documents
 from simsearch.records import Document
 
 TEXTS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=40)
-FILLED = TEXTS.filter(str.strip)
+# With a character to read in it: blank documents are refused.
+VISIBLE = st.characters(exclude_categories=["C", "Z", "M"])
+FILLED = st.tuples(TEXTS, VISIBLE, TEXTS).map("".join)
 # What str.isprintable() says of a character, without a filter that most texts would fail.
 PRINTABLE = st.characters(exclude_categories=["C", "Z"]) | st.just(" ")
 IDS = st.text(PRINTABLE, min_size=1, max_size=40)

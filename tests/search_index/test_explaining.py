@@ -206,7 +206,7 @@ def test_without_a_pair_scorer_or_a_class_of_matches_pairs_are_refused(tmp_path)
 
 
 def test_an_index_of_fewer_components_keeps_no_pair_scorer(tmp_path):
-    with SearchIndex.create(tmp_path / "i", encoder=Paired(scorer(256)), dim=64) as index:
+    with SearchIndex.create(tmp_path / "i", encoder=Paired(scorer(256)), dim=250) as index:
         index.add(DOCUMENTS)
         with pytest.raises(EncoderError, match="keeps no pair scorer"):
             index.rerank([QUERY], [[]], by="pair")

@@ -190,7 +190,7 @@ def test_an_interrupted_replacement_takes_vectors_from_both(tmp_path, hash_encod
     assert (report.encoded, report.reused, hash_encoder.encoded) == (0, 11, [])
 
 
-@pytest.mark.parametrize(("fingerprint", "dim"), [("hash-2", None), ("hash-1", 64)])
+@pytest.mark.parametrize(("fingerprint", "dim"), [("hash-2", None), ("hash-1", 250)])
 def test_an_index_by_another_encoder_or_dim_gives_nothing(
     tmp_path, hash_encoder, caplog, fingerprint, dim
 ):
