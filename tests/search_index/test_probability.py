@@ -166,7 +166,7 @@ def test_without_a_calibration_there_is_no_probability_and_none_can_be_asked_for
 
 @pytest.mark.parametrize(
     ("calibration", "dim"),
-    [(make(fingerprint="another"), None), (make(dim=256), 64), (make(dim=64), None)],
+    [(make(fingerprint="another"), None), (make(dim=256), 250), (make(dim=64), None)],
 )
 def test_a_calibration_of_other_vectors_is_left_behind(tmp_path, calibration, dim):
     with SearchIndex.create(tmp_path / "i", encoder=Calibrated(calibration), dim=dim) as index:
