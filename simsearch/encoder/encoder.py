@@ -123,9 +123,8 @@ class Encoder:
             name, runtime=runtime, precision=precision, device=device, max_length=max_length
         )
         encoder = cls(parts)
-        if (
-            parts.refusal is not None
-        ):  # not before: a model that torch cannot run either is an error
+        # Not before: a model that torch cannot run either is an error.
+        if parts.refusal is not None:
             logger.warning("%s; torch is used instead, which starts more slowly", parts.refusal)
         if device not in (None, "cpu"):
             encoder._documents.bulk()  # a device that cannot be used is an error now
