@@ -11,7 +11,8 @@ import numpy.typing as npt
 
 from simsearch.ann.candidates import Candidate, Parameters
 from simsearch.ann.checks import check_depth, checked_vectors
-from simsearch.ann.exact import BLOCK, best, fetch_depth
+from simsearch.ann.exact import BLOCK, fetch_depth
+from simsearch.ann.order import best
 from simsearch.ann.products import similarities_at
 from simsearch.ann.subset import Subset
 from simsearch.errors import InvalidInput

@@ -14,6 +14,7 @@ import faiss
 import numpy as np
 import numpy.typing as npt
 
+from simsearch.ann.order import best
 from simsearch.errors import CorruptIndex
 
 FloatArray = npt.NDArray[np.float32]
@@ -50,9 +51,7 @@ def _nearest(vectors: FloatArray, queries: FloatArray, k: int) -> tuple[IntArray
         similarities, rows = faiss.knn(queries, vectors, k, metric=faiss.METRIC_INNER_PRODUCT)
     else:
         rows, similarities = candidates, similarities_at(vectors, queries, candidates)
-    order = np.lexsort((rows, np.where(rows < 0, np.inf, -similarities)), axis=1)[:, :k]
-    lines = np.arange(len(rows))[:, None]
-    return rows[lines, order], similarities[lines, order]
+    return best(rows, similarities, k)
 
 
 def _candidates(vectors: FloatArray, queries: FloatArray, k: int) -> IntArray | None:

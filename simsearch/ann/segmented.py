@@ -13,9 +13,10 @@ import numpy as np
 import numpy.typing as npt
 
 from simsearch.ann.checks import check_depth, checked_vectors
-from simsearch.ann.exact import best, neighbours_in
+from simsearch.ann.exact import neighbours_in
 from simsearch.ann.filter_plan import FilterPlan
 from simsearch.ann.filtered import FilteredIndex
+from simsearch.ann.order import best
 from simsearch.ann.segment_file import SegmentFile
 from simsearch.ann.subset import Subset
 from simsearch.ann.vector_index import VectorIndex

@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from simsearch.ann.checks import check_depth, checked_vectors, refuse_not_finite
 from simsearch.ann.exact import neighbours_in
+from simsearch.ann.order import best
 from simsearch.ann.products import WORTH_IT, nearest_by_products
 from simsearch.ann.subset import Subset
 from simsearch.errors import InvalidInput
@@ -111,11 +112,7 @@ class VectorIndex:
             similarities, row_ids = self._index.search(queries, k)
         else:
             similarities, row_ids = self._search_among(queries, k, among)
-        order = np.lexsort((row_ids, -similarities), axis=1)
-        return (
-            np.take_along_axis(row_ids, order, axis=1),
-            np.take_along_axis(similarities, order, axis=1),
-        )
+        return best(row_ids, similarities, k)
 
     def _search_among(
         self, queries: FloatArray, k: int, among: IntArray

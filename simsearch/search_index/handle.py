@@ -66,7 +66,11 @@ class IndexHandle:
 
     def get(self, document_id: str) -> Document | None:
         """Return a document, None if there is none of that id."""
-        return self._store.fetch_ids(askable_ids([document_id])).get(document_id)
+        return self.get_many([document_id]).get(document_id)
+
+    def get_many(self, ids: Sequence[str]) -> dict[str, Document]:
+        """Return those documents that are in the index, by id."""
+        return self._store.fetch_ids(askable_ids(ids))
 
     def iterate(self) -> Iterator[Document]:
         """Yield every document of one commit, in order, whatever is written meanwhile."""

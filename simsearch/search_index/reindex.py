@@ -140,13 +140,12 @@ class Follower:
     def _bring(self, documents: Iterable[Document]) -> None:
         for batch in document_batches(documents):
             failpoint("generation.batch")
-            known = self.target.known_ids([document.id for document in batch])
-            stored = {id_: self.target.get(id_) for id_ in known}
+            stored = self.target.get_many([document.id for document in batch])
             # The same text keeps the vector that it has there, which may have been supplied.
             changes = [
                 (old, new)
                 for new in batch
-                if (old := stored.get(new.id)) is not None and _only_metadata_differs(old, new)
+                if (old := stored.get(new.id)) and _only_metadata_differs(old, new)
             ]
             self.report += WriteReport(replaced=self.target.replace_documents(changes))
             done = {new.id for _, new in changes}

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from ann.conftest import nearest
 
-from simsearch.ann.exact import best, exact_neighbours, without
+from simsearch.ann.exact import exact_neighbours, without
+from simsearch.ann.order import best
 from simsearch.errors import InvalidInput
 
 exact = importlib.import_module("simsearch.ann.exact")
