@@ -6,12 +6,15 @@ segment has anyway, say which of it is best (`BuiltIndex`). So no index holds fi
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Final
 
 # FAISS wants this many training vectors for each centroid, and says so on stderr otherwise.
 _POINTS_A_CENTROID: Final = 39
 _K_FACTORS: Final = (1, 2, 3, 4, 6, 8, 10, 12, 16, 24, 32, 48, 64)
+_WIDTHS: Final = MappingProxyType({"2bit": 2, "1bit": 4})  # components for a code of 4 bits
 _EF_SEARCHES: Final = (16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024)
 
 
@@ -52,6 +55,8 @@ FLAT: Final = Candidate("flat", "Flat")
 
 def _part_bytes(part: str, dim: int) -> float:
     """Return the bytes a vector takes in one part of a factory string."""
+    if part.startswith("PCAR"):
+        return 0  # a matrix for all
     if part.startswith("IVF"):
         return 8  # its number; lists and centroids are few
     if part.startswith("HNSW"):
@@ -85,6 +90,17 @@ def candidates_for(rows: int, dim: int) -> list[Candidate]:
                 points_to_train=max(16, lists) * _POINTS_A_CENTROID,
             ),
         ]
+    for codes in _product_codes(dim // 2, widths={"1bit": 4}).values():
+        # Half of the components hold most of what tells embeddings apart; to find them takes at
+        # least as many vectors as there are components.
+        kinds.append(
+            Candidate(
+                "pca-pq4fs",
+                f"PCAR{dim // 2},PQ{codes}x4fs",
+                k_factors=_K_FACTORS,
+                points_to_train=max(16 * _POINTS_A_CENTROID, dim),
+            )
+        )
     return [
         *kinds,
         Candidate("hnsw-sq8", "HNSW16_SQ8", ef_searches=_EF_SEARCHES),
@@ -114,14 +130,14 @@ def _probes(lists: int) -> tuple[int, ...]:
     return tuple(sorted(values))
 
 
-def _product_codes(dim: int) -> dict[str, int]:
+def _product_codes(dim: int, widths: Mapping[str, int] = _WIDTHS) -> dict[str, int]:
     """Return numbers of codes of 4 bits a vector, by what they are called: bits a component.
 
-    A vector is cut into even parts, an even number of them, of two or four components, or more
-    where it cannot be cut so. There may be none, or one of them alone.
+    A vector is cut into even parts, an even number of them, of as many components as the widths
+    say, or more where it cannot be cut so. There may be none, or fewer than widths.
     """
     codes: dict[str, int] = {}
-    for name, width in (("2bit", 2), ("1bit", 4)):
+    for name, width in widths.items():
         fitting = [parts for parts in range(2, dim // width + 1, 2) if dim % parts == 0]
         if fitting and fitting[-1] not in codes.values():
             codes[name] = fitting[-1]

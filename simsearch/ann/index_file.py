@@ -91,6 +91,13 @@ def read_index(
 
 
 def _kind(index: Any) -> str:
+    """Return the class of an index, behind what its vectors go through before."""
+    if isinstance(index, faiss.IndexPreTransform):
+        chain: Any = index.chain
+        steps = [faiss.downcast_VectorTransform(chain.at(place)) for place in range(chain.size())]
+        through = [f"{type(step).__name__} {step.d_in} -> {step.d_out}" for step in steps]
+        inner = faiss.downcast_index(index.index)
+        return ", ".join([*through, f"{_kind(inner)} {inner.d}"])
     # A factory makes a plain IndexFlat, reading gives an IndexFlatIP.
     return "IndexFlat" if isinstance(index, faiss.IndexFlat) else type(index).__name__
 

@@ -15,7 +15,7 @@ from simsearch.errors import CorruptIndex, InvalidInput
 
 KINDS = {kind.name: kind for kind in candidates_for(3_000, 32)}
 # Those that cannot be told which rows to search: FAISS scans their codes in blocks.
-BLOCKS = {"pq4fs-2bit", "pq4fs-1bit", "rabitq"}
+BLOCKS = {"pq4fs-2bit", "pq4fs-1bit", "pca-pq4fs", "rabitq"}
 # The least part of the neighbours that 8 bits a component find without a second look.
 LEAST = {name: 0.95 if name == "hnsw-sq8" else 0.99 for name in KINDS}
 
@@ -33,6 +33,7 @@ def test_the_kinds_are_those_of_the_design():
         "ivf-pq4fs-2bit": "IVF64,PQ16x4fs",
         "pq4fs-1bit": "PQ8x4fs",
         "ivf-pq4fs-1bit": "IVF64,PQ8x4fs",
+        "pca-pq4fs": "PCAR16,PQ4x4fs",
         "hnsw-sq8": "HNSW16_SQ8",
         "hnsw": "HNSW16",
         "rabitq": "RaBitQfs",
@@ -168,6 +169,7 @@ def test_a_dim_that_cannot_be_cut_has_no_product_quantizer():
     }
     large = {kind.name: kind.factory for kind in candidates_for(1_000, 384)}
     assert (large["pq4fs-2bit"], large["pq4fs-1bit"]) == ("PQ192x4fs", "PQ96x4fs")
+    assert large["pca-pq4fs"] == "PCAR192,PQ48x4fs"
     # Cut into 2 parts of 3 components; there are no 2 of 4 or more beside.
     assert [name for kind in candidates_for(100, 6) if "pq" in (name := kind.name)] == [
         "pq4fs-2bit",

@@ -56,7 +56,7 @@ def test_the_memory_of_an_index_lives_as_long_as_the_index(read, built, queries)
     np.testing.assert_array_equal(again.search(queries, 5)[0], built["sq8"].search(queries, 5)[0])
 
 
-@pytest.mark.parametrize("name", ["flat", "ivf-pq4fs-1bit", "hnsw", "rabitq"])
+@pytest.mark.parametrize("name", ["flat", "ivf-pq4fs-1bit", "pca-pq4fs", "hnsw", "rabitq"])
 def test_a_file_that_was_cut_is_damaged(read, built, name):
     whole = written(built[name])
     for kept in (0, 3, 40, len(whole) // 2, len(whole) - 1):
@@ -71,6 +71,15 @@ def test_a_file_of_another_index_is_refused(read, built, change):
     record = replace(IndexRecord.of(built["flat"]), **change)
     with pytest.raises(CorruptIndex, match=r"i\.faiss is another index: expected"):
         read(written(built["flat"]), record)
+
+
+def test_a_file_whose_parts_do_not_fit_each_other_is_refused(read, built):
+    index = faiss.index_factory(32, "PCAR12,PQ6x4fs", faiss.METRIC_INNER_PRODUCT)
+    index.train(built["flat"].vectors)
+    index.add(built["flat"].vectors)
+    other = BuiltIndex(index, built["pca-pq4fs"].candidate, Parameters(), built["flat"].vectors)
+    with pytest.raises(CorruptIndex, match=r"PCAMatrix 32 -> 16.* got .*PCAMatrix 32 -> 12"):
+        read(written(other), IndexRecord.of(built["pca-pq4fs"]))
 
 
 @pytest.mark.parametrize("claimed", [1 << 36, 1 << 61])
