@@ -18,6 +18,11 @@ def is_blank(text: str | None) -> bool:
     return text is None or not any(map(_is_visible, text))
 
 
+def has_word(text: str) -> bool:
+    """Whether there is a letter or a digit in a text; nearly every tokenizer reads one that has."""
+    return any(map(str.isalnum, text))
+
+
 def _is_visible(character: str) -> bool:
     if unicodedata.category(character) in _INVISIBLE:
         return False

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from simsearch.cli.input import report_counts
+from simsearch.cli.input import reading_of, report_counts
 from simsearch.cli.options import (
     Dim,
     EncoderName,
@@ -55,17 +55,21 @@ def retrieval(
         raise InvalidInput("give --encoder or --index, not both (an index has its own encoder)")
     if index_dir is not None and (dim is not None or precision is not Precision.FP32):
         raise InvalidInput("an index has its own dim and vectors: no --dim or --precision with it")
-    beir = read_beir(folder, split)
+    beir = read_beir(folder, split, reads=reading_of(encoder) if index_dir is None else None)
     if beir.blank_documents:
         output.say(f"{beir.blank_documents:,} blank documents skipped")
     if index_dir is None:
         from simsearch.cli.encoding import Encoding
         from simsearch.encoder import EncodingCounts
         from simsearch.search_index import RetrievalTask, evaluate_retrieval
+        from simsearch.training import refused_texts_named
 
         counts = EncodingCounts()
         task = RetrievalTask(beir.queries, beir.corpus, beir.qrels)
-        with Encoding(precision).load(encoder, texts=len(beir.corpus)) as loaded:
+        with (
+            Encoding(precision).load(encoder, texts=len(beir.corpus)) as loaded,
+            refused_texts_named([], task),
+        ):
             if mode in (None, SearchMode.DENSE):
                 scores: RetrievalScores = evaluate_retrieval(loaded, task, counts=counts, dim=dim)
             else:
@@ -121,14 +125,19 @@ def sts(
     from simsearch.formats import read_examples
     from simsearch.records import ScoredPair
     from simsearch.search_index import evaluate_sts
+    from simsearch.training import TrainingData, refused_texts_named
 
-    examples = list(read_examples(pairs, file_options))
+    places: list[str] = []
+    reads = reading_of(encoder)
+    examples = list(read_examples(pairs, file_options, reads=reads, places=places))
     scored = [example for example in examples if isinstance(example, ScoredPair)]
     if len(scored) < len(examples):
         raise InvalidData(f"{pairs}: expected scored pairs (sentence1, sentence2, score)")
     if len({pair.score for pair in scored}) < 2:
         raise InvalidData(f"{pairs}: a correlation needs scores that differ, got one value only")
-    _print(output, "sts", evaluate_sts(Encoder.load(encoder), scored), len(scored))
+    with refused_texts_named([TrainingData(scored, places=places)]):
+        metrics = evaluate_sts(Encoder.load(encoder), scored)
+    _print(output, "sts", metrics, len(scored))
 
 
 def _print(output: Output, task: str, metrics: Mapping[str, float], n: int) -> None:

@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from simsearch.cli.input import Rejects
+from simsearch.cli.input import Rejects, reading_of
 from simsearch.cli.options import EncoderName, OnError, bundled_with
 from simsearch.cli.output import Output
 from simsearch.cli.run_output import contract, print_checks, print_result, stages
 from simsearch.cli.training_options import make_training
-from simsearch.errors import InvalidInput
+from simsearch.errors import InvalidData, InvalidInput
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -182,12 +182,16 @@ def _read(
     from simsearch.training import load_evaluation_data, load_training_data
 
     found: list[Feedback] = []
+    reads = reading_of(settings.encoder)
     sets = load_training_data(
         settings.data,
         options=options,
         on_reject=rejects.callback,
         on_feedback=found.append,
+        reads=reads,
     )
+    if not sets:
+        raise InvalidData("no training example is left: all rows were skipped")
     if settings.evaluation is None:
         return sets, None, found
     held_out = load_evaluation_data(
@@ -195,6 +199,7 @@ def _read(
         split=settings.eval_split,
         options=options,
         objective=sets[0].objective,
+        reads=reads,
     )
     return sets, held_out, found
 

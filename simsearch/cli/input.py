@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import logging
 import shutil
@@ -15,9 +16,10 @@ from typing import TYPE_CHECKING, Any
 from simsearch.cli.options import OnError
 from simsearch.cli.output import Output
 from simsearch.errors import InvalidData, InvalidInput
+from simsearch.records import has_word
 
 if TYPE_CHECKING:
-    from simsearch.encoder import EncodingCounts
+    from simsearch.encoder import Encoder, EncodingCounts
     from simsearch.formats import DocumentCounts, ReadOptions
     from simsearch.records import Document
     from simsearch.search_index import WriteReport
@@ -121,7 +123,7 @@ class CorpusSource:
         self._validated = self._states()
         for document in self.documents(on_reject=self.rejects.callback, counts=counts):
             self.total += 1
-            self._wordless = self._wordless or not _has_word(document.content)
+            self._wordless = self._wordless or not has_word(document.content)
         if not self.total:
             raise InvalidData(f"{source_name(self._paths[0])}: no row is left, nothing added")
         if counts.generated_ids:
@@ -141,7 +143,7 @@ class CorpusSource:
 
         if not self._wordless:
             return
-        self._reads = lambda text: _has_word(text) or reads(text)
+        self._reads = lambda text: has_word(text) or reads(text)
         skip = self.rejects.callback
 
         def note(error: InvalidData) -> None:  # the others were noted by `validate`
@@ -236,6 +238,21 @@ def spooled(paths: Sequence[Path], *, beside: Path | None) -> Iterator[list[Path
         yield [copy if path == STDIN else path for path in paths]
 
 
+def reading_of(encoder: str | None) -> Callable[[str], bool]:
+    """Return what tells whether an encoder reads anything in a text that is not blank.
+
+    It is loaded at the first text without a word, which few files have.
+    """
+
+    @functools.cache
+    def loaded() -> Encoder:
+        from simsearch.encoder import Encoder
+
+        return Encoder.load(encoder)
+
+    return lambda text: has_word(text) or loaded().reads(text)
+
+
 def read_texts(path: Path) -> Iterator[str]:
     """Read a file with one text per line.
 
@@ -285,10 +302,6 @@ def report_counts(output: Output, counts: EncodingCounts, *, advice: str = "") -
 
 def _ignore(_: InvalidData) -> None:
     pass
-
-
-def _has_word(text: str) -> bool:
-    return any(map(str.isalnum, text))
 
 
 def read_queries(path: Path) -> Iterator[str]:

@@ -51,6 +51,8 @@ def print_result(output: Output, result: FinetuneResult) -> None:
             "on this data the base encoder is as good, as far as can be told: index with it, or "
             "bring more examples (--force keeps the model anyway)"
         )
+        if Path(result.run).parent == Path(result.model):
+            output.say(f"the next run to {result.model} takes the place of this report (--replace)")
 
 
 @contextlib.contextmanager

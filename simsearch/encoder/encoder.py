@@ -252,7 +252,8 @@ class Encoder:
                 embeddings[done : done + len(rows)] = rows
                 done += len(rows)
         except REFUSED as error:
-            raise error.at(texts.index(list(row)[error.position])) from error
+            refused = list(row)[error.position]
+            raise error.at(texts.index(refused), refused) from error
         if len(row) == len(texts):
             return embeddings
         if counts is not None:

@@ -15,12 +15,14 @@ _NO_CHARACTER = re.compile("[\0\ud800-\udfff]")
 class UnencodableText(EncoderError):
     """The encoder gave NaN or a zero vector for a text, alone and in float32 too.
 
-    With a `dim`, it is the first components that are zero.
+    With a `dim`, it is the first components that are zero. `text` is which one, where that is
+    known.
     """
 
-    def __init__(self, position: int, *, dim: int | None = None) -> None:
+    def __init__(self, position: int, *, dim: int | None = None, text: str | None = None) -> None:
         self.position = position
         self.dim = dim
+        self.text = text
         self.reason = "the encoder gives no finite, non-zero vector"
         advice = ""
         if dim is not None:
@@ -28,9 +30,9 @@ class UnencodableText(EncoderError):
         super().__init__(f"{self.reason} for text {position}{advice}")
         self.advice = advice
 
-    def at(self, position: int) -> UnencodableText:
+    def at(self, position: int, text: str | None = None) -> UnencodableText:
         """Return the same of a text at another place."""
-        return UnencodableText(position, dim=self.dim)
+        return UnencodableText(position, dim=self.dim, text=text)
 
     def __reduce__(self) -> tuple[object, ...]:
         """Let it cross from one process to another."""
@@ -44,18 +46,19 @@ def _unencodable(position: int, dim: int | None) -> UnencodableText:
 class UnreadableText(InvalidData):
     """The tokenizer leaves nothing of a text, as of a blank one.
 
-    Its embedding would be that of every other such text.
+    Its embedding would be that of every other such text. `text` is which one, where that is known.
     """
 
     reason = "holds nothing that the encoder reads"
 
-    def __init__(self, position: int) -> None:
+    def __init__(self, position: int, *, text: str | None = None) -> None:
         super().__init__(f"text {position} {self.reason}")
         self.position = position
+        self.text = text
 
-    def at(self, position: int) -> UnreadableText:
+    def at(self, position: int, text: str | None = None) -> UnreadableText:
         """Return the same of a text at another place."""
-        return UnreadableText(position)
+        return UnreadableText(position, text=text)
 
     def __reduce__(self) -> tuple[type[UnreadableText], tuple[int]]:
         """Let it cross from one process to another."""

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
         read_qrels,
     )
     from simsearch.formats.checks import (
+        Reads,
         checked_id,
         checked_text,
         is_field_name,
@@ -72,6 +73,7 @@ _HOMES = {
         "read_qrels",
     ),
     "checks": (
+        "Reads",
         "checked_id",
         "checked_text",
         "is_field_name",
@@ -126,6 +128,7 @@ __all__ = [
     "LabelledTexts",
     "OnReject",
     "ReadOptions",
+    "Reads",
     "Row",
     "Source",
     "StdinCopy",

@@ -10,8 +10,16 @@ from pathlib import Path
 from typing import Final
 
 from simsearch.errors import DuplicateId, InvalidData, NotFound, SystemFailure
-from simsearch.formats.checks import checked_id, checked_text, listed, missing_field, quoted
-from simsearch.formats.documents import BlankDocument, DocumentCounts, Reads, read_documents
+from simsearch.formats.checks import (
+    Reads,
+    any_text,
+    checked_id,
+    listed,
+    missing_field,
+    quoted,
+    readable_text,
+)
+from simsearch.formats.documents import BlankDocument, DocumentCounts, read_documents
 from simsearch.formats.options import DEFAULT_OPTIONS, ReadOptions
 from simsearch.formats.row import OnReject, Row
 from simsearch.formats.rows import read_rows
@@ -50,8 +58,16 @@ def is_beir(path: Path) -> bool:
     )
 
 
-def read_beir(path: Path, split: str, options: ReadOptions = DEFAULT_OPTIONS) -> BeirSet:
+def read_beir(
+    path: Path,
+    split: str,
+    options: ReadOptions = DEFAULT_OPTIONS,
+    *,
+    reads: Reads | None = None,
+) -> BeirSet:
     """Read a BEIR folder with the judgements in `qrels/SPLIT.tsv`.
+
+    A text of which an encoder `reads` nothing is as a blank one.
 
     Raises:
         NotFound: `path` is not a BEIR folder, or has no such split.
@@ -59,9 +75,9 @@ def read_beir(path: Path, split: str, options: ReadOptions = DEFAULT_OPTIONS) ->
         SystemFailure: the operating system refused to read it.
     """
     judged = read_qrels(_split_file(path, split), options)
-    texts = read_beir_queries(_required(path, "queries"), options)
+    texts = read_beir_queries(_required(path, "queries"), options, reads=reads)
     counts = DocumentCounts()
-    corpus = list(read_beir_corpus(path, options, counts=counts))
+    corpus = list(read_beir_corpus(path, options, counts=counts, reads=reads))
     document_ids = {document.id for document in corpus}
     qrels = {
         query: scores
@@ -147,7 +163,9 @@ def _names_in(folder: Path) -> list[str]:
         raise SystemFailure(f"{folder}: {error.strerror or error}") from error
 
 
-def read_beir_queries(path: Path, options: ReadOptions = DEFAULT_OPTIONS) -> dict[str, str]:
+def read_beir_queries(
+    path: Path, options: ReadOptions = DEFAULT_OPTIONS, *, reads: Reads | None = None
+) -> dict[str, str]:
     """Read queries by id: rows with `id` or `_id`, and `text`; errors as `read_beir`."""
     queries: dict[str, str] = {}
     places: dict[str, str] = {}
@@ -158,7 +176,7 @@ def read_beir_queries(path: Path, options: ReadOptions = DEFAULT_OPTIONS) -> dic
                 f"{row.where}: query {quoted(query)} stands in {places[query]} already"
             )
         places[query] = row.where
-        queries[query] = checked_text(row, "text", options)
+        queries[query] = readable_text(row, "text", options, reads or any_text)
     return queries
 
 

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Final
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, Final, TypeAlias
 
 from simsearch.errors import InvalidData
 from simsearch.formats.options import ReadOptions
 from simsearch.formats.row import Row
 from simsearch.records import is_blank
+
+# Whether an encoder reads anything in a text that is not blank.
+Reads: TypeAlias = Callable[[str], bool]
 
 MAX_ID_BYTES: Final = 512
 MAX_METADATA_FIELDS: Final = 256
@@ -41,6 +44,23 @@ def checked_text(row: Row, name: str, options: ReadOptions, *, may_be_blank: boo
     if not may_be_blank and is_blank(text):
         raise InvalidData(f"{row.where}: field {quoted(name)} is empty")
     return text
+
+
+def readable_text(row: Row, name: str, options: ReadOptions, reads: Reads) -> str:
+    """Return the text in field `name` of `row`, of which an encoder `reads` something.
+
+    Raises:
+        InvalidData: see `checked_text`; or it is as good as blank to that encoder.
+    """
+    text = checked_text(row, name, options)
+    if not reads(text):
+        raise InvalidData(f"{row.where}: field {quoted(name)} holds nothing that the encoder reads")
+    return text
+
+
+def any_text(_: str) -> bool:
+    """Read something in every text, as where no encoder is asked."""
+    return True
 
 
 def checked_id(row: Row, name: str) -> str:

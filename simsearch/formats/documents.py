@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any
 
 from simsearch.errors import DuplicateId, InvalidData, InvalidInput
 from simsearch.formats.checks import (
+    Reads,
+    any_text,
     checked_id,
     checked_metadata,
     checked_metadata_names,
@@ -23,9 +25,6 @@ from simsearch.formats.options import DEFAULT_OPTIONS, Duplicates, ReadOptions
 from simsearch.formats.row import OnReject, Row, check_header, convert
 from simsearch.formats.rows import read_rows
 from simsearch.records import Document, is_blank
-
-# Whether an encoder reads anything in a text that is not blank.
-Reads: TypeAlias = Callable[[str], bool]
 
 
 @dataclass(slots=True)
@@ -87,7 +86,7 @@ def read_corpus(
         NotFound, InvalidInput, SystemFailure: a file cannot be read, see `read_lines`.
     """
     counts = DocumentCounts() if counts is None else counts
-    reads = _any if reads is None else reads
+    reads = reads or any_text
     if options.duplicates is Duplicates.ERROR:
         placed = _unique(paths, options, on_reject, counts, reads)
     elif any(is_stdin(path) for path in paths):
@@ -166,10 +165,6 @@ def _last(
 
 def _ignore(_: InvalidData) -> None:
     pass
-
-
-def _any(_: str) -> bool:
-    return True
 
 
 def _read(

@@ -8,7 +8,16 @@ from collections.abc import Iterator
 from typing import Any, Final, TypeAlias
 
 from simsearch.errors import InvalidData
-from simsearch.formats.checks import checked_text, json_type, listed, nearest, quoted
+from simsearch.formats.checks import (
+    Reads,
+    any_text,
+    checked_text,
+    json_type,
+    listed,
+    nearest,
+    quoted,
+    readable_text,
+)
 from simsearch.formats.lines import Source
 from simsearch.formats.options import DEFAULT_OPTIONS, ReadOptions
 from simsearch.formats.row import OnReject, Row, check_header, convert
@@ -55,12 +64,15 @@ def read_examples(
     options: ReadOptions = DEFAULT_OPTIONS,
     *,
     on_reject: OnReject | None = None,
+    reads: Reads | None = None,
+    places: list[str] | None = None,
 ) -> Iterator[Example]:
     """Yield the training examples of one file, all of the kind that its first row has.
 
     A pair with the label 0 or 1 is a LabelledPair, with another one a ClassPair: of several
     classes in a file some may be called 0 and 1. Other columns are ignored. With `on_reject` a
-    bad row is reported to it and left out.
+    bad row is reported to it and left out. A text of which an encoder `reads` nothing is as bad as
+    a blank one. FILE:LINE of each example is added to `places`.
 
     Raises:
         InvalidData: the columns are those of no kind, a row is of another kind, or a value
@@ -79,7 +91,10 @@ def read_examples(
                 f"{row.where}: has the columns {_columns(kind)}, but the file began with "
                 f"{_columns(first[0])} at {first[1]}"
             )
-        return _example(kind, row, options)
+        example = _example(kind, row, options, reads or any_text)
+        if places is not None:
+            places.append(row.where)
+        return example
 
     rows = check_header(read_rows(path, options, on_reject=on_reject), _kind)
     return convert(rows, build, on_reject)
@@ -116,9 +131,9 @@ def _columns(kind: type[Example]) -> str:
     return ", ".join(_COLUMNS[kind])
 
 
-def _example(kind: type[Example], row: Row, options: ReadOptions) -> Example:
+def _example(kind: type[Example], row: Row, options: ReadOptions, reads: Reads) -> Example:
     def text(name: str) -> str:
-        return checked_text(row, name, options)
+        return readable_text(row, name, options, reads)
 
     if kind is Triplet:
         return Triplet(text("anchor"), text("positive"), text("negative"))

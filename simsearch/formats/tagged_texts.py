@@ -14,7 +14,7 @@ from pathlib import PurePath
 from typing import Any
 
 from simsearch.errors import InvalidData
-from simsearch.formats.checks import checked_text, json_type, missing_field, quoted
+from simsearch.formats.checks import Reads, checked_text, json_type, missing_field, quoted
 from simsearch.formats.jsonl import read_jsonl
 from simsearch.formats.lines import Source, is_stdin, raw_lines, source_name, too_long, without_end
 from simsearch.formats.options import DEFAULT_OPTIONS, ReadOptions
@@ -35,18 +35,30 @@ def read_tagged_texts(
     options: ReadOptions = DEFAULT_OPTIONS,
     *,
     on_reject: OnReject | None = None,
+    reads: Reads | None = None,
+    places: list[str] | None = None,
 ) -> list[TaggedText]:
     """Read a file of texts with spans, in the format that its name or first character says.
 
     CoNLL: a token and its tag a line (two columns, or four), separated by tabs or spaces, a blank
     line after each text. Tags are IOB1, IOB2, BIOES or BILOU. JSONL: `text` and `spans`, a list of
-    `start`, `end` and `label`. With `on_reject` a bad text is reported to it and left out.
+    `start`, `end` and `label`. With `on_reject` a bad text is reported to it and left out. One of
+    which an encoder `reads` nothing is as bad as a blank one. FILE:LINE of each text is added to
+    `places`.
 
     Raises:
         InvalidData: a line or a span is wrong, or there is no text.
         NotFound, InvalidInput, SystemFailure: the file cannot be read, see `read_lines`.
     """
     name = source_name(path)
+
+    def kept(text: TaggedText, where: str) -> TaggedText:
+        if reads is not None and not reads(text.text):
+            raise InvalidData(f"{where}: the text holds nothing that the encoder reads")
+        if places is not None:
+            places.append(where)
+        return text
+
     lines = list(raw_lines(path, options))
     if not any(line.strip() for _, line in lines):
         raise InvalidData(f"{name} is empty")
@@ -54,10 +66,16 @@ def read_tagged_texts(
     begin = next(line for _, line in lines if line.strip()).lstrip()[0]
     if suffix in _JSON_NAMES or (not suffix and begin == "{"):
         rows = read_jsonl(lines, name, options=options, on_reject=on_reject)
-        texts = list(convert(rows, lambda row: _of_row(row, options), on_reject))
+        texts = list(convert(rows, lambda row: kept(_of_row(row, options), row.where), on_reject))
     else:
         blocks = _blocks((number, without_end(line)) for number, line in lines)
-        texts = list(convert(blocks, lambda block: _of_block(block, name, options), on_reject))
+        texts = list(
+            convert(
+                blocks,
+                lambda block: kept(_of_block(block, name, options), f"{name}:{block[0][0]}"),
+                on_reject,
+            )
+        )
     if not texts:
         raise InvalidData(f"{name}: no text is left")
     return texts

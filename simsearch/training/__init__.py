@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from simsearch.training.int8 import export_int8
     from simsearch.training.objectives import OBJECTIVES
     from simsearch.training.output import check_output
+    from simsearch.training.refused_texts import refused_texts_named
     from simsearch.training.report import (
         TABLE_HEADER,
         TASKS_HEADER,
@@ -54,6 +55,7 @@ _HOMES = {
     "int8": ("export_int8",),
     "objectives": ("OBJECTIVES",),
     "output": ("check_output",),
+    "refused_texts": ("refused_texts_named",),
     "report": ("TABLE_HEADER", "TASKS_HEADER", "before_after_table", "tasks_table"),
     "result": ("FinetuneResult", "Verdict"),
     "run": ("finetune", "inspect"),
@@ -92,6 +94,7 @@ __all__ = [
     "load_training_data",
     "read_feedback",
     "read_run_file",
+    "refused_texts_named",
     "reliability_rows",
     "tasks_table",
 ]

@@ -47,6 +47,7 @@ class _Repeats(TypedDict):
     folded_duplicates: int
     contradictions: int
     first_contradiction: Rows | None
+    contradicting_places: tuple[str, ...]
 
 
 class _Labels(TypedDict):
@@ -88,6 +89,8 @@ def check_data(
     negatives: int = 0,
     name: str = "",
     leaks: int = 0,
+    judged: bool = True,
+    places: Sequence[str] = (),
     seed: int = 0,
     clock: Callable[[], float] = time.perf_counter,
 ) -> DataCheck:
@@ -98,7 +101,8 @@ def check_data(
     tokenized, and a second is spent encoding some of them, to estimate how long training takes.
     `training` and `dev` are of the kind of `examples`. So many examples are `added` to `training`;
     with a `control` it is trained on once more without them. So many hard negatives of each pair
-    are to be mined: about as long as the answers.
+    are to be mined: about as long as the answers. `places` say where each example was read.
+    `judged` is false where `held_out` is for another data set.
 
     Raises:
         InvalidData: there are no examples, or of several kinds.
@@ -124,6 +128,7 @@ def check_data(
         added_rows=added,
         dev_rows=len(dev),
         held_out_rows=len(held_out.queries if isinstance(held_out, RetrievalTask) else held_out),
+        judged=judged,
         shared_texts=count_shared(np.append(learned, chosen_by), asked_keys(held_out)),
         shared_with_dev=count_shared(learned, chosen_by),
         window=encoder.max_length,
@@ -133,14 +138,16 @@ def check_data(
         objective_why=objective_why,
         batch_size=batch_size,
         epochs=epochs,
-        **_repeats(kind, texts, values),
+        **_repeats(kind, texts, values, places),
         **_tokens(texts, sample),
         **_labels(examples, training),
         **_effort(rows, batch_size, epochs, row_tokens=row_tokens, speed=speed),
     )
 
 
-def _repeats(kind: type[Example], texts: FoldedTexts, values: ValueArray) -> _Repeats:
+def _repeats(
+    kind: type[Example], texts: FoldedTexts, values: ValueArray, places: Sequence[str]
+) -> _Repeats:
     exact, folded = count_duplicates(texts, values)
     contradictions, first = find_contradictions(kind, texts.keys, values)
     return {
@@ -148,6 +155,7 @@ def _repeats(kind: type[Example], texts: FoldedTexts, values: ValueArray) -> _Re
         "folded_duplicates": folded,
         "contradictions": contradictions,
         "first_contradiction": first,
+        "contradicting_places": tuple(places[row - 1] for row in first or () if places),
     }
 
 

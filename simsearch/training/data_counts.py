@@ -40,6 +40,11 @@ _NO_TEXT: Final = ("label", "score", "spans")  # fields of examples
 _SYMMETRICAL: Final = (LabelledPair, ScoredPair)
 
 
+def text_columns(kind: type[Example]) -> tuple[str, ...]:
+    """Return the names of the fields of examples that are texts, in order."""
+    return tuple(field.name for field in fields(kind) if field.name not in _NO_TEXT)
+
+
 class FoldedTexts:
     """The texts of examples as numbers, which are equal where the folded texts are.
 
@@ -48,7 +53,7 @@ class FoldedTexts:
     """
 
     def __init__(self, examples: Sequence[Example], kind: type[Example]) -> None:
-        self.columns = tuple(f.name for f in fields(kind) if f.name not in _NO_TEXT)
+        self.columns = text_columns(kind)
         self.raw = self._hashes(examples)
         self._distinct, self.first, inverse, self.uses = np.unique(
             self.raw, return_index=True, return_inverse=True, return_counts=True

@@ -59,10 +59,13 @@ class DataCheck:
         rows: examples as read; duplicates, contradictions and classes are counted over these.
         training_rows: of the training side, without those that augmentation added.
         added_rows: those that it added.
+        judged: whether the held-out data is for it; of several data sets evaluation data of its own
+            judges the first alone.
         exact_duplicates: rows that are equal to an earlier one.
         folded_duplicates: more of them, if case, space and punctuation are not looked at.
         contradictions: distinct texts, or pairs of texts, of which two rows say different things.
         first_contradiction: two such rows, counted from 1.
+        contradicting_places: FILE:LINE of these, where they come from files.
         shared_texts: distinct texts of the training and dev side that the held-out data asks
             about, folded: its queries if it is a retrieval task, else all its texts.
         shared_with_dev: distinct texts in the training and the dev part, folded.
@@ -96,10 +99,12 @@ class DataCheck:
     added_rows: int
     dev_rows: int
     held_out_rows: int
+    judged: bool
     exact_duplicates: int
     folded_duplicates: int
     contradictions: int
     first_contradiction: Rows | None
+    contradicting_places: tuple[str, ...]
     shared_texts: int
     shared_with_dev: int
     leaks: int
@@ -140,6 +145,8 @@ class DataCheck:
         if self.contradictions:
             first, second = self.first_contradiction or (0, 0)
             rows = f"row {first}" if first == second else f"rows {first} and {second}"
+            if self.contradicting_places:
+                rows = " and ".join(dict.fromkeys(self.contradicting_places))
             found.append(
                 f"{_many(self.contradictions, 'contradiction')}: "
                 f"{_CONTRADICTION[_NAMES[self.kind]]}, first {rows} "
@@ -185,7 +192,7 @@ class DataCheck:
                 "asks or answers with a text of theirs (a BEIR folder as --eval asks, and lets "
                 "its answers be trained on)"
             )
-        if 0 < self.held_out_rows < LEAST_QUESTIONS:
+        if self.judged and 0 < self.held_out_rows < LEAST_QUESTIONS:
             found.append(
                 f"{_many(self.held_out_rows, 'row')} held out: of so few no difference is "
                 "significant, and the verdict will be reject (bring more, or evaluation data of "
@@ -206,7 +213,11 @@ class DataCheck:
             f"{self.training_rows:,} to train on"
             + (f" and {self.added_rows:,} made of them" if self.added_rows else "")
             + f", {self.dev_rows:,} to choose checkpoints by, "
-            f"{self.held_out_rows:,} held out for the verdict",
+            + (
+                f"{self.held_out_rows:,} held out for the verdict"
+                if self.judged
+                else "none held out: this data set is not judged itself"
+            ),
             f"{_many(self.exact_duplicates, 'row')} equal to an earlier one, "
             f"{self.folded_duplicates:,} more but for case, space and punctuation",
             f"{_many(self.contradictions, 'contradiction')}",

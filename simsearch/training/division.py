@@ -93,7 +93,7 @@ def divide(
     judging: list[Sequence[Example] | RetrievalTask] = [[e for held in held_out for e in held]]
     if evaluation is not None:
         judging.append(evaluation)
-    training = [_without_leaks(examples, judging) for examples in training]
+    training = [without_leaks(examples, *judging) for examples in training]
     if not training[0]:
         raise InvalidData(
             "no training examples are left: all of them share a text with the held-out data "
@@ -104,7 +104,7 @@ def divide(
     if objectives[0][0].head is None:  # no head is fitted to an encoder that is still learning
         training[0], dev, chooser = _split_dev(training[0], data[0], config)
     judging.append(dev)
-    training[1:] = [_without_leaks(examples, [dev]) for examples in training[1:]]
+    training[1:] = [without_leaks(examples, dev) for examples in training[1:]]
     judged = _judged_texts(judging)
     parts = []
     for number, (one, (objective, why)) in enumerate(zip(data, objectives, strict=True)):
@@ -131,14 +131,6 @@ def divide(
             )
         )
     return parts, chooser
-
-
-def _without_leaks(
-    examples: list[Example], judging: Sequence[Sequence[Example] | RetrievalTask]
-) -> list[Example]:
-    for asked in judging:
-        examples, _ = without_leaks(examples, asked)
-    return examples
 
 
 def _judged_texts(judging: Sequence[Sequence[Example] | RetrievalTask]) -> set[str]:
@@ -175,7 +167,7 @@ def _augmented(
     """Return what augmentation adds, each once, less what became a text of the other sides."""
     methods = [Augmentation(name) for name in config.augment]
     made = {example: row for row, example in augment(training, methods, seed=config.seed)}
-    return [(made[example], example) for example in _without_leaks(list(made), others)]
+    return [(made[example], example) for example in without_leaks(list(made), *others)]
 
 
 def _split_dev(
@@ -194,6 +186,7 @@ def _split_dev(
         rest, dev = split_examples(
             training, share=share, limit=config.dev_limit, seed=config.seed + 1
         )
+        rest = without_leaks(rest, dev)
         chooser = _chooser(dev, rest, data, config)
     except InvalidData:  # everything is connected, or nothing can be measured on so few
         return training, [], None

@@ -42,7 +42,8 @@ class TrainingData:
     `field` names the head that is kept of texts with classes or entities, and the metadata field
     that it writes to; "" is what such heads write to by default. `head` are other settings of it,
     its field among them. `negatives` are texts that are known not to answer an anchor, by the
-    anchor, folded: hard negatives of its pairs before any that are mined.
+    anchor, folded: hard negatives of its pairs before any that are mined. `places` say FILE:LINE of
+    each example; there are none of examples that come from no file.
     """
 
     examples: Sequence[Example]
@@ -53,6 +54,13 @@ class TrainingData:
     field: str = ""
     head: ClassifierConfig | TaggerConfig | None = None
     negatives: Mapping[str, Sequence[str]] = own_field(default_factory=dict)
+    places: Sequence[str] = ()
+
+    def place(self, row: int) -> str:
+        """Return where the example at a position stands, for a message."""
+        if self.places:
+            return self.places[row]
+        return f"row {row + 1} of {self.name}" if self.name else f"row {row + 1}"
 
     @property
     def kind(self) -> type[Example]:
@@ -138,14 +146,14 @@ def _not_word() -> re.Pattern[str]:
 def split_examples(
     examples: Sequence[Example], *, share: float, limit: int, seed: int
 ) -> tuple[list[Example], list[Example]]:
-    """Split into a training and a held-out side that have no text in common, folded.
+    """Split into a training and a held-out side that ask and answer with no text in common, folded.
 
     Examples that share a text, directly or through others, form a component, and a component
     goes to one side whole. Components are drawn at random until the held-out side has
     `share` of the examples, at most `limit`; one that does not fit any more stays in training.
-    The negative of a triplet connects nothing: triplets whose negative is asked or answered with
-    on the held-out side are on neither. Where examples have classes, both sides get two of them,
-    if there is a draw in ten that gives them.
+    The negative of a triplet connects nothing; of such leaks `without_leaks` rids the training
+    side. Where examples have classes, both sides get two of them, if there is a draw in ten that
+    gives them.
 
     Raises:
         InvalidData: no component fits; everything is connected.
@@ -179,9 +187,7 @@ def _sides(
         if len(held_out) + len(component) <= wanted:
             held_out.update(component)
     judging = [examples[row] for row in sorted(held_out)]
-    rest = [example for row, example in enumerate(examples) if row not in held_out]
-    training, _ = without_leaks(rest, judging)
-    return training, judging
+    return [example for row, example in enumerate(examples) if row not in held_out], judging
 
 
 def connected_components(examples: Sequence[Example]) -> list[list[int]]:
@@ -206,20 +212,20 @@ def connected_components(examples: Sequence[Example]) -> list[list[int]]:
 
 
 def without_leaks(
-    examples: Iterable[Example], held_out: Sequence[Example] | RetrievalTask
-) -> tuple[list[Example], int]:
-    """Drop training examples that the evaluation data asks about; return the rest and how many.
+    examples: Sequence[Example], *judging: Sequence[Example] | RetrievalTask
+) -> list[Example]:
+    """Return training examples without those that what judges asks about.
 
     Of a retrieval task the queries may not be trained on (its corpus may: searching it is the
     task); of held-out examples no text that is asked or answered with.
     """
-    if isinstance(held_out, RetrievalTask):
-        seen = {fold(query) for query in held_out.queries.values()}
-    else:
-        seen = {fold(text) for example in held_out for text in judged_texts(example)}
-    examples = list(examples)
-    clean = [row for row in examples if seen.isdisjoint(fold(text) for text in texts_of(row))]
-    return clean, len(examples) - len(clean)
+    seen: set[str] = set()
+    for side in judging:
+        if isinstance(side, RetrievalTask):
+            seen.update(map(fold, side.queries.values()))
+        else:
+            seen.update(fold(text) for example in side for text in judged_texts(example))
+    return [row for row in examples if seen.isdisjoint(map(fold, texts_of(row)))]
 
 
 def without_duplicates(examples: Sequence[Example]) -> tuple[list[Example], int]:

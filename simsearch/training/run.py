@@ -31,6 +31,7 @@ from simsearch.training.output import (
     working_directory,
 )
 from simsearch.training.plan import Plan, make_plan, mined_of
+from simsearch.training.refused_texts import refuse_unreadable, refused_texts_named
 from simsearch.training.result import (
     AugmentationGain,
     FinetuneResult,
@@ -103,7 +104,8 @@ def finetune(
         trial = Trial(plan, config, base, workers, say, progress)
         run = _Run(trial, output, evaluation, settings, replace=replace, resume=resume, force=force)
         if workers.first:
-            result = run.lead()
+            with refused_texts_named(sets, evaluation):
+                result = run.lead()
             workers.wait()
         else:
             result = run.follow()
@@ -129,7 +131,8 @@ def inspect(
     plan = make_plan(sets, evaluation, config)
     base = Encoder.load(encoder, max_length=config.max_length)
     check_layers(base, plan, config)
-    return check_plan(plan, base, evaluation, config)
+    with refused_texts_named(sets, evaluation):
+        return check_plan(plan, base, evaluation, config)
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,10 +242,18 @@ def check_plan(
     evaluation: Sequence[Example] | RetrievalTask | None,
     config: TrainingConfig,
 ) -> list[DataCheck]:
-    """Return what was found in each data set of a plan."""
+    """Return what was found in each data set of a plan.
+
+    Raises:
+        UnreadableText: a text of it, or of the evaluation data, holds nothing for the encoder.
+    """
+    judged = set(map(id, plan.judged.values()))
+    refuse_unreadable([part.data for part in plan.parts], evaluation, encoder.reads)
     return [
         check_data(
             part.data.examples,
+            judged=id(part) in judged,
+            places=part.data.places,
             name=part.name,
             leaks=part.leaks,
             training=part.originals,

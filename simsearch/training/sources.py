@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from dataclasses import replace as with_changes
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from simsearch.errors import InvalidData, InvalidInput
 from simsearch.formats import (
     Example,
     ReadOptions,
+    Reads,
     is_beir,
     read_beir,
     read_examples,
@@ -30,73 +32,88 @@ def load_training_data(
     options: ReadOptions | None = None,
     on_reject: Callable[[InvalidData], None] | None = None,
     on_feedback: Callable[[Feedback], None] = lambda feedback: None,
+    reads: Reads | None = None,
 ) -> list[TrainingData]:
     """Read example files, BEIR folders whose judged pairs of a split become examples, and indexes.
 
     Of an index the judgements are read; `on_feedback` is told what they are. Files with examples of
     one kind and the same objective, weight and field are one data set, each folder is one; in the
-    order of their first sources. Entities are read where the objective is `tags`.
+    order of their first sources. Entities are read where the objective is `tags`. A text of which
+    an encoder `reads` nothing is as bad as a blank one.
     """
-    read: list[tuple[DataSource, Sequence[Example]]] = [
-        (
-            source,
-            []
-            if source.path.is_dir()
-            else _examples_of(source.path, source.objective, options, on_reject),
-        )
+    read = [
+        _FileExamples(source, [], [])
+        if source.path.is_dir()
+        else _read_file(source, options, on_reject, reads)
         for source in sources
     ]
     found: list[TrainingData] = []
     taken: set[object] = set()
-    for source, _ in read:
+    for source in sources:
         if source.path.is_dir():
-            found.append(_from_folder(source, on_feedback))
+            found.append(_from_folder(source, on_feedback, reads))
         elif source.settings not in taken:
             taken.add(source.settings)
-            same = [each for each in read if each[0].settings == source.settings and each[1]]
+            same = [e for e in read if e.source.settings == source.settings and e.examples]
             found += _by_kind(same)
     return found if len(found) > 1 else [with_changes(data, name="") for data in found]
 
 
-def _examples_of(
-    path: Path,
-    objective: str,
-    options: ReadOptions | None,
+@dataclass(frozen=True, slots=True)
+class _FileExamples:
+    """The examples of one file, and FILE:LINE of each."""
+
+    source: DataSource
+    examples: Sequence[Example]
+    places: list[str]
+
+
+def _read_file(
+    source: DataSource,
+    options: ReadOptions | None = None,
     on_reject: Callable[[InvalidData], None] | None = None,
-) -> Sequence[Example]:
-    read = read_tagged_texts if objective == TAGS else read_examples
-    return list(read(path, options or ReadOptions(), on_reject=on_reject))
+    reads: Reads | None = None,
+) -> _FileExamples:
+    read = read_tagged_texts if source.objective == TAGS else read_examples
+    places: list[str] = []
+    options = options or ReadOptions()
+    found = read(source.path, options, on_reject=on_reject, reads=reads, places=places)
+    return _FileExamples(source, list(found), places)
 
 
-def _by_kind(read: Sequence[tuple[DataSource, Sequence[Example]]]) -> list[TrainingData]:
+def _by_kind(files: Sequence[_FileExamples]) -> list[TrainingData]:
     """Return the examples of files with the same settings as one data set for each kind.
 
     It is named by its files.
     """
     members: defaultdict[type[Example], list[Example]] = defaultdict(list)
     names: defaultdict[type[Example], list[str]] = defaultdict(list)
-    has_classes = any(isinstance(e, ClassPair) for _, examples in read for e in examples)
-    for source, examples in read:
-        own = with_classes(examples) if has_classes else examples
-        if own:
-            members[type(own[0])] += own
-            names[type(own[0])].append(source.path.name)
-    source = read[0][0]
+    places: defaultdict[type[Example], list[str]] = defaultdict(list)
+    has_classes = any(isinstance(e, ClassPair) for file in files for e in file.examples)
+    for file in files:
+        own = with_classes(file.examples) if has_classes else file.examples
+        kind = type(own[0])
+        members[kind] += own
+        places[kind] += file.places
+        names[kind].append(file.source.path.name)
     return [
         TrainingData(
             examples,
             name=" + ".join(names[kind]),
-            objective=source.objective,
-            weight=source.weight,
-            field=source.field,
+            objective=files[0].source.objective,
+            weight=files[0].source.weight,
+            field=files[0].source.field,
+            places=places[kind],
         )
         for kind, examples in members.items()
     ]
 
 
-def _from_folder(source: DataSource, on_feedback: Callable[[Feedback], None]) -> TrainingData:
+def _from_folder(
+    source: DataSource, on_feedback: Callable[[Feedback], None], reads: Reads | None
+) -> TrainingData:
     if is_beir(source.path):
-        return _from_beir(source)
+        return _from_beir(source, reads)
     if not is_index(source.path):
         raise InvalidInput(
             f"{source.path} is a directory but not a BEIR folder (corpus.jsonl, queries.jsonl, "
@@ -114,8 +131,8 @@ def _from_folder(source: DataSource, on_feedback: Callable[[Feedback], None]) ->
     )
 
 
-def _from_beir(source: DataSource) -> TrainingData:
-    beir = read_beir(source.path, source.split)
+def _from_beir(source: DataSource, reads: Reads | None) -> TrainingData:
+    beir = read_beir(source.path, source.split, reads=reads)
     contents = {document.id: document.content for document in beir.corpus}
     pairs = [
         Pair(anchor=beir.queries[query_id], positive=contents[document_id])
@@ -138,9 +155,14 @@ def load_evaluation_data(
     split: str = "test",
     options: ReadOptions | None = None,
     objective: str = AUTO,
+    reads: Reads | None = None,
 ) -> Sequence[Example] | RetrievalTask:
-    """Read held-out data: a BEIR folder, or a file of examples for an objective."""
+    """Read held-out data: a BEIR folder, or a file of examples for an objective.
+
+    A text of which an encoder `reads` nothing is as bad as a blank one.
+    """
     if path.is_dir():
-        beir = read_beir(path, split)
+        beir = read_beir(path, split, reads=reads)
         return RetrievalTask(beir.queries, beir.corpus, beir.qrels, name=f"{path.name}/{split}")
-    return as_one_kind(_examples_of(path, objective, options))
+    source = DataSource(path, objective=objective)
+    return as_one_kind(_read_file(source, options, reads=reads).examples)

@@ -218,6 +218,8 @@ def test_settings_come_from_a_file_and_flags_go_before_it(
     )
     outcome = run("finetune", "--config", settings, "-o", tmp_path / "model", "--epochs", "1")
     assert (outcome.code, outcome.out.splitlines()[-1]) == (1, "verdict: reject")
+    told = f"the next run to {tmp_path / 'model'} takes the place of this report (--replace)"
+    assert told in outcome.err.splitlines()
     written = (tmp_path / "model" / "run" / "config.toml").read_text(encoding="utf-8")
     lines = written.splitlines()
     assert {"epochs = 1", "batch_size = 8", "seed = 4", 'objective = "auto"'} <= set(lines)
@@ -226,6 +228,14 @@ def test_settings_come_from_a_file_and_flags_go_before_it(
     )
     assert again.code == 1
     assert (tmp_path / "again/run/config.toml").read_text(encoding="utf-8") == written
+    losses = _losses(tmp_path / "model")
+    assert len(set(losses)) > 1
+    assert _losses(tmp_path / "again") == losses
+
+
+def _losses(model: Path) -> list[float]:
+    log = (model / "run" / "log.jsonl").read_text(encoding="utf-8").splitlines()
+    return [json.loads(line)["loss"] for line in log]
 
 
 def test_how_the_files_were_read_is_kept_with_the_run(

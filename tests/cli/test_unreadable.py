@@ -1,15 +1,18 @@
-"""Documents in which the encoder reads nothing: refused by their line, or skipped as bad rows."""
+"""Texts in which the encoder reads nothing: refused by their line, or skipped as bad rows."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 from command_line import FillStdin, Run, Write
 from conftest import without_accents, write_tiny_encoder
 
 from simsearch.encoder import Encoder
+from simsearch.encoder.onnx_runtime import OnnxRuntime
 from simsearch.search_index import SearchIndex
 
 ACCENT = "\u0301"
@@ -126,3 +129,146 @@ def test_a_text_to_encode_is_named_by_its_line_or_its_place_among_the_arguments(
     outcome = run("encode", "a", ACCENT, "--encoder", accentless_dir)
     assert outcome.refusal(2) == f"text 2 of 2 {problem}"
     assert run("encode", ACCENT, "--encoder", accentless_dir).refusal(2) == f"text {problem}"
+
+
+@pytest.mark.parametrize(
+    ("row", "field"),
+    [
+        ({"anchor": "my card", "positive": ACCENT}, "positive"),
+        ({"anchor": ACCENT, "positive": "my card"}, "anchor"),
+        ({"anchor": "my card", "positive": "the cat", "negative": ACCENT}, "negative"),
+        ({"sentence1": "my card", "sentence2": ACCENT, "label": 1}, "sentence2"),
+        ({"sentence1": ACCENT, "sentence2": "my card", "score": 0.5}, "sentence1"),
+        ({"text": ACCENT, "label": "a"}, "text"),
+        ({"text": ACCENT}, "text"),
+    ],
+)
+def test_an_example_to_train_on_is_refused_by_line_and_field(
+    run: Run,
+    write: Write,
+    accentless_dir: Path,
+    tmp_path: Path,
+    row: dict[str, object],
+    field: str,
+) -> None:
+    good = {name: "the dog" if value == ACCENT else value for name, value in row.items()}
+    path = write("data.jsonl", f"{json.dumps(good)}\n\n{json.dumps(row)}\n")
+    arguments = ("finetune", path, "-o", tmp_path / "model", "--encoder", accentless_dir)
+    assert run(*arguments).refusal(3) == (
+        f"{path}:3: field {field!r} holds nothing that the encoder reads"
+    )
+    assert not (tmp_path / "model").exists()
+
+
+def pair_lines(count: int) -> str:
+    pairs = [{"anchor": f"my card {n}", "positive": f"the machine {n}"} for n in range(count)]
+    return "".join(json.dumps(pair) + "\n" for pair in pairs)
+
+
+def test_so_is_held_out_data_and_a_text_with_entities(
+    run: Run, write: Write, accentless_dir: Path, tmp_path: Path
+) -> None:
+    path = write("pairs.jsonl", pair_lines(20))
+    held_out = write("eval.csv", f"anchor,positive\nmy card,the cat\nthe dog,{ACCENT}\n")
+    to = ("-o", tmp_path / "model", "--encoder", accentless_dir)
+    assert run("finetune", path, *to, "--eval", held_out).refusal(3) == (
+        f"{held_out}:3: field 'positive' holds nothing that the encoder reads"
+    )
+    tagged = write("tags.conll", f"cat B-PET\n\n{ACCENT} O\n")
+    assert run("finetune", tagged, *to, "--objective", "tags").refusal(3) == (
+        f"{tagged}:3: the text holds nothing that the encoder reads"
+    )
+
+
+def test_an_example_is_skipped_with_the_other_bad_rows(
+    run: Run, write: Write, accentless_dir: Path, tmp_path: Path
+) -> None:
+    bad = [{"anchor": "my card", "positive": ACCENT}, {"anchor": "", "positive": "x"}]
+    path = write("pairs.jsonl", pair_lines(20) + "".join(json.dumps(row) + "\n" for row in bad))
+    arguments = ("finetune", path, "--encoder", accentless_dir, "--dry-run", "--json")
+    outcome = run(*arguments, "--on-error", "skip")
+    assert (outcome.code, outcome.object["rows"]) == (1, 20)
+    assert "2 rows were skipped" in outcome.err
+
+
+def test_where_all_rows_are_skipped_nothing_is_left_to_train_on(
+    run: Run, write: Write, accentless_dir: Path
+) -> None:
+    path = write("pairs.jsonl", json.dumps({"anchor": "my card", "positive": ACCENT}) + "\n")
+    arguments = ("finetune", path, "--encoder", accentless_dir, "--dry-run")
+    assert run(*arguments, "--on-error", "skip").refusal(3) == (
+        "no training example is left: all rows were skipped"
+    )
+
+
+def test_evaluate_names_line_and_field_of_a_pair_and_skips_such_documents_of_a_folder(
+    run: Run, write: Write, accentless_dir: Path
+) -> None:
+    rows = [["my card", "the cat", 1.0], ["my cat", ACCENT, 0.0]]
+    names = ("sentence1", "sentence2", "score")
+    lines = [json.dumps(dict(zip(names, row, strict=True))) + "\n" for row in rows]
+    path = write("sts.jsonl", "".join(lines))
+    assert run("evaluate", "sts", path, "--encoder", accentless_dir).refusal(3) == (
+        f"{path}:2: field 'sentence2' holds nothing that the encoder reads"
+    )
+    write("beir/qrels/test.tsv", "query-id\tcorpus-id\tscore\nq1\ta\t1\n")
+    write("beir/queries.jsonl", '{"_id": "q1", "text": "my card"}\n')
+    documents = [{"_id": "a", "text": "my card here"}, {"_id": "b", "text": ACCENT}]
+    lines = [json.dumps(document) + "\n" for document in documents]
+    folder = write("beir/corpus.jsonl", "".join(lines)).parent
+    outcome = run("evaluate", "retrieval", folder, "--encoder", accentless_dir, "--json")
+    assert (outcome.code, outcome.object["metrics"]["ndcg@10"]) == (0, 1.0)
+    assert "1 blank documents skipped" in outcome.err
+    queries = write("beir/queries.jsonl", json.dumps({"_id": "q1", "text": ACCENT}) + "\n")
+    assert run("evaluate", "retrieval", folder, "--encoder", accentless_dir).refusal(3) == (
+        f"{queries}:1: field 'text' holds nothing that the encoder reads"
+    )
+
+
+@pytest.fixture
+def no_vector_of_birds(tiny_encoder_dir: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An encoder that gives NaN for every text with the word `bird`."""
+    tokenizer = json.loads((tiny_encoder_dir / "tokenizer.json").read_text(encoding="utf-8"))
+    bird = tokenizer["model"]["vocab"]["bird"]
+    honest = OnnxRuntime.run
+
+    def spoiled(self: OnnxRuntime, batch: Any, output: str) -> np.ndarray:
+        found = honest(self, batch, output)
+        found[(np.asarray(batch.ids) == bird).any(axis=1)] = np.nan
+        return found
+
+    monkeypatch.setattr(OnnxRuntime, "run", spoiled)
+    return tiny_encoder_dir
+
+
+def test_a_text_without_a_vector_is_named_by_line_and_field_before_anything_is_trained(
+    run: Run, write: Write, no_vector_of_birds: Path, tmp_path: Path
+) -> None:
+    path = write("pairs.jsonl", pair_lines(20) + '{"anchor": "a bird", "positive": "my cat"}\n')
+    arguments = ("finetune", path, "-o", tmp_path / "model", "--encoder", no_vector_of_birds)
+    problem = "the encoder gives no finite, non-zero vector (leave it out, or take another encoder)"
+    assert run(*arguments).refusal(7) == f"{path}:21: field 'anchor': {problem}"
+    assert not (tmp_path / "model").exists()
+    sts = write("sts.csv", "sentence1,sentence2,score\nmy card,the cat,1\nmy cat,bird sings,0\n")
+    assert run("evaluate", "sts", sts, "--encoder", no_vector_of_birds).refusal(7) == (
+        f"{sts}:3: field 'sentence2': {problem}"
+    )
+    write("beir/qrels/test.tsv", "query-id\tcorpus-id\tscore\nq1\ta\t1\n")
+    write("beir/queries.jsonl", '{"_id": "q1", "text": "my card"}\n')
+    folder = write("beir/corpus.jsonl", '{"_id": "a", "text": "a bird"}\n').parent
+    outcome = run("evaluate", "retrieval", folder, "--encoder", no_vector_of_birds)
+    assert outcome.refusal(7) == f"document 'a': {problem}"
+
+
+def test_two_rows_that_contradict_each_other_are_named_by_their_lines(
+    run: Run, write: Write, tiny_encoder_dir: Path
+) -> None:
+    rows = [["my card", "the cat", n % 2] for n in range(2)]
+    rows += [[f"the dog {n}", f"a bird {n}", n % 2] for n in range(20)]
+    names = ("sentence1", "sentence2", "label")
+    lines = [json.dumps(dict(zip(names, row, strict=True))) + "\n" for row in rows]
+    first, second = write("a.jsonl", lines[0]), write("b.jsonl", "\n" + "".join(lines[1:]))
+    arguments = ("finetune", first, second, "--encoder", tiny_encoder_dir, "--dry-run", "--json")
+    outcome = run(*arguments)
+    assert outcome.object["contradicting_places"] == [f"{first}:1", f"{second}:2"]
+    assert f"first {first}:1 and {second}:2 (keep the right one" in outcome.object["warnings"][0]

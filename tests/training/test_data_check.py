@@ -13,6 +13,7 @@ import pytest
 from conftest import write_tokenizer
 from hypothesis import given
 from hypothesis import strategies as st
+from training_runs import make_pairs
 
 from simsearch.encoder import Encoder, EncodingCounts
 from simsearch.errors import EncoderError, InvalidData
@@ -30,7 +31,8 @@ from simsearch.search_index import RetrievalTask
 from simsearch.training import data_tokens
 from simsearch.training.data_check import check_data
 from simsearch.training.data_counts import false_negative_share
-from simsearch.training.examples import split_examples
+from simsearch.training.examples import TrainingData, split_examples
+from simsearch.training.run import inspect
 
 SECONDS_A_CALL = 0.1
 
@@ -264,6 +266,19 @@ def test_our_own_split_shares_no_text(check):
     training, dev = split_examples(training, share=0.2, limit=20, seed=0)
     found = check(rows, training=training, dev=dev, held_out=held_out)
     assert (found.shared_texts, found.shared_with_dev) == (0, 0)
+
+
+def test_evaluation_data_judges_the_first_of_several_data_sets_and_the_others_are_told(
+    tiny_encoder_dir,
+):
+    sets = [TrainingData(make_pairs(20, seed=n), name=f"{n}.jsonl") for n in range(2)]
+    first, second = inspect(sets, encoder=tiny_encoder_dir, evaluation=make_pairs(8, seed=2))
+    assert first.lines()[1].endswith("8 held out for the verdict")
+    assert second.lines()[1] == (
+        "20 to train on, 0 to choose checkpoints by, none held out: this data set is not judged "
+        "itself"
+    )
+    assert [each.judged for each in inspect(sets, encoder=tiny_encoder_dir)] == [True, True]
 
 
 def test_a_text_in_training_and_dev_is_a_warning(check):

@@ -103,6 +103,7 @@ def test_a_negative_that_answers_another_row_connects_nothing_and_leaks_nothing(
     ]
     training, held_out = split_examples(rows, share=0.2, limit=500, seed=seed)
     assert len(held_out) == 24
+    training = without_leaks(training, held_out)
     judged = {text for row in held_out for text in (row.anchor, row.positive)}
     kept = [row for row in rows if judged.isdisjoint((row.anchor, row.positive, row.negative))]
     assert training == kept
@@ -123,16 +124,16 @@ def test_a_vowel_sign_makes_another_word_and_a_composed_accent_does_not():
 
 def test_planted_leaks_are_taken_out_of_training():
     training = [Pair("How do I pay?", "x"), Pair("b", "y"), Pair("c", "HOW do i pay")]
-    clean, dropped = without_leaks(training, [Pair("how do I pay", "z")])
-    assert (clean, dropped) == ([Pair("b", "y")], 2)
+    assert without_leaks(training, [Pair("how do I pay", "z")]) == [Pair("b", "y")]
+    assert without_leaks(training, [Pair("z", "B!")], [Pair("X", "z")]) == [training[2]]
 
 
 def test_of_a_retrieval_task_only_the_queries_are_leaks():
     from simsearch.records import Document
 
     task = RetrievalTask({"q": "Who?"}, [Document("d", "corpus text")], {"q": {"d": 1}})
-    clean, dropped = without_leaks([Pair("who", "me"), Pair("other", "corpus text")], task)
-    assert (clean, dropped) == ([Pair("other", "corpus text")], 1)
+    examples = [Pair("who", "me"), Pair("other", "corpus text")]
+    assert without_leaks(examples, task) == examples[1:]
 
 
 def test_equal_examples_are_dropped_and_counted():
