@@ -1,14 +1,16 @@
 """Is the verdict honest? On labels that mean nothing it has to be `reject`.
 
-    python benchmarks/verdicts.py [SEEDS]
+    python benchmarks/verdicts.py [SEEDS] [--ways labels,answers,scores,pairs]
 
 300 pairs a seed, real encoder, default settings, three ways to mean nothing: labels of labelled
 pairs shuffled, answers of pairs shuffled, scores drawn by chance. Of 20 seeds 19 have to be
-rejected. Then the same pairs as they are. Some 25 seconds a run on two cores.
+rejected. Then the same pairs as they are. Some 25 seconds a run on two cores. A verdict is shown
+when it is there, a line for each way when that has ended.
 """
 
 from __future__ import annotations
 
+import argparse
 import collections
 import random
 import sys
@@ -25,14 +27,17 @@ PAIRS = 300
 WINDOW = 64
 
 
-def main(seeds: int) -> None:
+def main(ways: Sequence[str], seeds: int) -> None:
     """Print how many of each kind were kept."""
     pairs = demo_pairs(standard_library())
-    for name, make in WAYS.items():
+    for way in ways:
+        name, make = WAYS[way]
         verdicts: collections.Counter[str] = collections.Counter()
         for seed in range(seeds):
             examples = make(sample(pairs, PAIRS, seed=seed), random.Random(seed))
-            verdicts[verdict(examples, seed)] += 1
+            found = verdict(examples, seed)
+            verdicts[found] += 1
+            print(f"{way}, seed {seed}: {found}", file=sys.stderr, flush=True)
         print(f"{name:32} {dict(verdicts)}", flush=True)
 
 
@@ -87,12 +92,18 @@ def as_they_are(pairs: Sequence[Pair], _: random.Random) -> list[Example]:
     return list(pairs)
 
 
-WAYS: dict[str, Callable[[Sequence[Pair], random.Random], list[Example]]] = {
-    "labels shuffled (contrastive)": shuffled_labels,
-    "answers shuffled (in-batch)": shuffled_answers,
-    "scores shuffled (cosine)": shuffled_scores,
-    "pairs as they are (in-batch)": as_they_are,
+WAYS: dict[str, tuple[str, Callable[[Sequence[Pair], random.Random], list[Example]]]] = {
+    "labels": ("labels shuffled (contrastive)", shuffled_labels),
+    "answers": ("answers shuffled (in-batch)", shuffled_answers),
+    "scores": ("scores shuffled (cosine)", shuffled_scores),
+    "pairs": ("pairs as they are (in-batch)", as_they_are),
 }
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]) if len(sys.argv) > 1 else 20)
+    parser = argparse.ArgumentParser()
+    parser.add_argument("seeds", type=int, nargs="?", default=20)
+    parser.add_argument("--ways", default=",".join(WAYS))
+    options = parser.parse_args()
+    if unknown := [way for way in options.ways.split(",") if way not in WAYS]:
+        parser.error(f"no way {', '.join(unknown)} (there are: {', '.join(WAYS)})")
+    main(options.ways.split(","), options.seeds)

@@ -212,6 +212,31 @@ def write_tiny_encoder(path: Path, *, seed: int = 0, window: int = 32) -> Path:
     return path
 
 
+@pytest.fixture(scope="module")
+def quick_exports() -> Iterator[None]:
+    """Compare fewer texts when a tuned encoder is exported: its 200 are tested with encoders."""
+    from simsearch.encoder import export
+
+    whole = export.parity_texts()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(export, "parity_texts", lambda: whole[:24])
+        yield
+
+
+@pytest.fixture
+def quick_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Put nothing on paper: of a run of the tiny encoder its pictures take a third of the time.
+
+    What they show is tested with the report, and of one run in each file they are real.
+    """
+    from matplotlib.figure import Figure
+
+    def save(_: Figure, path: Path, **options: object) -> None:
+        path.write_bytes(b"\x89PNG")
+
+    monkeypatch.setattr(Figure, "savefig", save)
+
+
 @pytest.fixture(scope="session")
 def tiny_encoder_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a model directory with a random two-layer BERT, dim 32, window 32, exported once."""

@@ -25,6 +25,8 @@ from simsearch.records import Document
 from simsearch.training import TrainingConfig, TrainingData, finetune
 from simsearch.training.losses import InBatchLoss
 
+pytestmark = pytest.mark.usefixtures("quick_exports", "quick_pictures")
+
 # 36 pairs train, 12 choose the checkpoint: two epochs of three steps. A checkpoint every step.
 SETTINGS = """
 data = ["pairs.jsonl"]

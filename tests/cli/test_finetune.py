@@ -14,6 +14,8 @@ from command_line import FillStdin, Outcome, Run, Write
 from simsearch.cli import main
 from simsearch.encoder import Encoder
 
+pytestmark = pytest.mark.usefixtures("quick_exports", "quick_pictures")
+
 WORDS = ["card", "cash", "bank", "order", "parcel", "phone", "screen", "password", "email"]
 PAIRS = [
     {"anchor": f"my {first} {second}", "positive": f"where is the {first} and the {second}"}
@@ -258,6 +260,45 @@ def test_how_the_files_were_read_is_kept_with_the_run(
 def _reading(model: Path) -> object:
     provenance = (model / "run" / "provenance.json").read_text(encoding="utf-8")
     return json.loads(provenance)["reading"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("method", "loads"),
+    [
+        ("full", "and with `SentenceTransformer(path)`"),
+        ("last-1", "and with `SentenceTransformer(path)`"),
+        ("gradual", "and with `SentenceTransformer(path)`"),
+        ("lora", "and with `SentenceTransformer(path)`"),
+        ("dense", "`simsearch.Encoder.load(path)` only"),
+        ("conv", "`simsearch.Encoder.load(path)` only"),
+    ],
+)
+def test_a_model_of_every_method_is_indexed_and_answers_when_it_has_moved(
+    run: Run,
+    pairs: Path,
+    write: Write,
+    tmp_path: Path,
+    tiny_encoder_dir: Path,
+    method: str,
+    loads: str,
+) -> None:
+    model, index = tmp_path / "model", tmp_path / "index"
+    named = ["--encoder", tiny_encoder_dir, "--adapt", method, "--learning-rate", "1e-3"]
+    options = ["--epochs", "2", "--batch-size", "8", "--force", "--quiet"]
+    assert run("finetune", pairs, "-o", model, *named, *options).code in (0, 1)
+    assert loads in (model / "README.md").read_text(encoding="utf-8")
+    tuned = Encoder.load(model)
+    assert tuned.fingerprint != Encoder.load(tiny_encoder_dir).fingerprint
+    texts = ["my card was swallowed", "the parcel came late", "the cat sat on the mat"]
+    corpus = write("corpus.jsonl", jsonl([{"id": text[:6], "text": text} for text in texts]))
+    assert run("index", corpus, "-i", index, "--encoder", model).code == 0
+    expected = tuned.encode(texts) @ tuned.encode_queries(["where is my parcel"])[0]
+    model.rename(tmp_path / "moved")
+    hits = run("query", "where is my parcel", "-i", index, "--json").objects
+    assert {hit["id"]: hit["score"] for hit in hits} == pytest.approx(
+        {text[:6]: score for text, score in zip(texts, expected, strict=True)}, abs=1e-5
+    )
 
 
 def test_a_dry_run_of_augmentation_says_that_it_trains_twice(

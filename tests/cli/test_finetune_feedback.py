@@ -14,6 +14,8 @@ from simsearch.encoder import Encoder
 from simsearch.records import Document, Judgement
 from simsearch.search_index import SearchIndex
 
+pytestmark = pytest.mark.usefixtures("quick_exports", "quick_pictures")
+
 WORDS = ["card", "cash", "bank", "order", "parcel", "phone", "screen", "password", "email"]
 PAIRS = list(itertools.combinations(WORDS, 2))
 NOTHING_LEARNT = ["--learning-rate", "1e-12", "--epochs", "1", "--batch-size", "16"]

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from conftest import HashEncoder, OtherHashEncoder
-from scenarios import SCENARIOS, encoder_of, prepare, state
+from scenarios import SCENARIOS, encoder_of, of_these_bytes, prepare, state
 
 import simsearch
 from simsearch import failpoints
@@ -90,6 +90,10 @@ def kill(run, place, name, fault):
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
 
 
+def checked(path):
+    return check_index(path, encoder=encoder_of(path))
+
+
 FAULTS = {"kill": kill, "raise": inject, "eio": inject, "enospc": inject}
 
 
@@ -107,7 +111,7 @@ def test_after_a_fault_there_is_the_old_or_the_new_and_the_same_command_ends(
     for index in ("i", "two", "new"):
         if_there = [place / index][: found[index] is not None]
         for path in if_there:
-            report = check_index(path, encoder=encoder_of(path))
+            report = of_these_bytes(checked, path)
             assert report.worst in (None, Severity.NOTE), report.findings
     SCENARIOS[scenario](place)
     assert state(place) == after

@@ -2,17 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 
 
-@pytest.fixture(scope="session", autouse=True)
-def quick_exports() -> Iterator[None]:
-    """Compare fewer texts when a tuned encoder is exported: its 200 are tested with encoders."""
-    from simsearch.encoder import export
-
-    whole = export.parity_texts()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(export, "parity_texts", lambda: whole[:24])
-        yield
+@pytest.fixture(scope="module", autouse=True)
+def _quick_exports(quick_exports: None) -> None:
+    """Every test here exports; in a module fixture, too."""

@@ -13,6 +13,8 @@ from torch import nn
 from simsearch.encoder import Encoder
 from simsearch.encoder.loading import read_whole_layout
 from simsearch.errors import InvalidInput
+from simsearch.records import Document
+from simsearch.search_index import SearchIndex
 from simsearch.training.adaptation import check_adaptation, find_layers, prepare_adaptation
 from simsearch.training.config import TrainingConfig
 from simsearch.training.trainable import load_trainable, save_model
@@ -235,7 +237,7 @@ def test_the_layers_are_the_longest_list_that_is_in_no_other():
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_every_method_lowers_the_loss_and_ends_in_an_encoder_of_the_same_embeddings(
+def test_every_method_lowers_the_loss_and_ends_in_an_encoder_that_an_index_answers_with(
     load, method, tmp_path
 ):
     model = load("bert")
@@ -247,7 +249,14 @@ def test_every_method_lowers_the_loss_and_ends_in_an_encoder_of_the_same_embeddi
     expected = embeddings(model, TEXTS)
     assert_same(Encoder.load(tmp_path / "model", runtime="torch").encode(TEXTS), expected)
     # An export is accepted only with a cosine of 0.9999 to torch.
-    assert_same(Encoder.load(tmp_path / "model", runtime="onnx").encode(TEXTS), expected)
+    encoder = Encoder.load(tmp_path / "model", runtime="onnx")
+    assert_same(encoder.encode(TEXTS), expected)
+    with SearchIndex.create(tmp_path / "index", encoder=encoder) as index:
+        index.add(Document(f"d{n}", text) for n, text in enumerate(TEXTS))
+    (tmp_path / "model").rename(tmp_path / "moved")
+    with SearchIndex.open(tmp_path / "index") as index:
+        scores = {hit.id: hit.score for hit in index.search(TEXTS[1], k=len(TEXTS))}
+    assert_same([scores[f"d{n}"] for n in range(len(TEXTS))], expected @ expected[1])
 
 
 @pytest.mark.parametrize(

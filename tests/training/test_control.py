@@ -16,6 +16,8 @@ from simsearch.training.identity import identity
 from simsearch.training.plan import make_plan
 from simsearch.training.result import read_result
 
+pytestmark = pytest.mark.usefixtures("quick_pictures")
+
 # 48 pairs train: two epochs of three steps, with 48 more of six. A checkpoint every step.
 CONFIG = TrainingConfig(
     epochs=2,

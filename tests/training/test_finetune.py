@@ -32,6 +32,8 @@ from simsearch.training import (
 from simsearch.training.held_out import make_held_out
 from simsearch.training.result import judge
 
+pytestmark = pytest.mark.usefixtures("quick_pictures")
+
 CONFIG = TrainingConfig(epochs=1, batch_size=16, learning_rate=1e-3, seed=0)
 
 

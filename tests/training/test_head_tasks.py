@@ -15,7 +15,7 @@ from simsearch.encoder import Encoder
 from simsearch.encoder.layout import read_layout
 from simsearch.encoder.tokenization import TokenizedText
 from simsearch.errors import EncoderMismatch, InvalidInput
-from simsearch.heads import Annotator, load_head
+from simsearch.heads import Annotator, TaggerConfig, load_head
 from simsearch.records import Document, LabelledText, Span, TaggedText
 from simsearch.search_index import RetrievalTask
 from simsearch.training import TrainingConfig, TrainingData, finetune
@@ -29,7 +29,11 @@ from simsearch.training.plan import make_plan
 from simsearch.training.result import read_result
 from simsearch.training.trainable import load_trainable
 
+pytestmark = pytest.mark.usefixtures("quick_pictures")
+
 CONFIG = TrainingConfig(epochs=2, batch_size=16, learning_rate=1e-3, precision="fp32")
+# How well a tagger learns is tested with heads; here eleven of them are fitted.
+TAGGER = TaggerConfig(hidden=32, epochs=3)
 
 
 def classes(count: int, **settings) -> TrainingData:
@@ -38,7 +42,9 @@ def classes(count: int, **settings) -> TrainingData:
 
 
 def entities(count: int, **settings) -> TrainingData:
-    return TrainingData(tagged_texts(count), name="places", objective="tags", **settings)
+    return TrainingData(
+        tagged_texts(count), name="places", objective="tags", head=TAGGER, **settings
+    )
 
 
 @pytest.fixture(scope="module")

@@ -17,6 +17,8 @@ from simsearch.errors import AlreadyExists, IndexLocked, InvalidInput
 from simsearch.training import TrainingConfig, TrainingData, check_output, finetune
 from simsearch.training.output import working
 
+pytestmark = pytest.mark.usefixtures("quick_pictures")
+
 # 36 pairs train, 12 choose the checkpoint: two epochs of two steps. A checkpoint every step.
 CONFIG = TrainingConfig(
     epochs=2,
