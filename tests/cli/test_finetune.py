@@ -295,7 +295,7 @@ def test_a_model_of_every_method_is_indexed_and_answers_when_it_has_moved(
     assert run("index", corpus, "-i", index, "--encoder", model).code == 0
     expected = tuned.encode(texts) @ tuned.encode_queries(["where is my parcel"])[0]
     model.rename(tmp_path / "moved")
-    hits = run("query", "where is my parcel", "-i", index, "--json").objects
+    hits = run("query", "where is my parcel", "-i", index, "--json").object["hits"]
     assert {hit["id"]: hit["score"] for hit in hits} == pytest.approx(
         {text[:6]: score for text, score in zip(texts, expected, strict=True)}, abs=1e-5
     )
