@@ -24,7 +24,7 @@ from simsearch.search_index.creating import create_directory
 from simsearch.search_index.current_encoder import CurrentEncoder
 from simsearch.search_index.directory import check_format, check_place
 from simsearch.search_index.donor import Donor
-from simsearch.search_index.explaining import explained, token_encoder
+from simsearch.search_index.explaining import explained
 from simsearch.search_index.handle import IndexHandle, yes_no
 from simsearch.search_index.info import index_info
 from simsearch.search_index.passages import LongTexts, as_long_texts
@@ -329,12 +329,15 @@ class SearchIndex(IndexHandle):
         )
 
     def explain(self, query: str, hits: Sequence[Hit]) -> list[Hit]:
-        """Return hits with the words that carry their similarity to `query`, from one pass.
+        """Return hits of a search for `query` with the words that they were found by.
+
+        Of a similarity those that carry it, from one pass over query and hits; of a BM25 score the
+        words that are in the query, too, in whatever form.
 
         Raises:
-            EncoderError: the encoder has no token vectors.
+            EncoderError: a hit has a similarity, and the encoder no token vectors.
         """
-        return explained(token_encoder(self.encoder), query, hits, dim=self._store.dim)
+        return explained(self._store, lambda: self.encoder, query, hits)
 
     def optimize(
         self,
