@@ -365,7 +365,17 @@ def test_an_index_does_not_rerank_by_itself_until_it_measured_better(index):
     queries = {str(n): document.text for n, document in enumerate(DOCUMENTS)}
     qrels = {str(n): {document.id: 1} for n, document in enumerate(DOCUMENTS)}
     report = choose_rerank(index, queries, qrels, by="maxsim", top=4)
-    assert report.choice == index.rerank_choice() == RerankChoice()
+    choice = index.rerank_choice()
+    assert report.choice == choice
+    assert (choice.by, choice.measured, choice.queries) == (Rerank.NONE, Rerank.MAXSIM, 4)
+    assert (choice.before, choice.after) == (report.before, report.after)
+
+
+def test_a_choice_of_an_earlier_version_is_read(index):
+    with index._store.transaction():
+        index._store.settings.write_constant("rerank", '{"by": "maxsim", "top": 30}')
+    assert index.rerank_choice() == RerankChoice(Rerank.MAXSIM, 30)
+    assert index.rerank_choice().reason.startswith("not measured on this index")
 
 
 def test_what_measured_better_is_kept_and_seen_by_others(tmp_path):
@@ -387,9 +397,10 @@ def test_what_measured_better_is_kept_and_seen_by_others(tmp_path):
         report = choose_rerank(index, queries, qrels, by="pair", top=10)
         assert report.after > report.before
         assert report.difference.low > 0
-        assert report.choice == RerankChoice(Rerank.PAIR, 10)
+        assert (report.choice.by, report.choice.top) == (Rerank.PAIR, 10)
+        assert report.choice.reason.startswith("nDCG@10 of 20 queries: ")
         with SearchIndex.open(index.path, encoder=Odd(None)) as other:
-            assert other.rerank_choice() == RerankChoice(Rerank.PAIR, 10)
+            assert other.rerank_choice() == report.choice
 
 
 def test_a_malformed_choice_is_damage(index):
