@@ -29,7 +29,7 @@ from simsearch.search_index.handle import IndexHandle, yes_no
 from simsearch.search_index.info import index_info
 from simsearch.search_index.passages import LongTexts, as_long_texts
 from simsearch.search_index.reports import IndexInfo, WriteReport
-from simsearch.search_index.reranking import Rerank, pair_scorer_of, reranked
+from simsearch.search_index.reranking import Rerank, reranked
 from simsearch.search_index.searching import Searcher
 from simsearch.search_index.segment_record import target_to_text
 from simsearch.search_index.writing import DocumentWriter
@@ -324,9 +324,7 @@ class SearchIndex(IndexHandle):
             InvalidInput: `by` is none of these.
             EncoderError: the encoder has no token vectors, or no pair scorer that tells matches.
         """
-        return reranked(
-            self.encoder, pair_scorer_of(self._store), queries, found, by=by, dim=self._store.dim
-        )
+        return reranked(self._store, lambda: self.encoder, queries, found, by=by)
 
     def explain(self, query: str, hits: Sequence[Hit]) -> list[Hit]:
         """Return hits of a search for `query` with the words that they were found by.

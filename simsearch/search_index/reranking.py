@@ -131,15 +131,17 @@ def pair_scorer_of(store: DocumentStore) -> PairScorer | None:
 
 
 def reranked(
-    encoder: TextEncoder,
-    scorer: PairScorer | None,
+    store: DocumentStore,
+    encoder: Callable[[], TextEncoder],
     queries: Sequence[str],
     found: Sequence[Sequence[Hit]],
     *,
     by: Rerank | str,
-    dim: int,
 ) -> list[list[Hit]]:
-    """Return the hits of each query in another order, best first; see `SearchIndex.rerank`."""
+    """Return the hits of each query in another order, best first; see `SearchIndex.rerank`.
+
+    `encoder` is asked for where there is something to compare.
+    """
     method = as_rerank(by)
     if method is Rerank.NONE or not queries:
         return [list(hits) for hits in found]
@@ -149,7 +151,18 @@ def reranked(
             "with (take mode dense or hybrid)"
         )
     if method is Rerank.MAXSIM:
-        return reranked_by_tokens(token_encoder(encoder), queries, found)
+        return reranked_by_tokens(token_encoder(encoder()), queries, found)
+    return _by_pairs(encoder(), pair_scorer_of(store), queries, found, dim=store.dim)
+
+
+def _by_pairs(
+    encoder: TextEncoder,
+    scorer: PairScorer | None,
+    queries: Sequence[str],
+    found: Sequence[Sequence[Hit]],
+    *,
+    dim: int,
+) -> list[list[Hit]]:
     if scorer is None or scorer.weight.shape[1] != 3 * dim:
         raise EncoderError(
             f"the index keeps no pair scorer of {encoder.name} for its vectors (`simsearch "

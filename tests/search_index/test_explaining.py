@@ -360,6 +360,14 @@ def test_none_leaves_hits_as_they_are_and_other_names_are_refused(index):
         index.rerank([QUERY], found, by="colbert")
 
 
+def test_what_words_alone_have_found_and_nobody_reranks_loads_no_encoder(index):
+    with SearchIndex.open(index.path) as other:
+        found = other.search_many([QUERY], k=3, mode="lexical")
+        assert other.rerank([QUERY], found, by="none") == found
+        assert all(hit.explanation.terms for hit in other.explain(QUERY, found[0]))
+        assert not other._encoder.loaded
+
+
 def test_an_index_does_not_rerank_by_itself_until_it_measured_better(index):
     assert index.rerank_choice() == RerankChoice(Rerank.NONE, 20)
     queries = {str(n): document.text for n, document in enumerate(DOCUMENTS)}
