@@ -1,13 +1,15 @@
 """Dense, lexical and hybrid search on collections with known answers, beside bm25s.
 
-    python benchmarks/hybrid.py [FOLDER...] [--encoder M]
+    python benchmarks/hybrid.py [FOLDER...] [--encoder M] [--rerank]
 
 FOLDER is a collection in BEIR layout; by default SciFact and cmrc2018 of ../shared/data. Each is
 indexed once, in the user's cache. nDCG@10 on qrels/test.tsv, with the 95% interval of the
 difference to dense; milliseconds of one query at a time, its encoding included, where there is
 one. "tuned": the weight was chosen on the queries of another split of the same collection, and so
-was the default mode of the index. bm25s, with a Snowball stemmer and its English stop words, where
-it is installed (Chinese: on the same pairs of characters as ours).
+was the default mode of the index. --rerank: the 20 best of dense and of hybrid search are compared
+once more by late interaction, too, which reads most documents again. bm25s, with a Snowball stemmer
+and its English stop words, where it is installed (Chinese: on the same pairs of characters as
+ours).
 """
 
 from __future__ import annotations
@@ -26,7 +28,7 @@ from simsearch.cache import cache_directory
 from simsearch.evaluation import RetrievalScores, paired_bootstrap, score_run
 from simsearch.formats import BeirSet
 from simsearch.query import Fusion, FusionWay, SearchMode
-from simsearch.search_index import evaluate_index, tune_mode
+from simsearch.search_index import RERANK_TOP, evaluate_index, tune_mode
 from simsearch.storage.terms import document_terms, query_terms
 
 METRIC = "ndcg@10"
@@ -34,13 +36,13 @@ OTHER_SPLITS = ("train", "dev")
 TIMED = 50
 
 
-def main(folders: Sequence[Path], encoder: simsearch.Encoder) -> None:
+def main(folders: Sequence[Path], encoder: simsearch.Encoder, *, rerank: bool) -> None:
     """Print one table for each collection."""
     for folder in folders:
         beir = simsearch.read_beir(folder, "test")
         print(f"\n{folder.name}: {len(beir.corpus):,} documents, {len(beir.qrels):,} queries")
         with indexed(folder.name, beir, encoder) as index:
-            report(index, folder, beir)
+            report(index, folder, beir, rerank=rerank)
 
 
 def indexed(name: str, beir: BeirSet, encoder: simsearch.Encoder) -> simsearch.SearchIndex:
@@ -56,7 +58,7 @@ def indexed(name: str, beir: BeirSet, encoder: simsearch.Encoder) -> simsearch.S
     return index
 
 
-def report(index: simsearch.SearchIndex, folder: Path, beir: BeirSet) -> None:
+def report(index: simsearch.SearchIndex, folder: Path, beir: BeirSet, *, rerank: bool) -> None:
     """Score every way to search, and print a table."""
     ways: dict[str, tuple[SearchMode, Fusion | None]] = {
         "dense": (SearchMode.DENSE, None),
@@ -77,6 +79,10 @@ def report(index: simsearch.SearchIndex, folder: Path, beir: BeirSet) -> None:
         for name, (mode, fusion) in ways.items()
     }
     times = {name: milliseconds(index, beir, *way) for name, way in ways.items()}
+    for name in ("dense", "hybrid, convex") if rerank else ():
+        mode, fusion = ways[name]
+        found[f"{name}, reranked"] = reranked(index, beir, mode, fusion)
+        times[f"{name}, reranked"] = milliseconds(index, beir, mode, fusion, rerank=True)
     if (peer := bm25s_run(beir)) is not None:
         found["bm25s"] = score_run(beir.qrels, peer)
     dense = found["dense"].per_query[METRIC]
@@ -99,14 +105,35 @@ def line(name: str, scores: RetrievalScores, dense: np.ndarray, time: float | No
     ]
 
 
-def milliseconds(
+def reranked(
     index: simsearch.SearchIndex, beir: BeirSet, mode: SearchMode, fusion: Fusion | None
+) -> RetrievalScores:
+    """Score what comes of a closer look at the best of every query."""
+    names = [name for name in beir.queries if name in beir.qrels]
+    texts = [beir.queries[name] for name in names]
+    found = index.search_many(texts, RERANK_TOP, mode=mode, fusion=fusion)
+    again = index.rerank(texts, found, by="maxsim")
+    run = {
+        name: {hit.id: hit.score for hit in hits} for name, hits in zip(names, again, strict=True)
+    }
+    return score_run(beir.qrels, run, metrics=[METRIC])
+
+
+def milliseconds(
+    index: simsearch.SearchIndex,
+    beir: BeirSet,
+    mode: SearchMode,
+    fusion: Fusion | None,
+    *,
+    rerank: bool = False,
 ) -> float:
     """Return the median time of single queries."""
     times = []
     for text in list(beir.queries.values())[:TIMED]:
         before = time.perf_counter()
-        index.search_many([text], k=10, mode=mode, fusion=fusion)
+        found = index.search_many([text], k=RERANK_TOP if rerank else 10, mode=mode, fusion=fusion)
+        if rerank:
+            index.rerank([text], found, by="maxsim")
         times.append(time.perf_counter() - before)
     return 1000 * float(np.median(times))
 
@@ -145,8 +172,9 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser()
     parser.add_argument("folders", nargs="*", type=Path)
     parser.add_argument("--encoder")
+    parser.add_argument("--rerank", action="store_true")
     given = parser.parse_args()
     named = os.environ.get("SIMSEARCH_TEST_DATA")
     data = Path(named) if named else Path(__file__).parents[2] / "shared" / "data"
     default = [data / "scifact", data / "cmrc2018_retrieval_zh"]
-    main(given.folders or default, simsearch.Encoder.load(given.encoder))
+    main(given.folders or default, simsearch.Encoder.load(given.encoder), rerank=given.rerank)

@@ -81,17 +81,34 @@ class WordShare:
 
 
 @dataclass(frozen=True, slots=True)
-class Explanation:
-    """Where the similarity of a hit comes from: the contributions and `rest` add up to it.
+class TermShare:
+    """A term of a query that a hit holds, and what it adds to the hit's BM25 score.
 
-    `words` are in the order of the text. `rest` is what tokens carry that belong to no word, and
+    `query` are the half-open ranges in which it stands in the query. `places` are where the hit has
+    it, in whatever form: the hit's field, "text" or "title", and a half-open range of that.
+    """
+
+    term: str
+    contribution: float
+    query: tuple[tuple[int, int], ...]
+    places: tuple[tuple[str, int, int], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """Where the two scores of a hit come from that its own is made of.
+
+    The contributions of `words`, in the order of the text, and `rest` add up to the similarity,
+    those of `terms`, the highest first, to the BM25 score; there are none where the hit has none.
+    `rest` is what tokens carry that belong to no word, and
     what a stored vector differs by. Where `exact` is false the encoder's embedding is no sum over
     tokens, and the similarity is divided by how like the query's words each word is.
     """
 
-    words: tuple[WordShare, ...]
-    rest: float
-    exact: bool
+    words: tuple[WordShare, ...] = ()
+    rest: float = 0.0
+    exact: bool = True
+    terms: tuple[TermShare, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,8 +123,7 @@ class Hit:
     `probability` is the calibrated chance that the hit is relevant; None where the encoder
     has no calibration. `passage` is the half-open range in `text` of the passage that matched,
     (0, 0) where that was a part of a long title, None where the document was encoded whole.
-    `explanation` is there where one was asked for; it is of
-    the similarity alone.
+    `explanation` is there where one was asked for.
     """
 
     id: str

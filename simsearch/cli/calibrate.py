@@ -7,6 +7,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from simsearch.cli.known_answers import (
+    FromFeedback,
+    answers_in,
+    check_one_source,
+    known_answers,
+)
 from simsearch.cli.options import MAX_K, EncoderName, Rerank, bundled
 from simsearch.cli.output import Output
 from simsearch.errors import EncoderError, InvalidInput
@@ -18,14 +24,17 @@ if TYPE_CHECKING:
 
 @bundled
 def calibrate(
-    data: Annotated[
-        Path,
-        typer.Argument(
-            metavar="PAIRS", help="Answers that trained nothing: a file of pairs, or a BEIR folder."
-        ),
-    ],
     output: Output,
     file_options: "ReadOptions",
+    data: Annotated[
+        Path | None,
+        typer.Argument(
+            metavar="PAIRS",
+            help="Answers that trained nothing: a file of pairs, a BEIR folder, or a model "
+            "directory: what its run held out.",
+        ),
+    ] = None,
+    from_feedback: FromFeedback = False,
     encoder: EncoderName = None,
     index_dir: Annotated[
         Path | None, typer.Option("-i", "--index", help="Measure on the hits of this index.")
@@ -49,21 +58,33 @@ def calibrate(
     From then on every hit has a probability. With -i it is measured on the hits of that index,
     which is truest there; with --encoder on the answers of PAIRS, or the corpus of the folder.
     """
-    from simsearch.training import load_evaluation_data
-
     if (encoder is None) == (index_dir is None):
         raise InvalidInput("calibrate what? (--encoder MODEL_DIR, or -i INDEX_DIR)")
-    known = load_evaluation_data(data, split=split, options=file_options)
+    check_one_source(data, from_feedback=from_feedback)
     if rerank is not None and index_dir is None:
         raise InvalidInput("--rerank is measured on the hits of an index (-i INDEX_DIR)")
     reranking = None
     if index_dir is not None:
+        known = _known(index_dir, data, split, file_options)
         report = _index(output, index_dir, known, match_score)
         if rerank is not None:
             reranking = _rerank(index_dir, known, rerank.value, rerank_top)
+    elif data is None:
+        raise InvalidInput("--from-feedback are the judgements of an index (-i INDEX_DIR)")
     elif encoder is not None:
+        known = known_answers(data, split=split, options=file_options)
         report = _model(encoder, known, match_score)
     _print(output, str(index_dir or encoder), report, reranking)
+
+
+def _known(
+    index_dir: Path, data: Path | None, split: str, options: "ReadOptions"
+) -> "Sequence[Example] | RetrievalTask":
+    from simsearch.evaluation import LEAST_EXAMPLES
+    from simsearch.search_index import SearchIndex
+
+    with SearchIndex.open(index_dir) as index:
+        return answers_in(index, data, split=split, options=options, least=LEAST_EXAMPLES)
 
 
 def _index(

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from simsearch.cli.output import clean
 
 if TYPE_CHECKING:
     from simsearch.records import Explanation, Hit, WordShare
+
+Place = tuple[str, int, int]  # a field of a hit, and a half-open range of it
 
 _SHARE = 0.1  # of the words of a hit that are marked,
 _LEAST, _MOST = 3, 12  # and how many at least and at most
@@ -17,7 +20,11 @@ _BOLD, _PLAIN = "\x1b[1m", "\x1b[0m"
 
 
 def explanation_fields(hit: Hit) -> dict[str, Any] | None:
-    """Return an explanation as JSON: contributions and `rest` add up to the similarity."""
+    """Return an explanation as JSON.
+
+    The contributions of `spans` and `rest` add up to the hit's `dense`, those of `terms` to its
+    `lexical`; what these add to its score are its `parts`.
+    """
     found = hit.explanation
     if found is None:
         return None
@@ -26,10 +33,7 @@ def explanation_fields(hit: Hit) -> dict[str, Any] | None:
         "rest": found.rest,
         "spans": [
             {
-                "field": word.field,
-                "start": word.start,
-                "end": word.end,
-                "text": _written(hit, word),
+                **_span(hit, (word.field, word.start, word.end)),
                 "contribution": word.contribution,
                 "loss": word.loss,
                 "query": [
@@ -39,7 +43,21 @@ def explanation_fields(hit: Hit) -> dict[str, Any] | None:
             }
             for word in found.words
         ],
+        "terms": [
+            {
+                "term": each.term,
+                "contribution": each.contribution,
+                "query": [{"start": start, "end": end} for start, end in each.query],
+                "spans": [_span(hit, place) for place in each.places],
+            }
+            for each in found.terms
+        ],
     }
+
+
+def _span(hit: Hit, place: Place) -> dict[str, Any]:
+    field, start, end = place
+    return {"field": field, "start": start, "end": end, "text": _written(hit, place)}
 
 
 def strongest(explanation: Explanation) -> list[WordShare]:
@@ -50,56 +68,109 @@ def strongest(explanation: Explanation) -> list[WordShare]:
 
 
 def highlighted(hit: Hit, explanation: Explanation, *, bold: bool) -> str:
-    """Return the part of a hit's text around its strongest words, these in bold or *asterisks*.
+    """Return the part of a hit's text around its reasons, these in bold or between *asterisks*.
 
-    Where the title has such words it stands before, whole.
+    Marked are the strongest words, and those that are in the query, too. Where the title has some
+    it stands before, whole.
     """
+    marks = _marks(explanation)
     before, after = (_BOLD, _PLAIN) if bold else ("*", "*")
-    marked = strongest(explanation)
-    in_text = [word for word in marked if word.field == "text"]
+    in_text = {
+        (start, end): weight for (field, start, end), weight in marks.items() if field == "text"
+    }
     start, end = _window(len(hit.text), in_text)
     shown = _marked(hit.text, in_text, start, end, before, after)
-    in_title = [word for word in marked if word.field == "title"]
     title = hit.title or ""
     if title:
+        in_title = [(start, end) for field, start, end in marks if field == "title"]
         head = _marked(title, in_title, 0, len(title), before, after)
         shown = f"{head}: {shown}"
     return shown
 
 
-def _window(length: int, words: list[WordShare]) -> tuple[int, int]:
-    """Return the range of so many characters that loses most without its words."""
+def _marks(explanation: Explanation) -> dict[Place, float]:
+    """Return the places that are marked, with what each is worth: 1 in all for each of the two."""
+    marks: dict[Place, float] = {}
+    words = strongest(explanation)
+    for word in words:
+        share = word.loss / sum(each.loss for each in words)
+        marks[word.field, word.start, word.end] = share
+    whole = sum(term.contribution for term in explanation.terms)
+    for term in explanation.terms:
+        for place in term.places:
+            share = term.contribution / whole / len(term.places)
+            marks[place] = marks.get(place, 0.0) + share
+    return marks
+
+
+def _window(length: int, marks: Mapping[tuple[int, int], float]) -> tuple[int, int]:
+    """Return the range of so many characters whose marks are worth most."""
     best, place = -1.0, 0
-    for first in words:
-        inside = [word.loss for word in words if first.start <= word.start < first.start + _SHOWN]
-        if sum(inside) > best:
-            best, place = sum(inside), first.start
+    for first, _ in sorted(marks):
+        worth = sum(its for (start, _), its in marks.items() if first <= start < first + _SHOWN)
+        if worth > best:
+            best, place = worth, first
     place = max(0, min(place - 40, length - _SHOWN))
     return place, min(length, place + _SHOWN)
 
 
 def _marked(
-    text: str, words: list[WordShare], start: int, end: int, before: str, after: str
+    text: str, marks: Iterable[tuple[int, int]], start: int, end: int, before: str, after: str
 ) -> str:
     pieces, place = [], start
-    for word in sorted(words, key=lambda word: word.start):
-        if word.start >= place and word.end <= end:
-            pieces += [clean(text[place : word.start]), before]
-            pieces += [clean(text[word.start : word.end]), after]
-            place = word.end
+    for first, last in _joined(marks):
+        if first >= place and last <= end:
+            pieces += [clean(text[place:first]), before, clean(text[first:last]), after]
+            place = last
     pieces.append(clean(text[place:end]))
     shown = " ".join("".join(pieces).split())
     return f"{'…' if start else ''}{shown}{'…' if end < len(text) else ''}"
 
 
-def reasons(hit: Hit, explanation: Explanation, query: str) -> str:
+def _joined(marks: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Return ranges in order, those that overlap (pairs of characters do) as one."""
+    joined: list[tuple[int, int]] = []
+    for start, end in sorted(marks):
+        if joined and start < joined[-1][1]:
+            joined[-1] = joined[-1][0], max(end, joined[-1][1])
+        else:
+            joined.append((start, end))
+    return joined
+
+
+def reasons(hit: Hit, explanation: Explanation, query: str) -> list[str]:
+    """Return a line for each part of a hit's score: its name, what it adds, and by which words."""
+    by = {
+        "dense": _of_similarity(hit, explanation, query),
+        "lexical": _of_terms(hit, explanation, query),
+    }
+    width = max(map(len, hit.parts), default=0)
+    return [
+        f"{name:{width}} {value:+.4f}  {by.get(name, '')}".rstrip()
+        for name, value in hit.parts.items()
+    ]
+
+
+def _of_similarity(hit: Hit, explanation: Explanation, query: str) -> str:
     """Return the strongest words, what is lost without each, and the query's words they go with."""
     told = []
     for word in strongest(explanation)[:_REASONS]:
         partners = ", ".join(clean(query[start:end]) for start, end, _ in word.query[:2])
-        told.append(f"{clean(_written(hit, word))} {word.loss:+.3f} ({partners})")
+        written = _written(hit, (word.field, word.start, word.end))
+        told.append(f"{clean(written)} {word.loss:+.3f} ({partners})")
     return "; ".join(told) or "no word in particular"
 
 
-def _written(hit: Hit, word: WordShare) -> str:
-    return ((hit.title or "") if word.field == "title" else hit.text)[word.start : word.end]
+def _of_terms(hit: Hit, explanation: Explanation, query: str) -> str:
+    """Return the words of the query that a hit holds, and what each adds to its BM25 score."""
+    told = []
+    for term in explanation.terms[:_REASONS]:
+        asked = clean(query[slice(*term.query[0])])
+        held = dict.fromkeys(clean(_written(hit, place)) for place in term.places)
+        told.append(f"{', '.join(list(held)[:2]) or asked} {term.contribution:+.3f} ({asked})")
+    return "; ".join(told) or "no word that was looked for"
+
+
+def _written(hit: Hit, place: Place) -> str:
+    field, start, end = place
+    return ((hit.title or "") if field == "title" else hit.text)[start:end]

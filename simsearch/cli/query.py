@@ -60,7 +60,7 @@ def query(
         typer.Option("--rerank-top", min=1, max=MAX_K, metavar="N", help="So many of them."),
     ] = None,
     explain: Annotated[
-        bool, typer.Option("--explain", help="Show which words carry the similarity.")
+        bool, typer.Option("--explain", help="Show what the score is made of, and by which words.")
     ] = False,
     feedback: Annotated[
         bool,
@@ -178,7 +178,7 @@ class _Wanted:
 
 
 def print_hits(output: Output, hits: "list[Hit]", *, query: str = "") -> None:
-    """Print hits for a person; of one that is explained, the words of `query` that it goes by."""
+    """Print hits for a person; of one that is explained, the parts of its score and why."""
     for rank, hit in enumerate(hits, start=1):
         chance = "" if hit.probability is None else f"  {hit.probability:4.0%}"
         output.text(f"{rank:3}  {hit.score:.4f}{chance}  {clean(hit.id)}")
@@ -186,7 +186,8 @@ def print_hits(output: Output, hits: "list[Hit]", *, query: str = "") -> None:
             output.text(f"             {shown_text(hit)}")
         else:
             output.text(f"             {highlighted(hit, hit.explanation, bold=output.bold)}")
-            output.text(f"             by {reasons(hit, hit.explanation, query)}")
+            for reason in reasons(hit, hit.explanation, query):
+                output.text(f"             {reason}")
 
 
 def shown_text(hit: "Hit") -> str:

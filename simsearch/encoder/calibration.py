@@ -70,6 +70,11 @@ class Calibration:
     error: float
     counts: tuple[ChanceCount, ...]
 
+    @property
+    def measured_on(self) -> str:
+        """What the probabilities are those of: "hits" of queries, or "pairs"."""
+        return "pairs" if self.candidates is None else "hits"
+
     def fits(self, fingerprint: str, dim: int) -> bool:
         """Whether it is of the encoder with this fingerprint, cut to `dim`."""
         return (self.fingerprint, self.dim) == (fingerprint, dim)
@@ -137,7 +142,7 @@ class Calibration:
             "curve": _as_dict(self.curve),
             "weights": list(self.weights),
             "alone": _as_dict(self.alone),
-            "measured_on": "pairs" if self.candidates is None else "hits",
+            "measured_on": self.measured_on,
             "candidates": self.candidates,
             "units": self.units,
             "scored": self.scored,

@@ -12,6 +12,7 @@ significance     scores of two systems on the same units -> difference, interval
 from __future__ import annotations
 
 from simsearch.evaluation.calibration import (
+    LEAST_EXAMPLES,
     CalibrationCurve,
     CalibrationMethod,
     FittedCurve,
@@ -61,6 +62,7 @@ from simsearch.evaluation.spans import SpanScores, compare_spans, score_spans
 
 __all__ = [
     "DEFAULT_METRICS",
+    "LEAST_EXAMPLES",
     "CalibrationCurve",
     "CalibrationMethod",
     "Difference",

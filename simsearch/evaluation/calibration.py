@@ -22,7 +22,7 @@ IntArray = npt.NDArray[np.int64]
 
 FOLDS = 5
 # Fewer matches, or fewer others, leave so little in a fold that the error measured is chance.
-LEAST = 20
+LEAST_EXAMPLES = 20
 BINS = 10
 _NEWTON_STEPS = 50
 _NEWTON_DONE = 1e-9  # in standard deviations of the scores
@@ -96,7 +96,7 @@ def fit_curve(
     on folds of their own.
 
     Raises:
-        InvalidData: there are fewer than `LEAST` matches, others or units.
+        InvalidData: there are fewer than `LEAST_EXAMPLES` matches, others or units.
     """
     if not len(features) == len(matches) == len(units):
         raise InvalidData(
@@ -104,10 +104,11 @@ def fit_curve(
             f"{len(units)}"
         )
     found, distinct = int(matches.sum()), len(np.unique(units))
-    if min(found, len(matches) - found, distinct) < LEAST:
+    if min(found, len(matches) - found, distinct) < LEAST_EXAMPLES:
         raise InvalidData(
-            f"a calibration needs {LEAST} matches, {LEAST} others and {LEAST} queries (or pairs), "
-            f"got {found}, {len(matches) - found} and {distinct} (bring more pairs)"
+            f"a calibration needs {LEAST_EXAMPLES} matches, {LEAST_EXAMPLES} others and "
+            f"{LEAST_EXAMPLES} queries (or pairs), got {found}, {len(matches) - found} and "
+            f"{distinct} (bring more pairs)"
         )
     rng = np.random.default_rng(seed)
     folds = _folds(units, rng)

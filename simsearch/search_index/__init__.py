@@ -80,12 +80,15 @@ if TYPE_CHECKING:
     from simsearch.search_index.index import (
         SearchIndex,
     )
+    from simsearch.search_index.judged_answers import (
+        answers_of_judgements,
+    )
     from simsearch.search_index.judging import (
         JudgedDocument,
         JudgementState,
     )
     from simsearch.search_index.mode_tuning import (
-        answers_of_pairs,
+        LEAST_QUERIES,
         tune_mode,
     )
     from simsearch.search_index.passages import (
@@ -105,6 +108,7 @@ if TYPE_CHECKING:
         repair_index,
     )
     from simsearch.search_index.reports import (
+        CalibrationInfo,
         GenerationInfo,
         IndexInfo,
         SearchInfo,
@@ -179,8 +183,9 @@ _HOMES = {
     ),
     "filtering": ("FilteredRows",),
     "index": ("SearchIndex",),
+    "judged_answers": ("answers_of_judgements",),
     "judging": ("JudgedDocument", "JudgementState"),
-    "mode_tuning": ("answers_of_pairs", "tune_mode"),
+    "mode_tuning": ("LEAST_QUERIES", "tune_mode"),
     "passages": ("LongTexts",),
     "reindex": (
         "Follower",
@@ -192,6 +197,7 @@ _HOMES = {
         "plan_reindex",
     ),
     "reports": (
+        "CalibrationInfo",
         "GenerationInfo",
         "IndexInfo",
         "SearchInfo",
@@ -208,12 +214,14 @@ if not TYPE_CHECKING:  # a type checker would take every name for one of the pac
     __getattr__ = lazy_names(__name__, _HOMES)
 
 __all__ = [
+    "LEAST_QUERIES",
     "RERANK_TOP",
     "AnnotatingEncoder",
     "AnnotationReport",
     "AsyncSearchIndex",
     "BackupReport",
     "BuildReport",
+    "CalibrationInfo",
     "CalibrationReport",
     "CheckReport",
     "CompactReport",
@@ -242,7 +250,7 @@ __all__ = [
     "TuneReport",
     "WriteReport",
     "annotate_index",
-    "answers_of_pairs",
+    "answers_of_judgements",
     "backup_index",
     "build_generation",
     "build_index",

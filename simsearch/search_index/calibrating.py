@@ -207,6 +207,16 @@ def choose_rerank(
     )
     difference = paired_bootstrap(before, after)
     better = difference.low > 0 and difference.p <= _SIGNIFICANCE
-    choice = RerankChoice(as_rerank(by), top) if better else RerankChoice()
+    choice = RerankChoice(
+        by=as_rerank(by) if better else Rerank.NONE,
+        top=top,
+        measured=as_rerank(by),
+        queries=len(before),
+        before=float(before.mean()),
+        after=float(after.mean()),
+        low=difference.low,
+        high=difference.high,
+        p=difference.p,
+    )
     index.keep_rerank_choice(choice)
-    return RerankReport(float(before.mean()), float(after.mean()), difference, choice)
+    return RerankReport(choice.before, choice.after, difference, choice)

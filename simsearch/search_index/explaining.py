@@ -1,8 +1,12 @@
-"""Hits with the words that carry their similarity, from one pass over the query and the hits."""
+"""Hits with their reasons: which words carry the similarity, which words are in the query, too.
+
+The words of the similarity come from one pass over the query and the hits, those of the BM25 score
+from the lexical index.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol, runtime_checkable
 
@@ -22,6 +26,8 @@ from simsearch.query import (
 )
 from simsearch.records import Document, Explanation, Hit, Passage, WordShare
 from simsearch.search_index.binding import TextEncoder
+from simsearch.search_index.matching_terms import term_shares
+from simsearch.storage import DocumentStore
 
 FloatArray = npt.NDArray[np.float32]
 IntArray = npt.NDArray[np.int64]
@@ -49,16 +55,37 @@ def token_encoder(encoder: TextEncoder) -> TokenEncoder:
     return encoder
 
 
-def explained(encoder: TokenEncoder, query: str, hits: Sequence[Hit], *, dim: int) -> list[Hit]:
-    """Return hits with their explanations, in order; `dim` is that of the index."""
-    if not hits:
-        return []
+def explained(
+    store: DocumentStore, encoder: Callable[[], TextEncoder], query: str, hits: Sequence[Hit]
+) -> list[Hit]:
+    """Return hits with their explanations, in order; see `SearchIndex.explain`.
+
+    `encoder` is asked for where a hit has a similarity.
+    """
+    near = [number for number, hit in enumerate(hits) if hit.dense is not None]
+    explanations = [Explanation() for _ in hits]
+    if near:
+        reader = token_encoder(encoder())
+        found = _by_similarity(reader, query, [hits[number] for number in near], dim=store.dim)
+        for number, explanation in zip(near, found, strict=True):
+            explanations[number] = explanation
+    terms = term_shares(store, query, hits)
+    return [
+        replace(hit, explanation=replace(explanation, terms=own))
+        for hit, explanation, own in zip(hits, explanations, terms, strict=True)
+    ]
+
+
+def _by_similarity(
+    encoder: TokenEncoder, query: str, hits: Sequence[Hit], *, dim: int
+) -> list[Explanation]:
+    """Return where the similarity of each hit comes from; `dim` is that of the index."""
     (asked,) = encoder.read_queries([query])
     contents = hit_contents(encoder, hits)
     read = encoder.read_documents(contents)
     own = _Read.of(query, asked, dim)
     return [
-        replace(hit, explanation=_explanation(own, _Read.of(content, reading, dim), hit))
+        _explanation(own, _Read.of(content, reading, dim), hit)
         for hit, content, reading in zip(hits, contents, read, strict=True)
     ]
 

@@ -24,12 +24,12 @@ from simsearch.search_index.creating import create_directory
 from simsearch.search_index.current_encoder import CurrentEncoder
 from simsearch.search_index.directory import check_format, check_place
 from simsearch.search_index.donor import Donor
-from simsearch.search_index.explaining import explained, token_encoder
+from simsearch.search_index.explaining import explained
 from simsearch.search_index.handle import IndexHandle, yes_no
 from simsearch.search_index.info import index_info
 from simsearch.search_index.passages import LongTexts, as_long_texts
 from simsearch.search_index.reports import IndexInfo, WriteReport
-from simsearch.search_index.reranking import Rerank, pair_scorer_of, reranked
+from simsearch.search_index.reranking import Rerank, reranked
 from simsearch.search_index.searching import Searcher
 from simsearch.search_index.segment_record import target_to_text
 from simsearch.search_index.writing import DocumentWriter
@@ -324,17 +324,18 @@ class SearchIndex(IndexHandle):
             InvalidInput: `by` is none of these.
             EncoderError: the encoder has no token vectors, or no pair scorer that tells matches.
         """
-        return reranked(
-            self.encoder, pair_scorer_of(self._store), queries, found, by=by, dim=self._store.dim
-        )
+        return reranked(self._store, lambda: self.encoder, queries, found, by=by)
 
     def explain(self, query: str, hits: Sequence[Hit]) -> list[Hit]:
-        """Return hits with the words that carry their similarity to `query`, from one pass.
+        """Return hits of a search for `query` with the words that they were found by.
+
+        Of a similarity those that carry it, from one pass over query and hits; of a BM25 score the
+        words that are in the query, too, in whatever form.
 
         Raises:
-            EncoderError: the encoder has no token vectors.
+            EncoderError: a hit has a similarity, and the encoder no token vectors.
         """
-        return explained(token_encoder(self.encoder), query, hits, dim=self._store.dim)
+        return explained(self._store, lambda: self.encoder, query, hits)
 
     def optimize(
         self,

@@ -7,7 +7,9 @@ from simsearch.search_index.binding import own_precision
 from simsearch.search_index.generations import number_of, other_generations
 from simsearch.search_index.handle import IndexHandle
 from simsearch.search_index.live_rows import ListedSegment, listed_segments
-from simsearch.search_index.reports import IndexInfo, SearchInfo, SegmentInfo
+from simsearch.search_index.probability import stored_calibration
+from simsearch.search_index.reports import CalibrationInfo, IndexInfo, SearchInfo, SegmentInfo
+from simsearch.search_index.reranking import rerank_choice
 from simsearch.search_index.search_mode import mode_choice
 from simsearch.storage import FORMAT_VERSION, DocumentStore
 
@@ -18,7 +20,7 @@ def index_info(index: IndexHandle, store: DocumentStore) -> IndexInfo:
     passages = store.passages.count()
     generation = number_of(store.settings.constants)
     previous, building = other_generations(index.path, generation)
-    choice = mode_choice(store)
+    choice, rerank = mode_choice(store), rerank_choice(store)
     return IndexInfo(
         path=str(index.path),
         format=FORMAT_VERSION,
@@ -41,6 +43,26 @@ def index_info(index: IndexHandle, store: DocumentStore) -> IndexInfo:
         building=building,
         mode=choice.mode,
         mode_reason=choice.reason,
+        rerank=str(rerank.by),
+        rerank_top=rerank.top,
+        rerank_reason=rerank.reason,
+        calibration=_calibration_info(store),
+        judgements=store.judgements.count(),
+    )
+
+
+def _calibration_info(store: DocumentStore) -> CalibrationInfo | None:
+    found = stored_calibration(store)
+    if found is None:
+        return None
+    return CalibrationInfo(
+        method=str(found.curve.method),
+        measured_on=found.measured_on,
+        candidates=found.candidates,
+        units=found.units,
+        scored=found.scored,
+        matches=found.matches,
+        expected_calibration_error=found.error,
     )
 
 

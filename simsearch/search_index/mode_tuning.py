@@ -27,7 +27,7 @@ FUSIONS: Final = (
     Fusion(FusionWay.RECIPROCAL, 0.5),
 )
 # Fewer prove nothing: no difference of theirs can have a small p.
-LEAST: Final = 10
+LEAST_QUERIES: Final = 10
 _FOLDS: Final = 5
 _SIGNIFICANT: Final = 0.05
 
@@ -53,9 +53,9 @@ def tune_mode(index: SearchIndex, queries: Mapping[str, str], qrels: Qrels) -> M
     answers = {id_ for judged in qrels.values() for id_, gain in judged.items() if gain > 0}
     there = index.known_ids(sorted(answers))
     names = [name for name in queries if _is_answered(qrels.get(name, {}), there)]
-    if len(names) < LEAST:
+    if len(names) < LEAST_QUERIES:
         raise InvalidData(
-            f"{len(names)} queries with an answer in the index, at least {LEAST} are needed"
+            f"{len(names)} queries with an answer in the index, at least {LEAST_QUERIES} are needed"
         )
     texts = [queries[name] for name in names]
     for text in texts:
@@ -66,24 +66,6 @@ def tune_mode(index: SearchIndex, queries: Mapping[str, str], qrels: Qrels) -> M
     choice = choose_mode(questions, qrels)
     index.keep_mode_choice(choice)
     return choice
-
-
-def answers_of_pairs(
-    index: SearchIndex, pairs: Sequence[tuple[str, str]]
-) -> tuple[dict[str, str], dict[str, dict[str, int]]]:
-    """Return the distinct queries of (query, answer) pairs, and which documents answer each.
-
-    A document answers a query if its text, or title and text, is that of an answer.
-    """
-    asking: dict[str, set[str]] = {}
-    for query, answer in pairs:
-        asking.setdefault(answer.strip(), set()).add(query)
-    qrels: dict[str, dict[str, int]] = {query: {} for query, _ in pairs}
-    for document in index.iterate():
-        for text in {document.text.strip(), document.content.strip()}:
-            for query in asking.get(text, ()):
-                qrels[query][document.id] = 1
-    return {query: query for query in qrels}, qrels
 
 
 def _is_answered(judged: Mapping[str, int], there: set[str]) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import lru_cache
 
 import numpy as np
 
@@ -29,11 +30,16 @@ def stored_calibration(store: DocumentStore) -> Calibration | None:
     text = store.settings.find_constant(CALIBRATION)
     if not text:
         return None
+    found = _read(text)
+    return found if found.fits(store.settings.constants["fingerprint"], store.dim) else None
+
+
+@lru_cache(maxsize=8)  # every search asks for it, and reading it takes longer than comparing rows
+def _read(text: str) -> Calibration:
     try:
-        found = calibration_of(json.loads(text), where="the index")
+        return calibration_of(json.loads(text), where="the index")
     except (ValueError, EncoderError) as error:
         raise CorruptIndex(f"the setting {CALIBRATION!r} of the index: {error}") from error
-    return found if found.fits(store.settings.constants["fingerprint"], store.dim) else None
 
 
 def required_calibration(store: DocumentStore) -> Calibration:

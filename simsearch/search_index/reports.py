@@ -83,13 +83,33 @@ class GenerationInfo:
 
 
 @dataclass(frozen=True, slots=True)
+class CalibrationInfo:
+    """What the probabilities of an index were measured on, and how far they are from the truth.
+
+    `measured_on` are "hits" of known queries, each among `candidates` texts, or "pairs".
+    `scored` similarities of `units`, queries or pairs, `matches` of them of a match. The error is
+    cross-validated.
+    """
+
+    method: str
+    measured_on: str
+    candidates: int | None
+    units: int
+    scored: int
+    matches: int
+    expected_calibration_error: float
+
+
+@dataclass(frozen=True, slots=True)
 class IndexInfo:
     """What an index is.
 
     `passages` are the vectors of its documents, `dead_rows` those of documents that were deleted
     or replaced. `precision` is that of its own copy of the encoder: fp32, or int8. `previous` is
     the generation before, where one is kept, `building` the next one, where it was begun. `mode` is
-    how it is searched where nobody says how, and `mode_reason` says why.
+    how it is searched where nobody says how, and `mode_reason` says why; `rerank` and `rerank_top`
+    are how and how many of its hits are reranked then. Without a `calibration` no hit has a
+    probability.
     """
 
     path: str
@@ -113,3 +133,8 @@ class IndexInfo:
     building: GenerationInfo | None
     mode: str
     mode_reason: str
+    rerank: str
+    rerank_top: int
+    rerank_reason: str
+    calibration: CalibrationInfo | None
+    judgements: int

@@ -6,9 +6,10 @@ The new score is a mean of the score and of the closer comparison, and keeps all
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
+from typing import Any
 
 import numpy as np
 
@@ -53,10 +54,42 @@ def as_rerank(name: Rerank | str) -> Rerank:
 
 @dataclass(frozen=True, slots=True)
 class RerankChoice:
-    """What an index does when nobody says how to rerank: by what, and how many of the nearest."""
+    """What an index does when nobody says how to rerank: by what, and how many of the nearest.
+
+    `measured` is what was held against no reranking, on so many `queries` with known answers; NONE
+    where nobody has measured. `before` and `after` are the mean nDCG@10; `low`, `high` and `p`
+    belong to their difference.
+    """
 
     by: Rerank = Rerank.NONE
     top: int = RERANK_TOP
+    measured: Rerank = Rerank.NONE
+    queries: int = 0
+    before: float = 0.0
+    after: float = 0.0
+    low: float = 0.0
+    high: float = 0.0
+    p: float = 1.0
+
+    @property
+    def reason(self) -> str:
+        """Why hits are reranked, or are not, in words."""
+        if not self.queries:
+            return (
+                "not measured on this index (run `simsearch calibrate PAIRS -i INDEX_DIR --rerank "
+                "maxsim`)"
+            )
+        return (
+            f"nDCG@10 of {self.queries:,} queries: {self.before:.4f}, reranked by {self.measured} "
+            f"{self.after:.4f} ({self.low:+.4f} .. {self.high:+.4f}, p {self.p:.4f})"
+        )
+
+
+_FIGURES: Mapping[str, Callable[[Any], Any]] = {
+    "measured": Rerank,
+    "queries": int,
+    **dict.fromkeys(("before", "after", "low", "high", "p"), float),
+}
 
 
 def rerank_choice(store: DocumentStore) -> RerankChoice:
@@ -70,14 +103,16 @@ def rerank_choice(store: DocumentStore) -> RerankChoice:
         return RerankChoice()
     try:
         content = json.loads(text)
-        return RerankChoice(Rerank(content["by"]), int(content["top"]))
+        # Earlier versions kept no more than these two.
+        figures = {name: kind(content[name]) for name, kind in _FIGURES.items() if name in content}
+        return RerankChoice(Rerank(content["by"]), int(content["top"]), **figures)
     except (ValueError, KeyError, TypeError) as error:
         raise CorruptIndex(f"the setting {_SETTING!r} of the index: {error!r}") from error
 
 
 def keep_rerank_choice(store: DocumentStore, choice: RerankChoice) -> None:
     """Write what an index does by itself, over what it did; inside a transaction."""
-    store.settings.write_constant(_SETTING, json.dumps({"by": str(choice.by), "top": choice.top}))
+    store.settings.write_constant(_SETTING, json.dumps(asdict(choice)))
 
 
 def pair_scorer_of(store: DocumentStore) -> PairScorer | None:
@@ -96,15 +131,17 @@ def pair_scorer_of(store: DocumentStore) -> PairScorer | None:
 
 
 def reranked(
-    encoder: TextEncoder,
-    scorer: PairScorer | None,
+    store: DocumentStore,
+    encoder: Callable[[], TextEncoder],
     queries: Sequence[str],
     found: Sequence[Sequence[Hit]],
     *,
     by: Rerank | str,
-    dim: int,
 ) -> list[list[Hit]]:
-    """Return the hits of each query in another order, best first; see `SearchIndex.rerank`."""
+    """Return the hits of each query in another order, best first; see `SearchIndex.rerank`.
+
+    `encoder` is asked for where there is something to compare.
+    """
     method = as_rerank(by)
     if method is Rerank.NONE or not queries:
         return [list(hits) for hits in found]
@@ -114,7 +151,18 @@ def reranked(
             "with (take mode dense or hybrid)"
         )
     if method is Rerank.MAXSIM:
-        return reranked_by_tokens(token_encoder(encoder), queries, found)
+        return reranked_by_tokens(token_encoder(encoder()), queries, found)
+    return _by_pairs(encoder(), pair_scorer_of(store), queries, found, dim=store.dim)
+
+
+def _by_pairs(
+    encoder: TextEncoder,
+    scorer: PairScorer | None,
+    queries: Sequence[str],
+    found: Sequence[Sequence[Hit]],
+    *,
+    dim: int,
+) -> list[list[Hit]]:
     if scorer is None or scorer.weight.shape[1] != 3 * dim:
         raise EncoderError(
             f"the index keeps no pair scorer of {encoder.name} for its vectors (`simsearch "

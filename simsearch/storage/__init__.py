@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from simsearch.storage.checksums import read_with_checksum, with_checksum
     from simsearch.storage.database import file_identity, stored_format
     from simsearch.storage.findings import Finding, Severity
+    from simsearch.storage.forms import forms_found
     from simsearch.storage.inspection import Inspection, Salvaged
     from simsearch.storage.judgements import StoredJudgement
     from simsearch.storage.locks import lock_holder, writer_lock
@@ -19,7 +20,12 @@ if TYPE_CHECKING:
     from simsearch.storage.segments import Segment, SegmentDraft, SegmentOvertaken
     from simsearch.storage.session import Checkpoint, Durability
     from simsearch.storage.store import DocumentStore
-    from simsearch.storage.terms import document_terms
+    from simsearch.storage.terms import (
+        PlacedTerm,
+        document_terms,
+        placed_document_terms,
+        placed_query_terms,
+    )
     from simsearch.storage.upgrade import upgrade_store
 
 _HOMES = {
@@ -27,6 +33,7 @@ _HOMES = {
     "checksums": ("read_with_checksum", "with_checksum"),
     "database": ("file_identity", "stored_format"),
     "findings": ("Finding", "Severity"),
+    "forms": ("forms_found",),
     "inspection": ("Inspection", "Salvaged"),
     "judgements": ("StoredJudgement",),
     "locks": ("lock_holder", "writer_lock"),
@@ -35,7 +42,7 @@ _HOMES = {
     "segments": ("Segment", "SegmentDraft", "SegmentOvertaken"),
     "session": ("Checkpoint", "Durability"),
     "store": ("DocumentStore",),
-    "terms": ("document_terms",),
+    "terms": ("PlacedTerm", "document_terms", "placed_document_terms", "placed_query_terms"),
     "upgrade": ("upgrade_store",),
 }
 if not TYPE_CHECKING:  # a type checker would take every name for one of the package
@@ -50,6 +57,7 @@ __all__ = [
     "Finding",
     "Inspection",
     "PassageRows",
+    "PlacedTerm",
     "Salvaged",
     "Segment",
     "SegmentDraft",
@@ -60,7 +68,10 @@ __all__ = [
     "copy_store",
     "document_terms",
     "file_identity",
+    "forms_found",
     "lock_holder",
+    "placed_document_terms",
+    "placed_query_terms",
     "read_with_checksum",
     "rows_not_in",
     "stored_format",

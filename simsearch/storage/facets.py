@@ -2,25 +2,19 @@
 
 from __future__ import annotations
 
+import heapq
 import json
 import sqlite3
-from typing import Final
+from collections import Counter
+from typing import Any
 
 from simsearch.conditions import Condition, leaves
 from simsearch.records import Facet, FacetValue
 from simsearch.storage.filters import Sql, deadline, path_of, seconds_for
 
-# Of a field that is an object json_each would give the members.
-_VALUES: Final = (
-    "json_each(metadata, ?) WHERE json_type(metadata, ?) IS NOT 'object' "
-    "AND type IN ('text', 'true', 'false', 'integer', 'real')"
-)
-# A string as JSON: SQLite ends an extracted one at a NUL.
-_VALUE: Final = (
-    "CASE type WHEN 'text' THEN documents.metadata -> fullkey "
-    "WHEN 'true' THEN type WHEN 'false' THEN type ELSE value END"
-)
-_KIND: Final = "CASE type WHEN 'text' THEN 0 WHEN 'true' THEN 1 WHEN 'false' THEN 1 ELSE 2 END"
+_Key = tuple[
+    int, str | int | float | bool
+]  # values of two kinds are two, also where Python takes them for equal
 
 
 def count_values(
@@ -29,34 +23,45 @@ def count_values(
     """Return the `k` most frequent values of a field, of the documents that a condition is true of.
 
     Each element of a list is a value, once for each document. Values are told apart as a filter
-    does: by type, and 1 is 1.0. Null is none, and so are objects and lists in a list.
+    does: by type, and 1 is 1.0. Null is none, and so are objects and lists in a list. Equally
+    frequent ones are in order: strings, booleans, numbers.
 
     Raises:
         InvalidInput: it took longer than it should for so many documents.
     """
     sql = Sql()
     true = "1" if condition is None else sql.expression(condition)
-    path = path_of(name)
-    conditions = 2 + (0 if condition is None else len(leaves(condition)))
+    conditions = 1 + (0 if condition is None else len(leaves(condition)))
+    counts: Counter[_Key] = Counter()
+    documents = having = 0
     with deadline(connection, seconds_for(connection, conditions)):
-        documents, having = connection.execute(
-            f"SELECT count(*), coalesce(sum(EXISTS (SELECT 1 FROM {_VALUES})), 0) "
-            f"FROM documents WHERE {true}",
-            (path, path, *sql.values),
-        ).fetchone()
-        found = connection.execute(
-            "SELECT kind, value, count(*) AS its, count(*) OVER () FROM ("
-            f"SELECT DISTINCT first_row, {_KIND} AS kind, {_VALUE} AS value "
-            f"FROM (SELECT first_row, metadata FROM documents WHERE {true}) AS documents, {_VALUES}"
-            ") GROUP BY kind, value ORDER BY its DESC, kind, value LIMIT ?",
-            (*sql.values, path, path, k),
-        ).fetchall()
-    values = tuple(FacetValue(_read(kind, value), count) for kind, value, count, _ in found)
-    distinct = found[0][3] if found else 0
-    return Facet(name, values, distinct, documents, documents - having)
+        # What the field holds is taken apart once for all documents that hold the same.
+        for held, its in connection.execute(
+            f"SELECT metadata -> ?, count(*) FROM documents WHERE {true} GROUP BY 1",
+            (path_of(name), *sql.values),
+        ):
+            documents += its
+            values = set() if held is None else _values(json.loads(held))
+            having += its if values else 0
+            for value in values:
+                counts[value] += its
+    ranked = heapq.nsmallest(k, counts, key=lambda value: (-counts[value], value))
+    return Facet(
+        field=name,
+        values=tuple(FacetValue(value, counts[kind, value]) for kind, value in ranked),
+        distinct=len(counts),
+        documents=documents,
+        missing=documents - having,
+    )
 
 
-def _read(kind: int, value: str | float) -> str | float:
-    if kind == 0:
-        return str(json.loads(str(value)))
-    return value == "true" if kind == 1 else value
+def _values(held: Any) -> set[_Key]:
+    """Return the values in what a field holds."""
+    elements = held if isinstance(held, list) else [held]
+    return {(_kind(each), each) for each in elements if isinstance(each, str | int | float)}
+
+
+def _kind(value: str | int | float | bool) -> int:
+    if isinstance(value, bool):
+        return 1
+    return 0 if isinstance(value, str) else 2

@@ -187,7 +187,7 @@ def matching_rows(
     condition: Condition,
     *,
     seconds: float | None = None,
-    clock: Callable[[], float] = time.monotonic,
+    clock: Callable[[], float] = time.thread_time,
 ) -> IntArray:
     """Return the vector rows (n,) of the documents of which the condition is true, ascending.
 
@@ -201,7 +201,7 @@ def matching_rows(
 
 def matching_ids(connection: sqlite3.Connection, condition: Condition) -> list[str]:
     """Return the ids of the documents of which the condition is true; errors as above."""
-    return [id_ for (id_,) in _select(connection, "id", condition, None, time.monotonic)]
+    return [id_ for (id_,) in _select(connection, "id", condition, None, time.thread_time)]
 
 
 def _select(
@@ -258,9 +258,11 @@ def field_types(connection: sqlite3.Connection, name: str) -> set[str]:
 
 @contextlib.contextmanager
 def deadline(
-    connection: sqlite3.Connection, seconds: float, clock: Callable[[], float] = time.monotonic
+    connection: sqlite3.Connection, seconds: float, clock: Callable[[], float] = time.thread_time
 ) -> Iterator[None]:
     """Give up what runs inside the block after so many seconds.
+
+    Of processor time: on a machine with much other work a filter takes long that costs little.
 
     Raises:
         InvalidInput: it was given up.
@@ -273,7 +275,8 @@ def deadline(
         if error.sqlite_errorcode != sqlite3.SQLITE_INTERRUPT:
             raise
         raise InvalidInput(
-            f"the filter took more than {seconds:.0f} s, and was given up (ask for less at a time)"
+            f"the filter took more than {seconds:.0f} s of processor time, and was given up (ask "
+            "for less at a time)"
         ) from error
     finally:
         connection.set_progress_handler(None, 0)

@@ -79,6 +79,11 @@ class Judgements:
         self._count(-found.rowcount)
         self.put(judgements)
 
+    def count(self) -> int:
+        """Return how many judgements there are, without reading them."""
+        (count,) = self._session.numbers(COUNT)
+        return count
+
     def read(self) -> list[StoredJudgement]:
         """Return all judgements, in the order in which they were made.
 

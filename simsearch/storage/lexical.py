@@ -89,6 +89,25 @@ class LexicalIndex:
             found = self._matches(terms, n, among)
         return found
 
+    def shares(
+        self, query: str, numbers: Sequence[int], *, rarest: bool = True
+    ) -> dict[int, dict[str, float]]:
+        """Return what each term of a query adds to the BM25 score of these documents.
+
+        By number and term, in the order of the query; a term that a document does not hold is not
+        there. `rarest`: of the terms alone that a search looks for first. Call it inside a
+        snapshot.
+        """
+        terms = query_terms(query)[:_TERMS]
+        chosen = set(self._chosen(terms)) if rarest else set(terms)
+        found: dict[int, dict[str, float]] = {number: {} for number in numbers}
+        among = np.array(sorted(found), dtype=np.int64)
+        for term in terms:
+            if term in chosen:
+                for number, score in self._matches([term], len(among), among):
+                    found[number][term] = score
+        return found
+
     def _chosen(self, terms: Sequence[str]) -> list[str]:
         """Return the rarest terms that can be scored in a short time, but at least one."""
         commit_number, living = self._session.numbers("commit_number", "living_rows")
@@ -114,7 +133,7 @@ class LexicalIndex:
     def _count(self, term: str) -> int:
         limited = "SELECT 1 FROM lexical WHERE lexical MATCH ? LIMIT ?"
         (count,) = self._connection.execute(
-            f"SELECT count(*) FROM ({limited})", (_quoted(term), BUDGET + 1)
+            f"SELECT count(*) FROM ({limited})", (quoted(term), BUDGET + 1)
         ).fetchone()
         return int(count)
 
@@ -123,7 +142,7 @@ class LexicalIndex:
     ) -> list[tuple[int, float]]:
         if not terms or (among is not None and not len(among)):
             return []
-        values: list[object] = [" OR ".join(map(_quoted, terms))]
+        values: list[object] = [" OR ".join(map(quoted, terms))]
         condition = "lexical MATCH ?"
         if among is not None and len(among) <= HANDED:
             # The plus keeps FTS5 from beginning anew for every number; only what passes is scored.
@@ -156,6 +175,7 @@ def _passing(rows: list[tuple[int, float]], among: IntArray) -> list[tuple[int, 
     return [row for row, passes in zip(rows, among[places] == numbers, strict=True) if passes]
 
 
-def _quoted(term: str) -> str:
+def quoted(term: str) -> str:
+    """Return a term of a query as FTS5 is asked for it."""
     # Terms hold letters and digits alone, so the quotes hold.
     return f'"{term[:-1]}" *' if term.endswith("*") else f'"{term}"'

@@ -8,8 +8,11 @@ what is frequent counts little (lexical.py).
 
 from __future__ import annotations
 
+import itertools
 import re
 import unicodedata
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from functools import cache
 from typing import Final
 
@@ -34,6 +37,9 @@ _ACCENTS: Final = dict.fromkeys(
         0x0670,
     ]
 )
+
+# Vowels and last consonants of Korean syllables that are written letter by letter.
+_SYLLABLE_ENDS: Final = frozenset(map(chr, range(0x1160, 0x1200)))
 
 # What a text's terms depend on: the rules above, and Python's tables of characters.
 TERMS_VERSION: Final = f"1 unicode {unicodedata.unidata_version}"
@@ -70,6 +76,76 @@ def query_terms(text: str) -> list[str]:
     return list(dict.fromkeys(terms))
 
 
+@dataclass(frozen=True, slots=True)
+class PlacedTerm:
+    """A term, and its half-open range in the text as it was written.
+
+    `first` is where its first character ends, if it is a pair of characters; else it is `end`.
+    """
+
+    term: str
+    start: int
+    end: int
+    first: int
+
+
+def placed_document_terms(text: str) -> list[PlacedTerm]:
+    """Return the terms of a document with their places: those of `document_terms`, in order."""
+    placed: list[PlacedTerm] = []
+    for run, places in _placed_runs(text):
+        if _is_paired(run):
+            placed += [_placed(run[at : at + 2], places[at : at + 2]) for at in range(len(run))]
+        else:
+            placed.append(_placed(run, places))
+    return placed
+
+
+def placed_query_terms(text: str) -> dict[str, list[tuple[int, int]]]:
+    """Return the terms to look for, as `query_terms`, and every place of each in the query."""
+    found: dict[str, list[tuple[int, int]]] = {}
+    for run, places in _placed_runs(text):
+        if not _is_paired(run):
+            its = [_placed(run, places)]
+        elif len(run) == 1:
+            its = [_placed(f"{run}*", places)]
+        else:
+            its = [_placed(run[at : at + 2], places[at : at + 2]) for at in range(len(run) - 1)]
+        for each in its:
+            found.setdefault(each.term, []).append((each.start, each.end))
+    return found
+
+
+def _placed(term: str, places: Sequence[tuple[int, int]]) -> PlacedTerm:
+    paired = _is_paired(term)
+    return PlacedTerm(term, places[0][0], places[-1][1], places[0 if paired else -1][1])
+
+
+def _placed_runs(text: str) -> Iterator[tuple[str, list[tuple[int, int]]]]:
+    """Yield the runs of a text with the range that each of their characters was made of.
+
+    Nothing of a run is made of two pieces with white space between, so each piece is folded by
+    itself.
+    """
+    for piece in re.finditer(r"\S+", text):
+        places = list(itertools.pairwise(piece.start() + at for at in _boundaries(piece[0])))
+        folded = [_folded(text[slice(*place)]) for place in places]
+        if "".join(folded) != _folded(piece[0]):  # letters of other scripts were composed
+            places, folded = [piece.span()], [_folded(piece[0])]
+        of_each = [place for place, own in zip(places, folded, strict=True) for _ in own]
+        for run in _run().finditer("".join(folded)):
+            yield run[0], of_each[run.start() : run.end()]
+
+
+def _boundaries(text: str) -> list[int]:
+    """Return where letters begin, with their marks, and Korean syllables; and the length."""
+    starts = [0]
+    for at in range(1, len(text)):
+        first = unicodedata.normalize("NFKD", text[at])[0]
+        if not unicodedata.combining(first) and first not in _SYLLABLE_ENDS:
+            starts.append(at)
+    return [*starts, len(text)]
+
+
 # Compiled when needed: that takes 10 ms, and a dense search, cold, has no use for them.
 @cache
 def _run() -> re.Pattern[str]:
@@ -82,11 +158,15 @@ def _first_paired() -> re.Pattern[str]:
 
 
 def _runs(text: str) -> list[str]:
+    return _run().findall(_folded(text))
+
+
+def _folded(text: str) -> str:
     if not text.isascii():
         # Decomposed, so that accents can be dropped; composed again, for Korean syllables.
         letters = unicodedata.normalize("NFKD", text).translate(_ACCENTS)
         text = unicodedata.normalize("NFC", letters)
-    return _run().findall(text.casefold())
+    return text.casefold()
 
 
 def _is_paired(run: str) -> bool:

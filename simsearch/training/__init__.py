@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from simsearch.training.int8 import export_int8
     from simsearch.training.objectives import OBJECTIVES
     from simsearch.training.output import check_output
+    from simsearch.training.past_run import held_out_of_run, is_run
     from simsearch.training.refused_texts import refused_texts_named
     from simsearch.training.report import (
         TABLE_HEADER,
@@ -55,6 +56,7 @@ _HOMES = {
     "int8": ("export_int8",),
     "objectives": ("OBJECTIVES",),
     "output": ("check_output",),
+    "past_run": ("held_out_of_run", "is_run"),
     "refused_texts": ("refused_texts_named",),
     "report": ("TABLE_HEADER", "TASKS_HEADER", "before_after_table", "tasks_table"),
     "result": ("FinetuneResult", "Verdict"),
@@ -88,8 +90,10 @@ __all__ = [
     "check_output",
     "export_int8",
     "finetune",
+    "held_out_of_run",
     "inspect",
     "is_first_worker",
+    "is_run",
     "load_evaluation_data",
     "load_training_data",
     "read_feedback",

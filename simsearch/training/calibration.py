@@ -224,7 +224,9 @@ def answerable(
     elif isinstance(data[0], Pair | Triplet):
         queries, qrels = _sought(index, data)
     else:
-        raise InvalidData("this data has no queries (expected pairs, or a BEIR folder)")
+        raise InvalidData(
+            "this data has no queries (expected pairs (anchor, positive), or a BEIR folder)"
+        )
     answers = {name for judged in qrels.values() for name in judged}
     there = index.known_ids(sorted(answers))
     kept = {
@@ -275,7 +277,7 @@ def calibration_facts(report: CalibrationReport) -> dict[str, Any]:
     found = report.calibration
     return {
         "method": str(found.curve.method),
-        "measured_on": "pairs" if found.candidates is None else "hits",
+        "measured_on": found.measured_on,
         "candidates": found.candidates,
         "units": found.units,
         "scored": found.scored,

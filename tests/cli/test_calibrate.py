@@ -10,7 +10,7 @@ from command_line import Run, Write, as_jsonl
 from conftest import WORDS
 
 from simsearch.encoder import Encoder, read_model_file
-from simsearch.records import Document
+from simsearch.records import Document, Judgement
 from simsearch.search_index import SearchIndex
 
 NAMES = list(dict.fromkeys(WORDS))[:40]
@@ -161,7 +161,76 @@ def test_reranking_is_measured_beside_and_stays_off_unless_it_is_better(
     better = found["difference"]["low"] > 0 and found["difference"]["p"] <= 0.05
     assert (found["choice"]["by"] == "maxsim") == better
     assert found["choice"]["top"] == 20
+    info = run("info", index_dir, "--json").object
+    assert (info["rerank"], info["rerank_top"]) == (found["choice"]["by"], 20)
+    assert info["rerank_reason"].startswith(
+        f"nDCG@10 of 40 queries: {found['before']:.4f}, reranked by maxsim {found['after']:.4f} ("
+    )
     told = run("calibrate", pairs, "-i", index_dir, "--rerank", "maxsim").out.splitlines()[-1]
     assert told.startswith(f"ndcg@10 {found['before']:.4f}, reranked {found['after']:.4f} (")
     hit = run("query", NAMES[3], "-i", index_dir, "--json").object["hits"][0]
     assert ("maxsim" in hit["parts"]) == better
+
+
+def test_an_index_is_calibrated_on_what_users_said(
+    run: Run, index_dir: Path, pairs: Path, model: Path
+) -> None:
+    few = run("calibrate", "-i", index_dir, "--from-feedback").refusal(3)
+    assert "0 queries have a document that was judged right, at least 20 are needed" in few
+    run("calibrate", pairs, "-i", index_dir)
+    by_pairs = run("info", index_dir, "--json").object["calibration"]
+    with SearchIndex.open(index_dir) as index:
+        asked = [f"{NAMES[n - 1]} {word}" for n, word in enumerate(NAMES)]
+        index.judge_many(Judgement(query, f"d{n}", True) for n, query in enumerate(asked))
+        index.judge_many(
+            Judgement(query, f"d{n - 7}", False) for n, query in enumerate(asked[7:], 7)
+        )
+    facts = run("calibrate", "-i", index_dir, "--from-feedback", "--json").object
+    assert (facts["units"], facts["scored"]) == (40, 400)
+    # The same answers as the pairs name, so the same curve.
+    assert run("info", index_dir, "--json").object["calibration"] == by_pairs
+
+
+def test_judgements_are_those_of_an_index_and_named_alone(
+    run: Run, index_dir: Path, pairs: Path, model: Path
+) -> None:
+    assert "measure on what?" in run("calibrate", "-i", index_dir).refusal(2)
+    both = run("calibrate", pairs, "-i", index_dir, "--from-feedback")
+    assert "measure on what?" in both.refusal(2)
+    of_model = run("calibrate", "--encoder", model, "--from-feedback").refusal(2)
+    assert "--from-feedback are the judgements of an index (-i INDEX_DIR)" in of_model
+
+
+def test_info_says_what_was_measured_and_judged(
+    run: Run, tmp_path: Path, tiny_encoder_dir: Path, pairs: Path
+) -> None:
+    index_dir = tmp_path / "index"
+    with SearchIndex.create(index_dir, encoder=Encoder.load(tiny_encoder_dir)) as index:
+        index.add([Document(f"d{n}", f"{word} {NAMES[n - 1]}") for n, word in enumerate(NAMES)])
+    info = run("info", index_dir, "--json").object
+    assert (info["calibration"], info["judgements"], info["rerank"]) == (None, 0, "none")
+    assert info["rerank_reason"].startswith("not measured on this index")
+    told = dict(line.split(maxsplit=1) for line in run("info", index_dir).out.splitlines())
+    assert told["calibration"].startswith("none, so hits have no probability")
+    report = run("calibrate", pairs, "-i", index_dir, "--json").object
+    run("judge", "card", "d3", "d4", "--right", "-i", index_dir)
+    run("judge", "card", "d5", "--wrong", "-i", index_dir)
+    info = run("info", index_dir, "--json").object
+    assert info["judgements"] == 3
+    assert info["calibration"] == {
+        "method": report["method"],
+        "measured_on": "hits",
+        "candidates": 40,
+        "units": 40,
+        "scored": 400,
+        "matches": report["matches"],
+        "expected_calibration_error": report["expected_calibration_error"],
+    }
+    told = dict(line.split(maxsplit=1) for line in run("info", index_dir).out.splitlines())
+    assert told["judgements"] == "3"
+    assert told["mode"].startswith("dense: not measured on this index")
+    assert told["rerank"].startswith("none: not measured on this index")
+    assert told["calibration"] == (
+        f"expected error {report['expected_calibration_error']:.4f} ({report['method']}), on 400 "
+        f"similarities of 40 queries, each among 40; {report['matches']} matches"
+    )

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from command_line import Run, Write
 
 from simsearch.cli.explanation import explanation_fields, highlighted, reasons, strongest
-from simsearch.records import Explanation, Hit, WordShare
+from simsearch.records import Explanation, Hit, TermShare, WordShare
 
 TEXT = "The cat sat on the mat, and my card was swallowed."
 
@@ -61,9 +62,25 @@ def test_nothing_of_a_document_drives_the_terminal():
     assert shown == "[31mred *card*"
 
 
-def test_a_reason_names_the_words_of_the_query():
-    told = reasons(HIT, EXPLANATION, "card gone")
-    assert told.startswith("card +0.300 (card, gone); swallowed +0.200 (card, gone); lost +0.020")
+def test_a_reason_is_a_part_of_the_score_with_its_words():
+    terms = (
+        TermShare("card", 1.5, ((0, 4),), (("text", TEXT.index("card"), TEXT.index("card") + 4),)),
+        TermShare("gone", 0.25, ((5, 9),), ()),
+    )
+    hit = replace(HIT, parts={"dense": 0.4, "lexical": 0.1, "maxsim": 0.25})
+    assert reasons(hit, replace(EXPLANATION, terms=terms), "card gone") == [
+        "dense   +0.4000  card +0.300 (card, gone); swallowed +0.200 (card, gone); "
+        "lost +0.020 (card, gone)",
+        "lexical +0.1000  card +1.500 (card); gone +0.250 (gone)",
+        "maxsim  +0.2500",
+    ]
+
+
+def test_words_of_the_query_are_marked_too_and_pairs_of_characters_as_one():
+    places = (("text", 0, 2), ("text", 1, 3))
+    found = Explanation(terms=(TermShare("银行", 2.0, ((0, 2),), places),))
+    hit = Hit("1", 2.0, "银行卡被吞了", explanation=found)
+    assert highlighted(hit, found, bold=False) == "*银行卡*被吞了"
 
 
 def test_json_has_half_open_ranges_of_the_original_text():
@@ -91,8 +108,35 @@ def test_contributions_and_rest_add_up_to_the_score(run: Run, index_dir: Path) -
 def test_a_person_sees_highlights_and_reasons(run: Run, index_dir: Path) -> None:
     lines = run("query", "my card swallowed", "-i", index_dir, "--explain").out.splitlines()
     assert len(lines) == 9
-    assert all(line.strip().startswith("by ") for line in lines[2::3])
+    assert all(line.strip().startswith("dense +") for line in lines[2::3])
     assert "\x1b" not in "".join(lines)
+
+
+def test_the_parts_that_a_person_sees_add_up_to_the_score(run: Run, index_dir: Path) -> None:
+    asked = ("query", "my card swallowed", "-i", index_dir, "--mode", "hybrid", "-k", 1)
+    first, text, *parts = run(*asked, "--explain", "--rerank", "maxsim").out.splitlines()
+    assert [line.split()[0] for line in parts] == ["dense", "lexical", "maxsim"]
+    total = sum(float(line.split()[1]) for line in parts)
+    assert float(first.split()[1]) == pytest.approx(total, abs=2e-4)
+    assert {"*my*", "*card*", "*swallowed*"} <= set(text.split())
+    assert "(swallowed)" in parts[1]
+
+
+@pytest.mark.parametrize("mode", ["lexical", "hybrid"])
+def test_json_says_which_words_of_the_query_are_which_words_of_the_hit(
+    run: Run, index_dir: Path, mode: str
+) -> None:
+    asked = ("query", "swallowing cards", "-i", index_dir, "--mode", mode, "-k", 1)
+    (hit,) = run(*asked, "--explain", "--json").object["hits"]
+    terms = hit["explanation"]["terms"]
+    assert sum(each["contribution"] for each in terms) == pytest.approx(hit["lexical"])
+    assert sum(hit["parts"].values()) == pytest.approx(hit["score"])
+    found = {each["term"]: (each["query"], each["spans"]) for each in terms}
+    start = hit["text"].index("swallowed")
+    span = {"field": "text", "start": start, "end": start + 9, "text": "swallowed"}
+    assert found["swallowing"] == ([{"start": 0, "end": 10}], [span])
+    assert [each["text"] for each in found["cards"][1]] == ["card"]
+    assert bool(hit["explanation"]["spans"]) == (mode == "hybrid")
 
 
 def test_reranked_hits_keep_the_parts_of_their_score(run: Run, index_dir: Path) -> None:

@@ -13,6 +13,9 @@ from command_line import FillStdin, Outcome, Run, Write
 
 from simsearch.cli import main
 from simsearch.encoder import Encoder
+from simsearch.records import Document
+from simsearch.search_index import SearchIndex
+from simsearch.training import held_out_of_run
 
 pytestmark = pytest.mark.usefixtures("quick_exports", "quick_pictures")
 
@@ -107,6 +110,20 @@ def test_a_reject_leaves_only_the_run_folder(rejected: tuple[Outcome, Path]) -> 
     assert [each.name for each in target.iterdir()] == ["run"]
     assert {each.name for each in (target / "run").iterdir()} >= {"report.md", "curves.png"}
     assert [each.name for each in target.parent.iterdir()] == ["model"]
+
+
+def test_what_a_run_held_out_measures_the_modes_of_an_index(
+    rejected: tuple[Outcome, Path], run: Run, tmp_path: Path, tiny_encoder_dir: Path
+) -> None:
+    _, model = rejected
+    index = tmp_path / "index"
+    texts = [Document(str(n), pair["positive"]) for n, pair in enumerate(PAIRS)]
+    with SearchIndex.create(index, encoder=Encoder.load(tiny_encoder_dir)) as opened:
+        opened.add(texts)
+    held_out = len(held_out_of_run(model))
+    assert 0 < held_out < len(PAIRS)
+    few = run("mode", index, model).refusal(3)
+    assert f"{held_out} queries with an answer in the index, at least 10 are needed" in few
 
 
 def test_force_keeps_a_rejected_model_and_still_exits_1(forced: tuple[Outcome, Path]) -> None:

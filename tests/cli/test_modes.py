@@ -10,7 +10,7 @@ from command_line import FillStdin, Run, Write
 
 from simsearch.cli import query
 from simsearch.encoder import Encoder
-from simsearch.records import Document
+from simsearch.records import Document, Judgement
 from simsearch.search_index import SearchIndex
 
 
@@ -121,6 +121,30 @@ def test_too_few_or_other_data_is_refused(run: Run, write: Write, by_words: Path
     assert "1 queries with an answer in the index" in run("mode", by_words, pairs).refusal(3)
     texts = write("texts.jsonl", '{"text": "zebra1"}\n')
     assert "expected pairs (anchor, positive)" in run("mode", by_words, texts).refusal(3)
+
+
+def test_an_index_learns_its_mode_from_what_users_said(run: Run, by_words: Path) -> None:
+    few = run("mode", by_words, "--from-feedback").refusal(3)
+    assert "0 queries have a document that was judged right, at least 10 are needed" in few
+    with SearchIndex.open(by_words) as index:
+        index.judge_many(Judgement(f"zebra{n}", f"d{n}", True) for n in range(12))
+        index.judge_many(Judgement(f"zebra{n}", f"d{n + 1}", False) for n in range(15))
+        index.upsert([Document("d0", "another text")])
+        index.delete(["d1"])
+    facts = run("mode", by_words, "--from-feedback", "--json").object
+    assert (facts["mode"], facts["queries"], facts["scores"]["lexical"]) == ("lexical", 10, 1.0)
+    assert run("info", by_words, "--json").object["mode"] == "lexical"
+    with SearchIndex.open(by_words) as index:
+        index.delete(["d2"])
+    few = run("mode", by_words, "--from-feedback").refusal(3)
+    assert "9 queries have a document that was judged right" in few
+    assert run("info", by_words, "--json").object["mode"] == "lexical"
+
+
+def test_known_answers_are_named_once(run: Run, by_words: Path, write: Write) -> None:
+    pairs = write("pairs.jsonl", '{"anchor": "zebra1", "positive": "zebra1 number"}\n')
+    assert "measure on what?" in run("mode", by_words).refusal(2)
+    assert "measure on what?" in run("mode", by_words, pairs, "--from-feedback").refusal(2)
 
 
 @pytest.mark.parametrize("with_index", [True, False])

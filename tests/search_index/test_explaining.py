@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +12,7 @@ from conftest import HashEncoder
 
 from simsearch.encoder import Encoder, PairScorer, pair_scorer_from, pair_scorer_text
 from simsearch.errors import CorruptIndex, EncoderError, InvalidInput
-from simsearch.query import maxsim, unit_rows
+from simsearch.query import Fusion, FusionWay, maxsim, unit_rows
 from simsearch.records import Document, Hit
 from simsearch.search_index import (
     Rerank,
@@ -114,6 +116,128 @@ def test_an_index_of_fewer_components_is_explained_by_these(tmp_path, encoder):
     assert hit.explanation.exact
     total = sum(word.contribution for word in hit.explanation.words) + hit.explanation.rest
     assert total == pytest.approx(hit.score, abs=1e-9)
+
+
+WORDS = [(document.title or "").split() + document.text.split() for document in DOCUMENTS]
+
+
+def bm25_of(word: str, number: int) -> float:
+    """BM25 of one word in a document, k1 1.2 and b 0.75, without stemming."""
+    words = [[each.strip(",;!").lower() for each in its] for its in WORDS]
+    holding = sum(word in its for its in words)
+    idf = max(math.log((len(words) - holding + 0.5) / (holding + 0.5)), 1e-6)
+    tf, length = words[number].count(word), len(words[number])
+    average = sum(map(len, words)) / len(words)
+    return idf * tf * 2.2 / (tf + 1.2 * (0.25 + 0.75 * length / average))
+
+
+@pytest.mark.parametrize(
+    "way",
+    [
+        {"mode": "dense"},
+        {"mode": "lexical"},
+        {"mode": "hybrid", "fusion": Fusion(FusionWay.CONVEX, 0.3)},
+        {"mode": "hybrid", "fusion": Fusion(FusionWay.RECIPROCAL)},
+    ],
+)
+@pytest.mark.parametrize("options", [{}, {"diversity": 0.4}, {"where": "kind = 'a'"}])
+def test_parts_add_up_to_the_score_words_to_the_similarity_terms_to_bm25(
+    tmp_path, encoder, way, options
+):
+    with SearchIndex.create(tmp_path / "i", encoder=encoder) as index:
+        index.add([replace(document, metadata={"kind": "a"}) for document in DOCUMENTS])
+        hits = index.explain(QUERY, index.search_many([QUERY], k=4, **way, **options)[0])
+    assert hits[0].id == "card"
+    for hit in hits:
+        assert sum(hit.parts.values()) == pytest.approx(hit.score, abs=1e-9)
+        found = hit.explanation
+        similarity = sum(word.contribution for word in found.words) + found.rest
+        assert similarity == pytest.approx(hit.dense or 0.0, abs=1e-9)
+        lexical = sum(term.contribution for term in found.terms)
+        assert lexical == pytest.approx(hit.lexical or 0.0, rel=1e-9)
+    assert hits[0].parts.keys() == ({"dense", "lexical"} if "fusion" in way else {way["mode"]})
+
+
+@pytest.mark.parametrize("fusion", [Fusion(FusionWay.CONVEX, 0.7), Fusion(FusionWay.RECIPROCAL)])
+def test_reranked_hits_of_both_searches_have_three_parts_that_add_up(index, fusion):
+    found = index.search_many([QUERY], k=4, mode="hybrid", fusion=fusion)
+    before = {hit.id: hit for hit in found[0]}
+    (hits,) = index.rerank([QUERY], found, by="maxsim")
+    for hit in index.explain(QUERY, hits):
+        assert hit.parts.keys() == {"dense", "lexical", "maxsim"}
+        assert sum(hit.parts.values()) == pytest.approx(hit.score, abs=1e-9)
+        for part, value in before[hit.id].parts.items():
+            assert hit.parts[part] == pytest.approx(value / 2)
+        lexical = sum(term.contribution for term in hit.explanation.terms)
+        assert lexical == pytest.approx(hit.lexical or 0.0, rel=1e-9)
+
+
+def test_a_term_has_the_bm25_of_its_word_and_all_its_places(index):
+    query = "late, a red cat"
+    (cat,) = index.explain(query, index.search(query, k=1, mode="lexical", where=None))
+    assert cat.id == "cat"
+    terms = cat.explanation.terms
+    assert {term.term for term in terms[:2]} == {"red", "cat"}
+    assert terms[2].term == "a"  # which half of the documents hold
+    for term in terms:
+        assert term.contribution == pytest.approx(bm25_of(term.term, 2))
+        ((field, start, end),) = term.places
+        assert (field, cat.text[start:end]) == ("text", term.term)
+        ((start, end),) = term.query
+        assert query[start:end] == term.term
+    assert cat.score == pytest.approx(sum(bm25_of(word, 2) for word in ("a", "red", "cat")))
+
+
+def test_a_word_is_found_in_other_forms_in_the_title_too(index):
+    query = "Losing? LOST orders came lately"
+    hits = index.explain(query, index.search(query, mode="lexical"))
+    (late,) = [hit for hit in hits if hit.id == "late"]
+    places = {
+        query[slice(*term.query[0])]: [
+            (field, (late.title if field == "title" else late.text)[start:end])
+            for field, start, end in term.places
+        ]
+        for term in late.explanation.terms
+    }
+    assert places == {
+        "LOST": [("title", "lost")],
+        "orders": [("title", "order")],
+        "came": [("text", "came")],
+        "lately": [("text", "late")],
+    }
+    assert late.explanation.words == ()
+
+
+def test_a_frequent_word_is_a_reason_where_the_search_looked_for_it(index):
+    query = "the dog"
+    (few,) = index.explain(query, index.search(query, k=1, mode="lexical"))
+    assert [term.term for term in few.explanation.terms] == ["dog"]
+    many = index.explain(query, index.search(query, k=4, mode="lexical"))
+    by_id = {hit.id: [term.term for term in hit.explanation.terms] for hit in many}
+    assert by_id == {"dog": ["dog"], "card": ["the"], "late": ["the"], "cat": ["the"]}
+    for hit in many:
+        assert sum(each.contribution for each in hit.explanation.terms) == hit.lexical
+
+
+def test_pairs_of_characters_are_found_where_they_stand(tmp_path, hash_encoder):
+    with SearchIndex.create(tmp_path / "zh", encoder=hash_encoder) as index:
+        index.add(
+            [Document("zh", "我的银行卡被吞了"), Document("ja", "東京"), Document("x", "cat")]
+        )
+        (hit,) = index.explain("银行卡 吞", index.search("银行卡 吞", mode="lexical"))
+    found = {
+        term.term: [hit.text[a:b] for _, a, b in term.places] for term in hit.explanation.terms
+    }
+    assert found == {"银行": ["银行"], "行卡": ["行卡"], "吞*": ["吞"]}
+
+
+def test_what_words_alone_have_found_needs_no_encoder(tmp_path, hash_encoder):
+    with SearchIndex.create(tmp_path / "plain", encoder=hash_encoder) as index:
+        index.add(DOCUMENTS)
+        hash_encoder.encoded.clear()
+        (hit, *_) = index.explain("my card", index.search("my card", mode="lexical"))
+        assert [term.term for term in hit.explanation.terms] == ["my", "card"]
+        assert hash_encoder.encoded == []
 
 
 def test_no_hits_have_no_explanation(index):
@@ -236,12 +360,30 @@ def test_none_leaves_hits_as_they_are_and_other_names_are_refused(index):
         index.rerank([QUERY], found, by="colbert")
 
 
+def test_what_words_alone_have_found_and_nobody_reranks_loads_no_encoder(index):
+    with SearchIndex.open(index.path) as other:
+        found = other.search_many([QUERY], k=3, mode="lexical")
+        assert other.rerank([QUERY], found, by="none") == found
+        assert all(hit.explanation.terms for hit in other.explain(QUERY, found[0]))
+        assert not other._encoder.loaded
+
+
 def test_an_index_does_not_rerank_by_itself_until_it_measured_better(index):
     assert index.rerank_choice() == RerankChoice(Rerank.NONE, 20)
     queries = {str(n): document.text for n, document in enumerate(DOCUMENTS)}
     qrels = {str(n): {document.id: 1} for n, document in enumerate(DOCUMENTS)}
     report = choose_rerank(index, queries, qrels, by="maxsim", top=4)
-    assert report.choice == index.rerank_choice() == RerankChoice()
+    choice = index.rerank_choice()
+    assert report.choice == choice
+    assert (choice.by, choice.measured, choice.queries) == (Rerank.NONE, Rerank.MAXSIM, 4)
+    assert (choice.before, choice.after) == (report.before, report.after)
+
+
+def test_a_choice_of_an_earlier_version_is_read(index):
+    with index._store.transaction():
+        index._store.settings.write_constant("rerank", '{"by": "maxsim", "top": 30}')
+    assert index.rerank_choice() == RerankChoice(Rerank.MAXSIM, 30)
+    assert index.rerank_choice().reason.startswith("not measured on this index")
 
 
 def test_what_measured_better_is_kept_and_seen_by_others(tmp_path):
@@ -263,9 +405,10 @@ def test_what_measured_better_is_kept_and_seen_by_others(tmp_path):
         report = choose_rerank(index, queries, qrels, by="pair", top=10)
         assert report.after > report.before
         assert report.difference.low > 0
-        assert report.choice == RerankChoice(Rerank.PAIR, 10)
+        assert (report.choice.by, report.choice.top) == (Rerank.PAIR, 10)
+        assert report.choice.reason.startswith("nDCG@10 of 20 queries: ")
         with SearchIndex.open(index.path, encoder=Odd(None)) as other:
-            assert other.rerank_choice() == RerankChoice(Rerank.PAIR, 10)
+            assert other.rerank_choice() == report.choice
 
 
 def test_a_malformed_choice_is_damage(index):

@@ -106,6 +106,13 @@ def test_the_most_frequent_values_come_first_and_the_rest_is_counted(index: Sear
     assert (facet.distinct, facet.documents) == (5, 7)
 
 
+def test_equally_frequent_values_are_in_order_of_kind_and_value(index: SearchIndex) -> None:
+    write(index, [2, ["b", True], "a", False, -1.5])
+    facet = index.facet("f", where="half != 9")
+    assert [each.value for each in facet.values] == ["a", "b", False, True, -1.5, 2]
+    assert [type(each.value) for each in facet.values] == [str, str, bool, bool, float, int]
+
+
 def test_a_field_that_no_document_has_is_refused_with_near_names(index: SearchIndex) -> None:
     write(index, ["a"])
     with pytest.raises(InvalidInput, match=r"no document has a field 'halve' \(did you mean half"):

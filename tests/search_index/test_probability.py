@@ -23,6 +23,7 @@ from simsearch.search_index import (
     judge_hits,
     judge_index_hits,
     judge_pairs,
+    probability,
     repair_index,
     restore_index,
 )
@@ -207,6 +208,20 @@ def test_a_calibration_that_is_kept_is_seen_by_every_handle_at_once(index):
         assert again.calibration() == newer
     (only,) = check_index(index.path).findings  # a hashing encoder leaves no copy
     assert "encoder is missing" in only.what
+
+
+def test_a_calibration_is_taken_apart_once_however_many_searches_ask_for_it(index, monkeypatch):
+    index.calibrate(replace(make(), units=12_345))  # one that no other test has
+    taken_apart = []
+    whole = probability.calibration_of
+    monkeypatch.setattr(
+        probability,
+        "calibration_of",
+        lambda content, where: taken_apart.append(where) or whole(content, where=where),
+    )
+    for _ in range(3):
+        assert index.search("card", k=1)[0].probability is not None
+    assert taken_apart == ["the index"]
 
 
 def test_a_calibration_of_another_encoder_is_refused_and_the_old_one_stays(index):

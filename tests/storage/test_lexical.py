@@ -11,7 +11,7 @@ from stores import DIM, raw, vectors, whole
 
 from simsearch.errors import CorruptIndex
 from simsearch.records import Document
-from simsearch.storage import DocumentStore, Inspection, lexical
+from simsearch.storage import DocumentStore, Inspection, forms_found, lexical
 
 TEXTS = {
     "card": "the card was swallowed by the cash machine",
@@ -72,6 +72,42 @@ def test_scores_are_those_of_bm25(store):
     expected = bm25(words, ["cat", "dog"])
     assert [number for number, _ in hits] == [1, 0, 3]
     assert [score for _, score in hits] == pytest.approx([expected[n] for n in (1, 0, 3)])
+
+
+def test_the_shares_of_terms_are_bm25_of_each_word_alone(store):
+    words = [["cat", "sat"], ["cat", "dog", "cat"], ["bird"], ["sat", "dog", "bird"], ["red"]]
+    put(store, {str(n): " ".join(its) for n, its in enumerate(words)})
+    cat, dog = bm25(words, ["cat"]), bm25(words, ["dog"])
+    with store.snapshot():
+        shares = store.lexical.shares("a cat, or a dog?", [3, 1, 2])
+        scores = dict(store.lexical.search("a cat, or a dog?", 10))
+    assert shares == {
+        3: {"dog": pytest.approx(dog[3])},
+        1: {"cat": pytest.approx(cat[1]), "dog": pytest.approx(dog[1])},
+        2: {},
+    }
+    assert sum(shares[1].values()) == pytest.approx(scores[1], rel=1e-12)
+
+
+def test_shares_are_of_the_rarest_terms_or_of_all(store):
+    put(store, {f"d{n}": "common word" for n in range(20)} | {"rare": "a rare common text"})
+    with store.snapshot():
+        assert list(store.lexical.shares("rare common", [20])[20]) == ["rare"]
+        assert list(store.lexical.shares("rare common", [20], rarest=False)[20]) == [
+            "rare",
+            "common",
+        ]
+        assert store.lexical.shares("rare", []) == {}
+
+
+def test_a_term_finds_its_forms_and_a_character_the_pairs_that_begin_with_it():
+    words = ["swallowed", "swallows", "wallow", "银行", "行卡", "银"]
+    assert forms_found(["swallowing", "银*", "行卡", "cat"], words) == {
+        "swallowing": {"swallowed", "swallows"},
+        "银*": {"银行", "银"},
+        "行卡": {"行卡"},
+        "cat": set(),
+    }
 
 
 def test_words_are_found_in_other_forms_and_in_titles(filled):

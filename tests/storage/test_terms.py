@@ -3,8 +3,15 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from simsearch.storage.terms import document_terms, query_terms
+from simsearch.storage.terms import (
+    document_terms,
+    placed_document_terms,
+    placed_query_terms,
+    query_terms,
+)
 
 
 @pytest.mark.parametrize(
@@ -45,3 +52,45 @@ def test_a_query_asks_for_each_term_once_in_order():
 def test_a_query_asks_for_pairs_and_for_a_character_that_stands_alone_by_its_beginning():
     assert query_terms("银行卡") == ["银行", "行卡"]
     assert query_terms("猫 cat") == ["猫*", "cat"]
+
+
+@pytest.mark.parametrize(
+    ("text", "written"),
+    [
+        ("The card, again", ["The", "card", "again"]),
+        ("CAFE\u0301 Stra\u00dfe \ufb01ne", ["CAFE\u0301", "Stra\u00dfe", "\ufb01ne"]),
+        ("one\u00b2 x\u0308y", ["one\u00b2", "x\u0308y"]),
+        ("银行卡 is", ["银行", "行卡", "卡", "is"]),
+        ("\uff76\uff9e\uff77", ["\uff76\uff9e\uff77", "\uff77"]),  # GA, KI in half width
+        ("\u1100\u1161\u11a8", ["\u1100\u1161\u11a8"]),  # one syllable in three letters
+        ("\ud55c\u1100\u1161", ["\ud55c\u1100\u1161", "\u1100\u1161"]),
+    ],
+)
+def test_a_term_stands_where_it_was_written(text, written):
+    placed = placed_document_terms(text)
+    assert [text[each.start : each.end] for each in placed] == written
+    assert [each.term for each in placed] == document_terms(text)
+
+
+def test_the_first_character_of_a_pair_ends_where_it_was_written():
+    first, last, word = placed_document_terms("\uff76\uff9e\uff77 cat")
+    assert (first.start, first.first, first.end) == (0, 2, 3)
+    assert (last.start, last.first, last.end) == (2, 3, 3)
+    assert (word.start, word.first, word.end) == (4, 7, 7)
+
+
+def test_a_query_knows_every_place_of_a_term():
+    assert placed_query_terms("the card: The CARD?") == {
+        "the": [(0, 3), (10, 13)],
+        "card": [(4, 8), (14, 18)],
+    }
+    assert placed_query_terms("银行卡 猫") == {"银行": [(0, 2)], "行卡": [(1, 3)], "猫*": [(4, 5)]}
+
+
+@given(st.text())
+def test_whatever_the_text_terms_with_places_are_the_terms_in_order(text):
+    placed = placed_document_terms(text)
+    assert [each.term for each in placed] == document_terms(text)
+    assert list(placed_query_terms(text)) == query_terms(text)
+    assert all(0 <= each.start < each.first <= each.end <= len(text) for each in placed)
+    assert [each.start for each in placed] == sorted(each.start for each in placed)

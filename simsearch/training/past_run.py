@@ -1,0 +1,87 @@
+"""The held-out data of a run that is over, made again of what the run was made of."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from simsearch.errors import InvalidData, InvalidInput
+from simsearch.formats import Example, ReadOptions
+from simsearch.formats.lines import is_stdin
+from simsearch.search_index import RetrievalTask
+from simsearch.training.identity import identity
+from simsearch.training.output import RUN
+from simsearch.training.plan import make_plan
+from simsearch.training.run_file import RunSettings, read_run_file
+from simsearch.training.sources import load_evaluation_data, load_training_data
+
+_SETTINGS = "config.toml"
+_PROVENANCE = "provenance.json"
+
+
+def is_run(path: Path) -> bool:
+    """Whether a directory is a model directory of a run, or the run folder in it."""
+    return (_folder(path) / _SETTINGS).is_file()
+
+
+def held_out_of_run(path: Path) -> Sequence[Example] | RetrievalTask:
+    """Return the data that judged the encoder of a run, of which nothing trained it.
+
+    The files of the run are read again and divided again. That they are the same is told by the
+    hashes in the run folder.
+
+    Raises:
+        InvalidInput: the run names no files that could be read again.
+        InvalidData: they hold something else now, or nothing was held out.
+        NotFound: a file is not there any more.
+    """
+    folder = _folder(path)
+    settings = read_run_file(folder / _SETTINGS)
+    _refuse_unnamed(settings, folder)
+    before = json.loads((folder / _PROVENANCE).read_text(encoding="utf-8"))
+    options = _reading(before)
+    sets = load_training_data(settings.data, options=options, on_reject=lambda error: None)
+    evaluation = None
+    if settings.evaluation is not None:
+        evaluation = load_evaluation_data(
+            settings.evaluation,
+            split=settings.eval_split,
+            options=options,
+            objective=sets[0].objective,
+        )
+    plan = make_plan(sets, evaluation, settings.config)
+    now = identity(plan, settings.config, base_fingerprint="", evaluation=evaluation)
+    for name, value in now.items():
+        if (name == "evaluation" or name.startswith("data ")) and before.get(name) != value:
+            raise InvalidData(
+                f"{folder}: the data that this run was made of has changed since, so what it held "
+                f"out is not known any more ({name}; name a file of pairs that trained nothing)"
+            )
+    if evaluation is not None:
+        return evaluation
+    return [example for part in plan.parts for example in part.held_out]
+
+
+def _folder(path: Path) -> Path:
+    return path / RUN if (path / RUN).is_dir() else path
+
+
+def _refuse_unnamed(settings: RunSettings, folder: Path) -> None:
+    paths = [source.path for source in settings.data]
+    if settings.evaluation is not None:
+        paths.append(settings.evaluation)
+    if not settings.data or any(is_stdin(each) for each in paths):
+        raise InvalidInput(
+            f"{folder}: this run names no files that could be read again, so what it held out is "
+            "not known (name a file of pairs that trained nothing)"
+        )
+
+
+def _reading(provenance: Mapping[str, Any]) -> ReadOptions:
+    """Return how the files of a run were read."""
+    kept = dict(provenance.get("reading", {}))
+    for name in ("on_error", "rows_skipped"):  # of the command, not of the files
+        kept.pop(name, None)
+    return ReadOptions(**kept)
