@@ -109,6 +109,7 @@ if TYPE_CHECKING:
         IndexInfo,
         SearchInfo,
         SegmentInfo,
+        UpgradeReport,
         WriteReport,
     )
     from simsearch.search_index.reranking import (
@@ -196,6 +197,7 @@ _HOMES = {
         "IndexInfo",
         "SearchInfo",
         "SegmentInfo",
+        "UpgradeReport",
         "WriteReport",
     ),
     "reranking": ("RERANK_TOP", "Rerank", "RerankChoice"),
@@ -240,6 +242,7 @@ __all__ = [
     "SegmentInfo",
     "TextEncoder",
     "TuneReport",
+    "UpgradeReport",
     "WriteReport",
     "annotate_index",
     "answers_of_pairs",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from simsearch.ann import Target
@@ -33,6 +34,19 @@ class WriteReport:
             self.encoded + other.encoded,
             self.reused + other.reused,
         )
+
+
+@dataclass(frozen=True, slots=True)
+class UpgradeReport:
+    """Where an upgrade keeps the old index, and what of it the new one has not.
+
+    `segments` is how many the old index had: they are built anew from the vectors. `previous` is
+    where the generation before is kept, None if there was none.
+    """
+
+    backup: Path
+    segments: int
+    previous: Path | None
 
 
 @dataclass(frozen=True, slots=True)
