@@ -12,10 +12,10 @@ from simsearch.ann import Target
 
 @dataclass(frozen=True, slots=True)
 class WriteReport:
-    """What a write did: documents, the vectors written for them, and what had to be encoded.
+    """What a write did: documents, the vectors that they have, and what had to be encoded.
 
-    `passages` are the vectors written: of texts that were `encoded`, of the same texts again
-    (`reused`), or supplied.
+    `passages` are the vectors of the documents that were added or replaced: of texts that were
+    `encoded`, of the same texts as before (`reused`), or supplied now.
     """
 
     added: int = 0

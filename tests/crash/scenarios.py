@@ -108,7 +108,8 @@ def add(place: Path) -> None:
 
 def upsert(place: Path) -> None:
     with opened(place) as index:
-        index.upsert([Document("d5", "changed"), Document("d6", "changed too"), *documents("n1")])
+        changed = [Document("d5", "changed"), Document("d6", "changed too"), *documents("n1")]
+        index.upsert([*changed, replace(FIRST[8], metadata={"read": True})])
 
 
 def renew_terms(place: Path) -> None:

@@ -122,13 +122,11 @@ def test_long_texts_are_cut_in_an_index_that_knew_nothing_else(older, encoder, v
 def test_an_upgraded_index_reuses_its_vectors_but_for_supplied_ones(old, encoder):
     upgrade_index(old)
     with SearchIndex.open(old, encoder=encoder) as index:
-        changed = [
-            Document(each.id, each.text, each.title, {"new": True}) for each in index.iterate()
-        ]
-        report = index.upsert(changed)
+        copies = [Document(f"{each.id}-2", each.text, each.title) for each in index.iterate()]
+        report = index.add(copies)
     # "given-1" has the text of "cat", whose vector was encoded.
     assert encoder.encoded == ["a vector from elsewhere"]
-    assert (report.replaced, report.encoded, report.reused) == (12, 1, 11)
+    assert (report.added, report.encoded, report.reused) == (12, 1, 11)
 
 
 def test_an_upgraded_index_can_be_written_to(old, encoder):
