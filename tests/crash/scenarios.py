@@ -134,6 +134,10 @@ def judge(place: Path) -> None:
     with opened(place) as index:
         changed = Judgement("what is d4", "d7", True)
         index.judge_many([changed, Judgement("what is d5", "d5", False)])
+
+
+def take_back(place: Path) -> None:
+    with opened(place) as index:
         index.remove_judgements([("what is d4", "d4")])
 
 
@@ -225,6 +229,7 @@ SCENARIOS: Mapping[str, Callable[[Path], None]] = {
         delete,
         annotate,
         judge,
+        take_back,
         checkpoint,
         segment,
         optimize,
