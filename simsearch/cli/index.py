@@ -41,6 +41,7 @@ if TYPE_CHECKING:
         SearchIndex,
         SearchInfo,
         TextEncoder,
+        UpgradeReport,
         WriteReport,
     )
 
@@ -389,10 +390,25 @@ def upgrade(
     """Bring an index of an older format to the present one; the old one is kept beside."""
     from simsearch.search_index import upgrade_index
 
-    backup = upgrade_index(index_dir)
+    report = upgrade_index(index_dir)
     if output.json_only:
-        output.result({"index": str(index_dir), "backup": None if backup is None else str(backup)})
-    elif backup is None:
+        nothing = {"backup": None, "segments": 0, "previous": None}
+        output.result({"index": str(index_dir), **(asdict(report) if report else nothing)})
+    elif report is None:
         output.text(f"{index_dir} has the present format already; nothing was changed")
     else:
-        output.text(f"upgraded {index_dir}; the old index is kept as {backup}")
+        output.text(f"upgraded {index_dir}; the old index is kept as {report.backup}")
+        _say_left_behind(output, report, index_dir)
+
+
+def _say_left_behind(output: Output, report: "UpgradeReport", index_dir: Path) -> None:
+    if report.segments:
+        output.text(
+            f"its segments ({report.segments:,}) were left behind: every search compares all "
+            f"vectors until they are built anew (run `simsearch optimize {index_dir}`)"
+        )
+    if report.previous is not None:
+        output.text(
+            f"the generation before was left behind: `rollback` has nothing to go back to (run "
+            f"`simsearch upgrade {report.previous}` to make an index of its own of it)"
+        )

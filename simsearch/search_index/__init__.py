@@ -113,6 +113,7 @@ if TYPE_CHECKING:
         IndexInfo,
         SearchInfo,
         SegmentInfo,
+        UpgradeReport,
         WriteReport,
     )
     from simsearch.search_index.reranking import (
@@ -202,6 +203,7 @@ _HOMES = {
         "IndexInfo",
         "SearchInfo",
         "SegmentInfo",
+        "UpgradeReport",
         "WriteReport",
     ),
     "reranking": ("RERANK_TOP", "Rerank", "RerankChoice"),
@@ -248,6 +250,7 @@ __all__ = [
     "SegmentInfo",
     "TextEncoder",
     "TuneReport",
+    "UpgradeReport",
     "WriteReport",
     "annotate_index",
     "answers_of_judgements",

@@ -26,7 +26,7 @@ from simsearch.search_index.bulk import (
     document_batches,
     open_build,
 )
-from simsearch.search_index.checks import check_dim, same_document
+from simsearch.search_index.checks import check_dim
 from simsearch.search_index.directory import check_format
 from simsearch.search_index.generations import (
     building_place,
@@ -140,17 +140,8 @@ class Follower:
     def _bring(self, documents: Iterable[Document]) -> None:
         for batch in document_batches(documents):
             failpoint("generation.batch")
-            stored = self.target.get_many([document.id for document in batch])
             # The same text keeps the vector that it has there, which may have been supplied.
-            changes = [
-                (old, new)
-                for new in batch
-                if (old := stored.get(new.id)) and _only_metadata_differs(old, new)
-            ]
-            self.report += WriteReport(replaced=self.target.replace_documents(changes))
-            done = {new.id for _, new in changes}
-            rest = [document for document in batch if document.id not in done]
-            self.report += self.target.upsert(rest, counts=self._counts)
+            self.report += self.target.upsert(batch, counts=self._counts)
 
     def _bring_what_changed(self) -> None:
         """Bring over documents that got other metadata in their place after they were read."""
@@ -159,11 +150,6 @@ class Follower:
         self._bring(
             document for row in changed for document in self._live.documents_between(row, row + 1)
         )
-
-
-def _only_metadata_differs(old: Document, new: Document) -> bool:
-    same = (old.text, old.title) == (new.text, new.title)
-    return same and not same_document(old, new)
 
 
 def supplied_message(ids: list[str]) -> str:

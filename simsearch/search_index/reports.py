@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from simsearch.ann import Target
@@ -11,10 +12,10 @@ from simsearch.ann import Target
 
 @dataclass(frozen=True, slots=True)
 class WriteReport:
-    """What a write did: documents, the vectors written for them, and what had to be encoded.
+    """What a write did: documents, the vectors that they have, and what had to be encoded.
 
-    `passages` are the vectors written: of texts that were `encoded`, of the same texts again
-    (`reused`), or supplied.
+    `passages` are the vectors of the documents that were added or replaced: of texts that were
+    `encoded`, of the same texts as before (`reused`), or supplied now.
     """
 
     added: int = 0
@@ -33,6 +34,19 @@ class WriteReport:
             self.encoded + other.encoded,
             self.reused + other.reused,
         )
+
+
+@dataclass(frozen=True, slots=True)
+class UpgradeReport:
+    """Where an upgrade keeps the old index, and what of it the new one has not.
+
+    `segments` is how many the old index had: they are built anew from the vectors. `previous` is
+    where the generation before is kept, None if there was none.
+    """
+
+    backup: Path
+    segments: int
+    previous: Path | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,16 +17,20 @@ from simsearch.files import (
     translated_os_errors,
 )
 from simsearch.search_index.directory import index_format, verify_format, write_format
+from simsearch.search_index.generations import previous_place
 from simsearch.search_index.passages import LongTexts
+from simsearch.search_index.reports import UpgradeReport
 from simsearch.storage import FORMAT_VERSION, upgrade_store, writer_lock
 from simsearch.version import __version__
 
 
-def upgrade_index(path: str | os.PathLike[str]) -> Path | None:
-    """Bring an index to today's format in one step, and return where the old one is kept.
+def upgrade_index(path: str | os.PathLike[str]) -> UpgradeReport | None:
+    """Bring an index to today's format in one step, and say what it left behind.
 
     None if it has today's format already; then nothing is changed. Cut short at any moment, it
-    leaves an index at `path`, the old or the new one, and can be run again.
+    leaves an index at `path`, the old or the new one, and can be run again. The old index is kept
+    whole; the new one has its documents, vectors and settings, but neither its segments, which are
+    built of the vectors, nor the generation before, which is an index of the older format itself.
 
     Raises:
         NotFound: there is no index at `path`.
@@ -46,12 +50,13 @@ def upgrade_index(path: str | os.PathLike[str]) -> Path | None:
         _check_backup(backup, path)
         with draft_directory(path) as draft:
             failpoint("upgrade.write")
-            _write_upgraded(path, draft, version)
+            segments = _write_upgraded(path, draft, version)
             failpoint("upgrade.keep")
             _keep(path, backup)
             failpoint("upgrade.install")
             install_directory(draft, path, replace=True)
-    return backup
+    previous = previous_place(backup)
+    return UpgradeReport(backup, segments, previous if previous.is_dir() else None)
 
 
 def _check_backup(backup: Path, path: Path) -> None:
@@ -69,12 +74,15 @@ def _same_file(first: Path, second: Path) -> bool:
     return first.is_file() and second.is_file() and first.samefile(second)
 
 
-def _write_upgraded(path: Path, draft: Path, version: int) -> None:
-    upgrade_store(path, draft, version=version, settings={"long_texts": LongTexts.TRUNCATE})
+def _write_upgraded(path: Path, draft: Path, version: int) -> int:
+    """Fill the draft, and return how many segments it would have to have."""
+    settings = {"long_texts": LongTexts.TRUNCATE}
+    segments = upgrade_store(path, draft, version=version, settings=settings)
     with translated_os_errors(path):
         if (path / "encoder").is_dir():
             shutil.copytree(path / "encoder", draft / "encoder", symlinks=True)
     write_format(draft, created_by=f"simsearch/{__version__}")
+    return segments
 
 
 def _keep(path: Path, backup: Path) -> None:

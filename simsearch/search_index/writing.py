@@ -75,30 +75,39 @@ class DocumentWriter:
         """Add documents, or replace those of their ids; see `SearchIndex.upsert`."""
         given = checked_documents(documents)
         while True:
-            batch = given if embeddings is not None else self._changed(given)
-            if not batch:
+            changes = self._changes(given, anew=embeddings is not None)
+            texts, metadata = changes
+            if not texts and not metadata:
                 return WriteReport(unchanged=len(given))
-            try:
-                rows, report, space = self._rows_of(batch, embeddings, counts)
+            with contextlib.suppress(Overtaken):
+                rows, report, space = self._rows_of(texts, embeddings, counts)
                 with self._store.transaction():
                     self._encoder.check(space)
                     # Again, under the lock: somebody may have written while we encoded.
-                    if embeddings is None and self._changed(given) != batch:
+                    if self._changes(given, anew=embeddings is not None) != changes:
                         raise Overtaken
-                    replaced = self._store.remove([document.id for document in batch])
-                    self._store.insert(batch, rows)
-            except Overtaken:
-                continue
-            return report + WriteReport(len(batch) - replaced, replaced, len(given) - len(batch))
+                    kept = self._store.update_metadata(metadata)
+                    replaced = self._store.remove([document.id for document in texts])
+                    self._store.insert(texts, rows)
+                done = WriteReport(len(texts) - replaced, replaced + len(metadata))
+                unchanged = len(given) - len(texts) - len(metadata)
+                return report + done + WriteReport(unchanged=unchanged, passages=kept, reused=kept)
 
-    def _changed(self, documents: Sequence[Document]) -> list[Document]:
-        """Return the documents that the index does not hold as they are."""
+    def _changes(
+        self, documents: Sequence[Document], *, anew: bool
+    ) -> tuple[list[Document], list[Document]]:
+        """Return which get vectors (`anew`: all), and which get other metadata and nothing else."""
+        if anew:
+            return list(documents), []
         stored = self._store.fetch_ids([document.id for document in documents])
-        return [
-            document
-            for document in documents
-            if document.id not in stored or not same_document(stored[document.id], document)
-        ]
+        texts, metadata = list[Document](), list[Document]()
+        for new in documents:
+            old = stored.get(new.id)
+            if old is None or (old.text, old.title) != (new.text, new.title):
+                texts.append(new)
+            elif not same_document(old, new):
+                metadata.append(new)
+        return texts, metadata
 
     def replace_metadata(self, changes: Sequence[tuple[Document, Document]]) -> int:
         """Give documents other metadata; see `SearchIndex.replace_documents`."""
@@ -150,6 +159,9 @@ class DocumentWriter:
             rows = PassageRows(ranges_of(whole), vectors, hashes=None)
             return rows, WriteReport(passages=len(vectors)), space
         space = self._encoder.space()
+        if not documents:
+            nothing = np.empty((0, space.dim), dtype=np.float32)
+            return PassageRows([], nothing, []), WriteReport(), space
         split = whole
         if long_texts_of(self._store) is LongTexts.PASSAGES:
             split = self._encoder.load()[0].split_documents(documents)

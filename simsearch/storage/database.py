@@ -39,14 +39,18 @@ def database_path(directory: Path) -> Path:
     """Return the database of an index.
 
     Raises:
-        CorruptIndex: there is none, or a link stands in its place.
+        CorruptIndex: there is none, or a link stands in its place, or in that of what is written
+            and deleted beside it.
     """
     path = directory / "meta.db"
     if path.is_symlink() or not path.is_file():
         raise CorruptIndex(f"{path} is missing: this index has lost its documents")
-    for name in ("meta.db-wal", "meta.db-shm"):
+    for name in ("meta.db-wal", "meta.db-shm", "segments"):
         if (directory / name).is_symlink():
-            raise CorruptIndex(f"{directory / name} is a link, which simsearch never makes")
+            raise CorruptIndex(
+                f"{directory / name} is a link, which simsearch never makes (put what it leads to "
+                "in its place, or delete it)"
+            )
     return path
 
 

@@ -37,7 +37,7 @@ from simsearch.storage.lexical import SETTING as LEXICAL_SETTING
 from simsearch.storage.rows import read_metadata
 from simsearch.storage.schema import CHOICES
 from simsearch.storage.seal import verified_constants
-from simsearch.storage.segments import FOLDER, LOCK
+from simsearch.storage.segments import FOLDER, LOCK, segment_file
 from simsearch.storage.terms import TERMS_VERSION
 from simsearch.storage.twin import lexical_difference
 from simsearch.storage.witness import read_witness, refuse_lost_commits
@@ -148,7 +148,7 @@ class Inspection:
 
     def ask_sqlite(self, *, quick: bool) -> None:
         """Let SQLite check its own structures; quickly, all but those of the vectors."""
-        tables = ("meta", "documents", "passages", "tombstones", "judgements")
+        tables = ("meta", "documents", "passages", "tombstones", "segments", "judgements")
         wanted = [f"quick_check({name})" for name in tables] if quick else ["integrity_check"]
         try:
             for pragma in wanted:
@@ -161,8 +161,15 @@ class Inspection:
     def read_segments(self, *, quick: bool) -> None:
         """Compare the files of segments with what is listed; quickly, their sizes alone."""
         folder, listed = self.directory / FOLDER, {LOCK}
-        for name, _, _, size, sha256, *_ in self._connection.execute("SELECT * FROM segments"):
-            path = folder / f"{name}.faiss"
+        try:
+            segments = self._connection.execute(
+                "SELECT name, bytes, sha256 FROM segments"
+            ).fetchall()
+        except sqlite3.DatabaseError as error:
+            self._damage("segments", f"the list of segments cannot be read: {error}")
+            return
+        for name, size, sha256 in segments:
+            path = segment_file(folder, name)
             listed.add(path.name)
             sound = path.is_file() and not path.is_symlink() and path.stat().st_size == size
             if not sound or not (quick or hash_file(path) == sha256):

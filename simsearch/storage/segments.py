@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import re
 import secrets
 import struct
 from collections.abc import Iterator, Sequence
@@ -24,6 +25,19 @@ from simsearch.storage.session import Session
 
 FOLDER = "segments"
 LOCK = "LOCK"  # in the folder: who builds; unlike the writer lock it is held for minutes
+
+
+_NAME = re.compile("[0-9a-z]{1,64}")
+
+
+def segment_file(folder: Path, name: str) -> Path:
+    """Return where the file of a listed segment is.
+
+    A name that is none of ours, as in an index of a stranger, is that of no file: no other file is
+    ever read or deleted for its sake.
+    """
+    ours = isinstance(name, str) and _NAME.fullmatch(name)  # damage can change its type
+    return folder / (f"{name}.faiss" if ours else ".faiss")
 
 
 class SegmentOvertaken(Exception):
@@ -115,7 +129,7 @@ class Segments:
         with translated_os_errors(self.folder):
             self._make_folder()
         with writer_lock(self.folder / LOCK, budget=0):
-            listed = {f"{name}.faiss" for name, _ in self.names()} | {LOCK}
+            listed = {segment_file(self.folder, name).name for name, _ in self.names()} | {LOCK}
             for entry in self.folder.iterdir():
                 if entry.name not in listed:
                     with contextlib.suppress(OSError):
@@ -225,7 +239,7 @@ class Segments:
             ).fetchall()
             found, taken = [], 0
             for name, first_row, end_row, size, sha256, source, description in rows:
-                path = self.folder / f"{name}.faiss"
+                path = segment_file(self.folder, name)
                 fault = _fault(path, size, sha256)
                 if fault is None and source != self.source(first_row, end_row):
                     fault = "was built from other vectors"

@@ -195,14 +195,15 @@ class DocumentStore(StoredDocuments):
         self._count_living(-dead)
         return removed
 
-    def update_metadata(self, documents: Sequence[Document]) -> None:
+    def update_metadata(self, documents: Sequence[Document]) -> int:
         """Give documents that are in the store the metadata of these; inside a transaction.
 
-        Their rows keep their numbers, and vectors are not touched.
+        Their rows keep their numbers, and vectors are not touched. Returns how many those are.
 
         Raises:
             CorruptIndex: one is damaged.
         """
+        kept = 0
         for document in documents:
             failpoint("update.metadata")
             (row,) = self._connection.execute(
@@ -216,6 +217,8 @@ class DocumentStore(StoredDocuments):
                 "UPDATE documents SET metadata = ?, crc32 = ? WHERE first_row = ?",
                 (fields[5], document_crc32(*fields), first_row),
             )
+            kept += rows
+        return kept
 
     def _renew_lexical(self) -> None:
         """Before a write: let the lexical index be of the terms that texts become now."""

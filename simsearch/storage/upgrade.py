@@ -61,11 +61,12 @@ _CHECKED = 3  # the first format with checksums
 _NO_CHECKSUM = -1
 
 
-def upgrade_store(source: Path, target: Path, *, version: int, settings: Mapping[str, str]) -> None:
+def upgrade_store(source: Path, target: Path, *, version: int, settings: Mapping[str, str]) -> int:
     """Write what the store of format `version` in the directory `source` holds into `target`.
 
     Row numbers and commit number stay; `settings` are those that the format may not have. The
-    caller holds the writer lock of `source`.
+    caller holds the writer lock of `source`. Returns how many segments it has, which are not
+    brought over.
 
     Raises:
         CorruptIndex: `source` holds no store that can be read.
@@ -84,9 +85,11 @@ def upgrade_store(source: Path, target: Path, *, version: int, settings: Mapping
             connection.execute(statement)
         _write_settings(connection, settings, version=version, path=old)
         connection.execute(_LEXICAL)
+        segments = _count_segments(connection, version)
         connection.execute("COMMIT")
         connection.execute("DETACH old")
         connection.execute("PRAGMA main.wal_checkpoint(TRUNCATE)")
+    return segments
 
 
 def _copying(version: int) -> str:
@@ -94,6 +97,13 @@ def _copying(version: int) -> str:
     if version >= _CHECKED:
         return _COPY_CHECKED
     return _COPY.format(documents=_DOCUMENTS[version], passages=_PASSAGES[version])
+
+
+def _count_segments(connection: sqlite3.Connection, version: int) -> int:
+    if version < _CHECKED:  # which was also the first with segments
+        return 0
+    count: int = connection.execute("SELECT count(*) FROM old.segments").fetchone()[0]
+    return count
 
 
 def _write_settings(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
@@ -227,3 +228,33 @@ def test_row_90_a_link_leads_nowhere(run: Run, index_dir: Path, tmp_path: Path, 
     (index_dir / name).rename(tmp_path / "elsewhere")
     (index_dir / name).symlink_to(tmp_path / "elsewhere")
     query(run, index_dir)
+
+
+def test_row_90_a_folder_of_segments_that_is_a_link_is_refused_and_not_emptied(
+    run: Run, index_dir: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "cat.jpg").write_bytes(b"precious")
+    (index_dir / "segments").symlink_to(tmp_path / "photos")
+    for command in (["query", "cat", "-i"], ["optimize"], ["repair"], ["compact"]):
+        message = run(*command, index_dir).refusal(4)
+        assert f"{index_dir}/segments is a link, which simsearch never makes (put wh" in message
+    assert [each.name for each in (tmp_path / "photos").iterdir()] == ["cat.jpg"]
+
+
+@pytest.mark.parametrize("name", ["../../precious", "s/../../../precious", "", "x\0y", "n" * 300])
+def test_row_90_the_name_of_a_segment_leads_out_of_its_folder_nowhere(
+    run: Run, index_dir: Path, tmp_path: Path, name: str
+) -> None:
+    precious = index_dir.parent / "precious.faiss"
+    precious.write_bytes(b"of somebody else")
+    with raw(index_dir) as connection:
+        (rows,) = connection.execute("SELECT count(*) FROM passages").fetchone()
+        listed = (name, 0, rows, 16, sha256(b"of somebody else").hexdigest(), "0" * 64, "")
+        connection.execute("INSERT INTO segments VALUES (?, ?, ?, ?, ?, ?, ?)", listed)
+    assert run("query", "my cat", "-i", index_dir).code == 0
+    assert run("check", index_dir).code == 1
+    assert run("tune", index_dir, "--rebuild").code == 0
+    assert run("repair", index_dir).code == 0
+    assert run("check", index_dir).code == 0
+    assert precious.read_bytes() == b"of somebody else"

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from command_line import DOCUMENTS, Run, Write, as_jsonl, contents, stored
+from stores import raw
 
 from simsearch.encoder import Encoder
 from simsearch.formats import read_beir
@@ -230,7 +231,12 @@ def test_an_old_index_is_upgraded(run: Run, old_index: Path) -> None:
         0,
         f"{old_index} has the present format already; nothing was changed\n",
     )
-    assert run("upgrade", old_index, "--json").object == {"index": str(old_index), "backup": None}
+    assert run("upgrade", old_index, "--json").object == {
+        "index": str(old_index),
+        "backup": None,
+        "segments": 0,
+        "previous": None,
+    }
 
 
 def test_an_upgrade_tells_a_program_where_the_backup_is(run: Run, old_index: Path) -> None:
@@ -238,6 +244,45 @@ def test_an_upgrade_tells_a_program_where_the_backup_is(run: Run, old_index: Pat
     assert run("upgrade", old_index, "--json").object == {
         "index": str(old_index),
         "backup": str(backup),
+        "segments": 0,
+        "previous": None,
+    }
+
+
+@pytest.fixture
+def old_generations(tmp_path: Path) -> Path:
+    """Return an index of format 4 that lists a segment and keeps the generation before."""
+    path = shutil.copytree(FORMATS / "v4", tmp_path / "indexes" / "old")
+    shutil.copytree(FORMATS / "v4", path / "previous")
+    with raw(path) as connection:
+        listed = ("s", 0, 1, 5, "0" * 64, "0" * 64, "")
+        connection.execute("INSERT INTO segments VALUES (?, ?, ?, ?, ?, ?, ?)", listed)
+    return path
+
+
+def test_an_upgrade_says_what_it_left_behind_and_what_to_do(run: Run, old_generations: Path):
+    backup = old_generations.with_name("old.format-4")
+    outcome = run("upgrade", old_generations)
+    assert (outcome.code, outcome.err) == (0, "")
+    assert outcome.out.splitlines() == [
+        f"upgraded {old_generations}; the old index is kept as {backup}",
+        "its segments (1) were left behind: every search compares all vectors until they are "
+        f"built anew (run `simsearch optimize {old_generations}`)",
+        "the generation before was left behind: `rollback` has nothing to go back to (run "
+        f"`simsearch upgrade {backup}/previous` to make an index of its own of it)",
+    ]
+    assert run("optimize", old_generations).code == 0
+    assert run("upgrade", backup / "previous").code == 0
+    assert run("info", backup / "previous", "--json").object["documents"] == 12
+
+
+def test_an_upgrade_tells_a_program_what_it_left_behind(run: Run, old_generations: Path) -> None:
+    backup = old_generations.with_name("old.format-4")
+    assert run("upgrade", old_generations, "--json").object == {
+        "index": str(old_generations),
+        "backup": str(backup),
+        "segments": 1,
+        "previous": str(backup / "previous"),
     }
 
 

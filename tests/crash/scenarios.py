@@ -108,7 +108,8 @@ def add(place: Path) -> None:
 
 def upsert(place: Path) -> None:
     with opened(place) as index:
-        index.upsert([Document("d5", "changed"), Document("d6", "changed too"), *documents("n1")])
+        changed = [Document("d5", "changed"), Document("d6", "changed too"), *documents("n1")]
+        index.upsert([*changed, replace(FIRST[8], metadata={"read": True})])
 
 
 def renew_terms(place: Path) -> None:
@@ -133,6 +134,10 @@ def judge(place: Path) -> None:
     with opened(place) as index:
         changed = Judgement("what is d4", "d7", True)
         index.judge_many([changed, Judgement("what is d5", "d5", False)])
+
+
+def take_back(place: Path) -> None:
+    with opened(place) as index:
         index.remove_judgements([("what is d4", "d4")])
 
 
@@ -224,6 +229,7 @@ SCENARIOS: Mapping[str, Callable[[Path], None]] = {
         delete,
         annotate,
         judge,
+        take_back,
         checkpoint,
         segment,
         optimize,

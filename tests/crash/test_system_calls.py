@@ -31,7 +31,7 @@ def traced(tmp_path_factory):
     return trace, place
 
 
-def test_every_state_after_a_loss_of_power_holds_what_was_acknowledged(traced):
+def test_row_92_every_state_after_a_loss_of_power_holds_what_was_acknowledged(traced):
     trace, start = traced
     assert len(kinds_of_sync(trace, start)) >= 6
     assert replay(trace, start, states=60, seed=2) == []

@@ -10,12 +10,15 @@ more than a second of the processor, or 2 GB, fails too.
 
 from __future__ import annotations
 
+import os
 import sys
 import tempfile
 from pathlib import Path
 
 import atheris
 
+# Each input is hashed once: a cache of hashes would be a file an input, and never asked again.
+os.environ["SIMSEARCH_CACHE"] = os.devnull
 sys.path[:0] = [str(Path(__file__).parents[1]), str(Path(__file__).parent)]
 
 with atheris.instrument_imports(include=["simsearch"]):
@@ -29,7 +32,13 @@ def main(name: str, runs: int = 1_000_000, place: str = "") -> None:
     folder.mkdir(exist_ok=True)
     for number, seed in enumerate(SEEDS[name]):
         (folder / f"seed-{number}").write_bytes(seed)
-    limits = ["-max_len=4096", "-timeout=30", "-rss_limit_mb=2048", "-print_final_stats=1"]
+    limits = [
+        "-max_len=4096",
+        "-timeout=30",
+        "-rss_limit_mb=2048",
+        "-print_final_stats=1",
+        "-reload=0",
+    ]
     found = f"-artifact_prefix={folder.parent}/{name}-"
     atheris.Setup([sys.argv[0], str(folder), f"-runs={runs}", *limits, found], targets_run(name))
     atheris.Fuzz()

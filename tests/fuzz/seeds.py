@@ -11,6 +11,7 @@ import faiss
 import numpy as np
 
 from simsearch.ann import write_vectors
+from simsearch.storage import FORMAT_VERSION
 
 _JSONL = b'{"id":"a","title":"t","text":"my card","lang":"en","n":[1,null,{"x":1.5}]}\n'
 _CSV = b'id,text,lang\n1,"my ""card""\r\n2",en\n'
@@ -67,11 +68,13 @@ SEEDS: Mapping[str, tuple[bytes, ...]] = {
     ),
     "small_files": (
         b"simsearch-index 3 simsearch/0.1.0\n",
+        f"simsearch-index {FORMAT_VERSION} simsearch/0.1.0\n".encode(),
         b"00000000000000000007 57d0c8a5\n",
         b'{"format":1,"commit_number":1,"files":{"meta.db":{"bytes":1,"sha256":"00"}}}',
     ),
     "document_row": (b'\x00\x01\x00|a\x1ftext of a\x1ftitle\x1f{"n":1,"l":[1.5,null,"x"]}',),
     "passage_row": (struct.pack("<qqq", 0, 0, 9) + bytes(16),),
+    "judgement_row": (b"\1lost card\x1fkb-17\x1f" + bytes(16),),
     "block": (
         b"\0" + struct.pack("<qq", 0, 2) + np.ones((2, 4), dtype="<f4").tobytes(),
         b"\1" + struct.pack("<qq", 0, 2) + np.ones((2, 4), dtype="<f4").tobytes(),

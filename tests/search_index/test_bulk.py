@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import pytest
 
@@ -218,3 +220,24 @@ def test_known_ids_are_refused_before_any_write(tmp_path, hash_encoder):
             refuse_known_ids(index, documents(2000, start=2))
         refuse_known_ids(index, documents(2000, start=3))
         assert len(index) == 3
+
+
+def test_memory_does_not_grow_with_the_number_of_documents(tmp_path, hash_encoder):
+    hash_encoder.dim = 32
+    peaks = []
+    for count in (1_024, 2_048, 8_192):  # the first for what is imported and made only once
+        corpus = (Document(f"d{n}", f"text number {n} " + "card " * 20) for n in range(count))
+        tracemalloc.start()
+        with build_index(tmp_path / f"i{count}", encoder=hash_encoder, replace=False) as index:
+            write_corpus(index.upsert, forgetting(hash_encoder, corpus), total=count)
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    # 6,144 documents more are 0.8 MB of text, and 0.8 MB of vectors.
+    assert abs(peaks[2] - peaks[1]) < 400_000
+
+
+def forgetting(encoder, corpus):
+    """Yield documents, and let the encoder forget what it was asked for."""
+    for document in corpus:
+        encoder.encoded.clear()
+        yield document

@@ -120,8 +120,7 @@ def test_an_encoder_of_a_smaller_dim_is_refused(index, tmp_path, hash_encoder):
 
 def test_reused_vectors_are_the_truncated_ones(index, hash_encoder):
     hash_encoder.encoded.clear()
-    changed = [Document(each.id, each.text, metadata={"n": 1}) for each in CORPUS]
-    assert index.upsert(changed).reused == 200
+    assert index.add([Document(f"{each.id}-2", each.text) for each in CORPUS]).reused == 200
     assert hash_encoder.encoded == []
     assert index.search(CORPUS[7].text, k=1)[0].score == pytest.approx(1.0, abs=1e-6)
 

@@ -32,8 +32,8 @@ TEXTS = st.lists(st.sampled_from(WORDS), min_size=1, max_size=5).map(" ".join)
 BATCHES = st.dictionaries(IDS, TEXTS, min_size=1, max_size=6)
 
 
-def document(name, text):
-    return Document(name, text, metadata={"name": name})
+def document(name, text, label=0):
+    return Document(name, text, metadata={"name": name, "label": label})
 
 
 class IndexMachine(RuleBasedStateMachine):
@@ -47,11 +47,12 @@ class IndexMachine(RuleBasedStateMachine):
         self.encoder = HashEncoder()
         self.encoder.dim = 32
         self.model: dict[str, str] = {}
+        self.labels: dict[str, int] = {}
         # Five rows are worth an index, and one that misses nothing compares all of them.
         target = Target(recall=1.0, exact_below=4)
         self.index = SearchIndex.create(self.path, encoder=self.encoder, target=target)
         self.reader = SearchIndex.open(self.path, encoder=self.encoder)
-        self.saved: dict[str, str] | None = None
+        self.saved: tuple[dict[str, str], dict[str, int]] | None = None
 
     def teardown(self):
         self.index.close()
@@ -69,13 +70,25 @@ class IndexMachine(RuleBasedStateMachine):
     def upsert(self, batch):
         report = self.index.upsert([document(*each) for each in batch.items()])
         same = [name for name, text in batch.items() if self.model.get(name) == text]
-        assert report.unchanged == len(same)
+        assert report.unchanged == len([name for name in same if name not in self.labels])
         self.model |= batch
+        self.labels = {name: label for name, label in self.labels.items() if name not in batch}
+
+    @rule(ids=st.lists(IDS, unique=True), label=st.integers(1, 3))
+    def label(self, ids, label):
+        """Change metadata alone: no row dies."""
+        changed = [name for name in ids if name in self.model and self.labels.get(name) != label]
+        before = self.index.info().dead_rows
+        report = self.index.upsert([document(name, self.model[name], label) for name in changed])
+        assert (report.replaced, report.encoded) == (len(changed), 0)
+        assert self.index.info().dead_rows == before
+        self.labels |= dict.fromkeys(changed, label)
 
     @rule(ids=st.lists(IDS, unique=True))
     def delete(self, ids):
         assert self.index.delete(ids) == len(self.model.keys() & set(ids))
         self.model = {name: text for name, text in self.model.items() if name not in ids}
+        self.labels = {name: label for name, label in self.labels.items() if name not in ids}
 
     @rule(anew=st.booleans())
     def build_segments(self, anew):
@@ -152,12 +165,12 @@ class IndexMachine(RuleBasedStateMachine):
         shutil.rmtree(self.folder / "saved", ignore_errors=True)
         report = backup_index(self.path, self.folder / "saved")
         assert report.documents == len(self.model)
-        self.saved = dict(self.model)
+        self.saved = dict(self.model), dict(self.labels)
 
     def restore(self):
         for saved in [self.saved] * (self.saved is not None):
             restore_index(self.folder / "saved", self.path, replace=True)
-            self.model = dict(saved)
+            self.model, self.labels = dict(saved[0]), dict(saved[1])
 
     def repair(self):
         report = repair_index(self.path, encoder=self.encoder)
@@ -167,7 +180,10 @@ class IndexMachine(RuleBasedStateMachine):
     @invariant()
     def both_handles_hold_the_same(self):
         for handle in (self.index, self.reader):
-            assert {each.id: each.text for each in handle.iterate()} == self.model
+            held = {each.id: each for each in handle.iterate()}
+            assert {name: each.text for name, each in held.items()} == self.model
+            labels = {name: each.metadata["label"] for name, each in held.items()}
+            assert labels == dict.fromkeys(self.model, 0) | self.labels
             assert len(handle) == len(self.model)
 
 

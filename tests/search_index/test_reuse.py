@@ -11,7 +11,7 @@ import pytest
 from simsearch.encoder import Encoder, EncodingCounts, UnencodableText
 from simsearch.errors import CorruptIndex, EncoderError
 from simsearch.records import Document
-from simsearch.search_index import SearchIndex, build_index, write_corpus
+from simsearch.search_index import SearchIndex, WriteReport, build_index, write_corpus
 
 CARD, CAT = "my card was swallowed by the machine", "the cat sat on the mat"
 LONG = " ".join(f"word{number}" for number in range(30))
@@ -95,10 +95,39 @@ def test_the_vector_of_a_deleted_document_is_not_reused(index, hash_encoder):
 
 def test_a_supplied_vector_is_never_reused(index, hash_encoder):
     index.add([Document("given", "a bird sings")], embeddings=np.ones((1, 256), dtype=np.float32))
-    report = index.upsert([Document("given", "a bird sings", metadata={"n": 1})])
-    assert (report.replaced, report.encoded) == (1, 1)
+    report = index.upsert([Document("own", "a bird sings")])
+    assert (report.added, report.encoded) == (1, 1)
     assert hash_encoder.encoded == ["a bird sings"]
-    assert index.search("a bird sings", k=1)[0].score == pytest.approx(1.0, abs=1e-6)
+    (hit,) = index.search("a bird sings", k=1)
+    assert (hit.id, hit.score) == ("own", pytest.approx(1.0, abs=1e-6))
+
+
+def test_a_supplied_vector_stays_where_the_metadata_alone_changes(index, hash_encoder):
+    vector = np.eye(1, 256, dtype=np.float32)
+    index.add([Document("given", "a bird sings")], embeddings=vector)
+    report = index.upsert([Document("given", "a bird sings", metadata={"n": 1})])
+    assert (report.replaced, report.encoded, report.reused) == (1, 0, 1)
+    (hit,) = index.search_vectors(vector, k=1)[0]
+    assert (hit.id, hit.score, hit.metadata) == ("given", pytest.approx(1.0), {"n": 1})
+    assert hash_encoder.encoded == []
+    index.upsert([Document("given", "a bird sang", metadata={"n": 1})])
+    assert hash_encoder.encoded == ["a bird sang"]
+
+
+def test_an_upsert_tells_texts_metadata_and_the_unchanged_apart_in_one_commit(index):
+    before = index.info()
+    report = index.upsert(
+        [
+            Document("card", CARD, metadata={"n": 1}),
+            Document("cat", CAT, title="A cat"),
+            Document("new", "a bird sings"),
+        ]
+    )
+    assert report == WriteReport(added=1, replaced=1, unchanged=1, passages=2, encoded=1, reused=1)
+    now = index.info()
+    assert (now.commit_number, now.dead_rows) == (before.commit_number + 1, before.dead_rows)
+    assert [each.id for each in index.iterate()] == ["card", "cat", "new"]
+    assert index.search(CARD, k=1, where="n = 1")[0].id == "card"
 
 
 def test_an_edit_encodes_only_the_passages_that_changed(tmp_path, hash_encoder):
@@ -122,12 +151,12 @@ def test_reused_vectors_are_found_across_blocks_and_commits(tmp_path, hash_encod
         before = stored_vectors(tmp_path / "i")
         hash_encoder.encoded.clear()
         shuffled = [corpus[n] for n in np.random.default_rng(0).permutation(2500)]
-        changed = [Document(each.id, each.text, metadata={"n": 1}) for each in shuffled]
-        report = write_corpus(index.upsert, changed, total=2500)
-        assert (report.replaced, report.reused, hash_encoder.encoded) == (2500, 2500, [])
+        copies = [Document(f"{each.id}-2", each.text) for each in shuffled]
+        report = write_corpus(index.add, copies, total=2500)
+        assert (report.added, report.reused, hash_encoder.encoded) == (2500, 2500, [])
         after = stored_vectors(tmp_path / "i")
         np.testing.assert_array_equal(
-            [after[each.id] for each in corpus], [before[each.id] for each in corpus]
+            [after[f"{each.id}-2"] for each in corpus], [before[each.id] for each in corpus]
         )
 
 
@@ -253,5 +282,5 @@ def test_an_index_that_cannot_be_read_is_replaced_without_its_vectors(
 def test_a_damaged_vector_is_never_reused_within_an_index(index, tmp_path):
     damage_vectors(tmp_path / "index")
     with pytest.raises(CorruptIndex, match="rows 0 to 1 are damaged"):
-        index.upsert([Document("card", CARD, metadata={"n": 1})])
-    assert index.get("card").metadata == {}
+        index.add([Document("copy", CARD)])
+    assert index.get("copy") is None

@@ -13,7 +13,7 @@ from conftest import HashEncoder
 from stores import fault, raw
 
 from simsearch.ann import Target, plan_index
-from simsearch.errors import IndexLocked, InvalidInput, SystemFailure
+from simsearch.errors import CorruptIndex, IndexLocked, InvalidInput, SystemFailure
 from simsearch.records import Document
 from simsearch.search_index import (
     SearchIndex,
@@ -194,6 +194,33 @@ def test_bits_that_rot_under_the_same_times_are_found_by_check_and_repaired(buil
     assert "segment" in [each.code for each in check_index(built.path).findings]
     assert repair_index(built.path, encoder=built.encoder).segments == 1
     assert "segment" not in [each.code for each in check_index(built.path).findings]
+
+
+def test_a_list_of_segments_that_cannot_be_read_is_found_and_repaired(tmp_path, hash_encoder):
+    path, target = tmp_path / "i", Target(recall=1.0, exact_below=2)
+    with SearchIndex.create(path, encoder=hash_encoder, target=target) as index:
+        index.add([Document(f"d{n}", f"text number {n}") for n in range(30)])
+        index.optimize()
+    with raw(path) as connection:
+        (root,) = connection.execute(
+            "SELECT rootpage FROM sqlite_schema WHERE name = 'segments'"
+        ).fetchone()
+        (page,) = connection.execute("PRAGMA page_size").fetchone()
+    with (path / "meta.db").open("r+b") as file:
+        file.seek((root - 1) * page)
+        file.write(b"\xff" * page)
+    with pytest.raises(CorruptIndex, match="malformed"):
+        SearchIndex.open(path, encoder=hash_encoder).search("text number 7")
+    for quick in (True, False):
+        found = check_index(path, quick=quick, encoder=hash_encoder).findings
+        assert {"sqlite", "segments"} <= {each.code for each in found}
+        assert "unlisted" not in {each.code for each in found}
+    report = repair_index(path, encoder=hash_encoder)
+    assert (report.documents, report.segments, report.complete) == (30, 1, True)
+    assert check_index(path, encoder=hash_encoder).findings == ()
+    with SearchIndex.open(path, encoder=hash_encoder) as index:
+        assert index.search("text number 7", k=1)[0].id == "d7"
+        assert index.info().search.segments[0].fault is None
 
 
 def test_a_backup_has_the_segments_and_a_restored_index_uses_them(built, tmp_path):

@@ -10,9 +10,18 @@ from pathlib import Path
 import pytest
 from stores import raw
 
+from simsearch.ann import Target
 from simsearch.errors import AlreadyExists, CorruptIndex, IncompatibleIndex, IndexLocked, NotFound
 from simsearch.records import Document
-from simsearch.search_index import LongTexts, SearchIndex, check_index, upgrade, upgrade_index
+from simsearch.search_index import (
+    LongTexts,
+    SearchIndex,
+    UpgradeReport,
+    check_index,
+    roll_back,
+    upgrade,
+    upgrade_index,
+)
 from simsearch.storage import DocumentStore, locks
 
 FORMATS = Path(__file__).parent / "formats"
@@ -113,13 +122,11 @@ def test_long_texts_are_cut_in_an_index_that_knew_nothing_else(older, encoder, v
 def test_an_upgraded_index_reuses_its_vectors_but_for_supplied_ones(old, encoder):
     upgrade_index(old)
     with SearchIndex.open(old, encoder=encoder) as index:
-        changed = [
-            Document(each.id, each.text, each.title, {"new": True}) for each in index.iterate()
-        ]
-        report = index.upsert(changed)
+        copies = [Document(f"{each.id}-2", each.text, each.title) for each in index.iterate()]
+        report = index.add(copies)
     # "given-1" has the text of "cat", whose vector was encoded.
     assert encoder.encoded == ["a vector from elsewhere"]
-    assert (report.replaced, report.encoded, report.reused) == (12, 1, 11)
+    assert (report.added, report.encoded, report.reused) == (12, 1, 11)
 
 
 def test_an_upgraded_index_can_be_written_to(old, encoder):
@@ -148,7 +155,7 @@ def test_an_upgraded_index_finds_words_and_is_sound(older, encoder):
 
 def test_the_old_index_is_kept_beside_byte_for_byte(old, tmp_path):
     before = tree(old)
-    assert upgrade_index(old) == tmp_path / "support.format-1"
+    assert upgrade_index(old) == UpgradeReport(tmp_path / "support.format-1", 0, None)
     after = tree(tmp_path / "support.format-1")
     assert {name: after[name] for name in before} == before
     assert sorted(each.name for each in tmp_path.iterdir()) == ["support", "support.format-1"]
@@ -160,7 +167,7 @@ def test_the_backup_is_a_copy_where_there_are_no_hard_links(old, tmp_path, encod
 
     monkeypatch.setattr("os.link", refuse)
     before = tree(old)
-    backup = upgrade_index(old)
+    backup = upgrade_index(old).backup
     assert {name: tree(backup)[name] for name in before} == before
     assert hits_of(old, encoder, RECORDED["v1"]) == recorded_hits(RECORDED["v1"])
 
@@ -174,12 +181,47 @@ def test_what_is_only_in_the_log_is_upgraded_and_backed_up_too(old, encoder):
     killed = shutil.copytree(old, old.with_name("killed"))
     connection.close()
     assert (killed / "meta.db-wal").stat().st_size > 0
-    backup = upgrade_index(killed)
+    backup = upgrade_index(killed).backup
     with SearchIndex.open(killed, encoder=encoder) as index:
         assert index.get("dog").text == "changed"
     kept = sqlite3.connect(backup / "meta.db")
     assert kept.execute("SELECT text FROM documents WHERE id = 'dog'").fetchone() == ("changed",)
     kept.close()
+
+
+def test_segments_are_counted_left_behind_and_built_anew(tmp_path, encoder):
+    old = shutil.copytree(FORMATS / "v4", tmp_path / "support")
+    list_segments(old, 2)
+    assert upgrade_index(old) == UpgradeReport(tmp_path / "support.format-4", 2, None)
+    assert not (old / "segments").exists()
+    assert [each.name for each in (tmp_path / "support.format-4" / "segments").iterdir()] == ["s0"]
+    with SearchIndex.open(old, encoder=encoder) as index:
+        assert index.info().search.segments == ()
+        index.set_target(Target(recall=1.0, exact_below=2))
+        index.optimize()
+        assert [each.fault for each in index.info().search.segments] == [None]
+    assert hits_of(old, encoder, RECORDED["v4"]) == recorded_hits(RECORDED["v4"])
+
+
+def test_the_generation_before_is_left_behind_and_can_be_made_an_index(tmp_path, encoder):
+    old = shutil.copytree(FORMATS / "v4", tmp_path / "support")
+    shutil.copytree(FORMATS / "v4", old / "previous")
+    previous = tmp_path / "support.format-4" / "previous"
+    assert upgrade_index(old) == UpgradeReport(tmp_path / "support.format-4", 0, previous)
+    with pytest.raises(NotFound, match="no generation before this one"):
+        roll_back(old, encoder=encoder)
+    upgrade_index(previous)
+    assert hits_of(previous, encoder, RECORDED["v4"]) == recorded_hits(RECORDED["v4"])
+
+
+def list_segments(path, count):
+    """Let an index of format 4 list segments, and have a file of one of them."""
+    (path / "segments").mkdir()
+    (path / "segments" / "s0").write_bytes(b"built")
+    with raw(path) as connection:
+        for number in range(count):
+            listed = (f"s{number}", number, 1, 5, "0" * 64, "0" * 64, "")
+            connection.execute("INSERT INTO segments VALUES (?, ?, ?, ?, ?, ?, ?)", listed)
 
 
 def test_an_index_of_today_is_left_as_it_is(old, tmp_path):
@@ -226,7 +268,7 @@ def test_an_upgrade_cut_short_leaves_the_old_index_and_can_be_run_again(
     assert tree(old).items() >= before.items()
     with pytest.raises(IncompatibleIndex):
         SearchIndex.open(old)
-    assert upgrade_index(old) == tmp_path / "support.format-1"
+    assert upgrade_index(old).backup == tmp_path / "support.format-1"
     assert hits_of(old, encoder, RECORDED["v1"]) == recorded_hits(RECORDED["v1"])
 
 
