@@ -165,7 +165,7 @@ def objectives(pairs: list[Pair]) -> Iterator[Row]:
     yield Row("softmax", named)
     yield Row("cosine", [ScoredPair(a, b, float(same)) for a, b, same in sides])
     for name in ("triplet-hinge", "triplet-softmax", "triplet-margin-ranking"):
-        yield Row(name, triplets, {"objective": name})
+        yield Row(f"{name}, SGD", triplets, {"objective": name})
     adamw = {"optimizer": "adamw", "schedule": "cosine"}
     for name in ("triplet-hinge", "triplet-softmax"):
         yield Row(f"{name}, AdamW", triplets, {"objective": name, **adamw})
