@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from simsearch.cli.input import reading_of, report_counts
+from simsearch.cli.input import report_counts
 from simsearch.cli.options import (
     Dim,
     EncoderName,
@@ -49,6 +49,7 @@ def retrieval(
 
     nDCG has linear gain, as in trec_eval. Queries without a relevant document are left out.
     """
+    from simsearch.encoder import reading_of
     from simsearch.formats import read_beir
 
     if encoder is not None and index_dir is not None:
@@ -121,7 +122,7 @@ def sts(
     encoder: EncoderName = None,
 ) -> None:
     """Correlate cosine similarity with the scores of pairs."""
-    from simsearch.encoder import Encoder
+    from simsearch.encoder import Encoder, reading_of
     from simsearch.formats import read_examples
     from simsearch.records import ScoredPair
     from simsearch.search_index import evaluate_sts

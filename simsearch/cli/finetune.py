@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from simsearch.cli.input import Rejects, reading_of
+from simsearch.cli.input import Rejects
 from simsearch.cli.options import EncoderName, OnError, bundled_with
 from simsearch.cli.output import Output
 from simsearch.cli.run_output import contract, print_checks, print_result, stages
@@ -179,6 +179,7 @@ def _read(
     settings: "RunSettings", options: "ReadOptions", rejects: Rejects
 ) -> "tuple[list[TrainingData], Sequence[Example] | RetrievalTask | None, list[Feedback]]":
     """Return the data to train on, that to score on, where it is given, and what was judged."""
+    from simsearch.encoder import reading_of
     from simsearch.training import load_evaluation_data, load_training_data
 
     found: list[Feedback] = []

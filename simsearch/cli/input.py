@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 import json
 import logging
 import shutil
@@ -19,7 +18,7 @@ from simsearch.errors import InvalidData, InvalidInput
 from simsearch.records import has_word
 
 if TYPE_CHECKING:
-    from simsearch.encoder import Encoder, EncodingCounts
+    from simsearch.encoder import EncodingCounts
     from simsearch.formats import DocumentCounts, ReadOptions
     from simsearch.records import Document
     from simsearch.search_index import WriteReport
@@ -236,21 +235,6 @@ def spooled(paths: Sequence[Path], *, beside: Path | None) -> Iterator[list[Path
         with copy.open("wb") as file:
             shutil.copyfileobj(sys.stdin.buffer, file)
         yield [copy if path == STDIN else path for path in paths]
-
-
-def reading_of(encoder: str | None) -> Callable[[str], bool]:
-    """Return what tells whether an encoder reads anything in a text that is not blank.
-
-    It is loaded at the first text without a word, which few files have.
-    """
-
-    @functools.cache
-    def loaded() -> Encoder:
-        from simsearch.encoder import Encoder
-
-        return Encoder.load(encoder)
-
-    return lambda text: has_word(text) or loaded().reads(text)
 
 
 def read_texts(path: Path) -> Iterator[str]:

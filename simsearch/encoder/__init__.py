@@ -61,6 +61,9 @@ if TYPE_CHECKING:
         as_precision,
         bulk_precision,
     )
+    from simsearch.encoder.reading import (
+        reading_of,
+    )
     from simsearch.encoder.refusals import (
         UnencodableText,
         UnreadableText,
@@ -119,6 +122,7 @@ _HOMES = {
         "as_precision",
         "bulk_precision",
     ),
+    "reading": ("reading_of",),
     "refusals": (
         "UnencodableText",
         "UnreadableText",
@@ -159,6 +163,7 @@ __all__ = [
     "pull_encoder",
     "read_export",
     "read_model_file",
+    "reading_of",
     "set_threads",
     "text_chunks",
     "truncate_embeddings",

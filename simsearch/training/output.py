@@ -104,7 +104,7 @@ def working(
             try:
                 yield work
             except BaseException:  # Ctrl-C is what most often ends a run
-                if not _cut_short(work):
+                if not _keeps_checkpoint(work):
                     remove_directory(work)
                 else:
                     say(f"{work} keeps the last checkpoint (--resume goes on with it)")
@@ -131,6 +131,15 @@ def _refuse_another(work: Path, identity: Mapping[str, str]) -> None:
 def _cut_short(work: Path) -> bool:
     """Whether a run left a checkpoint, whole or not, that it could be resumed from."""
     return any(work.glob("step-*"))
+
+
+def _keeps_checkpoint(work: Path) -> bool:
+    """Whether a checkpoint was written to its end, of which the state is the last."""
+    if not _cut_short(work):
+        return False
+    from simsearch.training.checkpoints import STATE  # torch, which is there where a step is
+
+    return any(work.glob(f"step-*/{STATE}"))
 
 
 def _is_run(work: Path) -> bool:

@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from simsearch.errors import InvalidData, InvalidInput
+from simsearch.encoder import reading_of
+from simsearch.errors import InvalidData, InvalidInput, NotFound
 from simsearch.formats import Example, ReadOptions
 from simsearch.formats.lines import is_stdin
 from simsearch.search_index import RetrievalTask
@@ -19,6 +20,9 @@ from simsearch.training.sources import load_evaluation_data, load_training_data
 
 _SETTINGS = "config.toml"
 _PROVENANCE = "provenance.json"
+_UNKNOWN = (
+    "what this run held out is not known any more (name a file of pairs that trained nothing)"
+)
 
 
 def is_run(path: Path) -> bool:
@@ -40,9 +44,11 @@ def held_out_of_run(path: Path) -> Sequence[Example] | RetrievalTask:
     folder = _folder(path)
     settings = read_run_file(folder / _SETTINGS)
     _refuse_unnamed(settings, folder)
-    before = json.loads((folder / _PROVENANCE).read_text(encoding="utf-8"))
-    options = _reading(before)
-    sets = load_training_data(settings.data, options=options, on_reject=lambda error: None)
+    before, options = _provenance(folder / _PROVENANCE)
+    reads = reading_of(settings.encoder)
+    sets = load_training_data(
+        settings.data, options=options, on_reject=lambda error: None, reads=reads
+    )
     evaluation = None
     if settings.evaluation is not None:
         evaluation = load_evaluation_data(
@@ -50,14 +56,15 @@ def held_out_of_run(path: Path) -> Sequence[Example] | RetrievalTask:
             split=settings.eval_split,
             options=options,
             objective=sets[0].objective,
+            reads=reads,
         )
     plan = make_plan(sets, evaluation, settings.config)
     now = identity(plan, settings.config, base_fingerprint="", evaluation=evaluation)
     for name, value in now.items():
         if (name == "evaluation" or name.startswith("data ")) and before.get(name) != value:
             raise InvalidData(
-                f"{folder}: the data that this run was made of has changed since, so what it held "
-                f"out is not known any more ({name}; name a file of pairs that trained nothing)"
+                f"{folder}: the data that this run was made of has changed since ({name}), so "
+                f"{_UNKNOWN}"
             )
     if evaluation is not None:
         return evaluation
@@ -79,9 +86,15 @@ def _refuse_unnamed(settings: RunSettings, folder: Path) -> None:
         )
 
 
-def _reading(provenance: Mapping[str, Any]) -> ReadOptions:
-    """Return how the files of a run were read."""
-    kept = dict(provenance.get("reading", {}))
-    for name in ("on_error", "rows_skipped"):  # of the command, not of the files
-        kept.pop(name, None)
-    return ReadOptions(**kept)
+def _provenance(path: Path) -> tuple[Mapping[str, Any], ReadOptions]:
+    """Return what a run was made of, by hashes, and how its files were read."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        kept = dict(found.get("reading", {}))
+        for name in ("on_error", "rows_skipped"):  # of the command, not of the files
+            kept.pop(name, None)
+        return found, ReadOptions(**kept)
+    except FileNotFoundError as error:
+        raise NotFound(f"{path} is missing, so {_UNKNOWN}") from error
+    except (ValueError, TypeError, AttributeError) as error:
+        raise InvalidData(f"{path} is damaged, so {_UNKNOWN}") from error

@@ -19,6 +19,7 @@ from simsearch.training import (
     load_evaluation_data,
     load_training_data,
 )
+from simsearch.training import past_run as past_run_module
 from simsearch.training.identity import identity
 from simsearch.training.plan import make_plan
 from simsearch.training.resolve import resolved_config
@@ -32,7 +33,14 @@ def write_pairs(path: Path, pairs) -> Path:
     return path
 
 
-def past_run(model: Path, source: Path, *, evaluation: Path | None = None, **options):
+def past_run(
+    model: Path,
+    source: Path,
+    *,
+    evaluation: Path | None = None,
+    encoder: str | None = None,
+    **options,
+):
     """Write the run folder of a run over pairs, and return what the run held out."""
     config = TrainingConfig(seed=3, **options)
     sets = load_training_data([DataSource(source)])
@@ -40,7 +48,7 @@ def past_run(model: Path, source: Path, *, evaluation: Path | None = None, **opt
     plan = make_plan(sets, known, config)
     (model / "run").mkdir(parents=True)
     settings = RunSettings(
-        (DataSource(source),), None, evaluation, "test", resolved_config(config, plan.numbers)
+        (DataSource(source),), encoder, evaluation, "test", resolved_config(config, plan.numbers)
     )
     write_run_file(model / "run" / "config.toml", settings)
     named = identity(plan, config, base_fingerprint="abc", evaluation=known)
@@ -74,6 +82,34 @@ def test_data_that_has_changed_says_nothing_of_what_was_held_out(tmp_path):
         held_out_of_run(tmp_path / "m")
     source.unlink()
     with pytest.raises(NotFound, match=r"p\.jsonl"):
+        held_out_of_run(tmp_path / "m")
+
+
+def test_rows_that_the_encoder_of_the_run_does_not_read_are_left_out_again(tmp_path, monkeypatch):
+    source = write_pairs(tmp_path / "p.jsonl", PAIRS)
+    held_out = past_run(tmp_path / "m", source, encoder="models/mine")
+    asked = []
+
+    def reading(encoder):
+        asked.append(encoder)
+        return lambda text: "unread" not in text
+
+    monkeypatch.setattr(past_run_module, "reading_of", reading)
+    with source.open("a") as file:
+        file.write('{"anchor": "unread", "positive": "b c"}\n')
+    assert held_out_of_run(tmp_path / "m") == held_out
+    assert asked == ["models/mine"]
+
+
+@pytest.mark.parametrize("content", ["{", "[]", '{"reading": {"no_such_option": 1}}'])
+def test_provenance_that_is_damaged_is_refused_by_its_name(tmp_path, content):
+    past_run(tmp_path / "m", write_pairs(tmp_path / "p.jsonl", PAIRS))
+    provenance = tmp_path / "m" / "run" / "provenance.json"
+    provenance.write_text(content)
+    with pytest.raises(InvalidData, match=r"provenance\.json is damaged.*name a file of pairs"):
+        held_out_of_run(tmp_path / "m")
+    provenance.unlink()
+    with pytest.raises(NotFound, match=r"provenance\.json is missing"):
         held_out_of_run(tmp_path / "m")
 
 

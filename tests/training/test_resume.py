@@ -264,6 +264,23 @@ def take_over(output, work):
         return names(work)
 
 
+@pytest.mark.parametrize(
+    ("written", "told"), [(["model.safetensors"], 0), (["model.safetensors", "state.json"], 1)]
+)
+def test_an_interrupt_keeps_what_can_be_resumed_and_promises_no_more(output, work, written, told):
+    said = []
+    with (
+        pytest.raises(KeyboardInterrupt),
+        working(output, identity={"seed": "0"}, resume=False, say=said.append),
+    ):
+        (work / "step-00000002").mkdir()
+        for name in written:
+            (work / "step-00000002" / name).touch()
+        raise KeyboardInterrupt
+    assert work.exists() == bool(told)
+    assert said == [f"{work} keeps the last checkpoint (--resume goes on with it)"] * told
+
+
 @pytest.mark.parametrize("left", [[], ["LOCK"], ["LOCK", ".plan.json.draft-17-abcd"]])
 def test_a_run_that_was_killed_before_its_plan_was_written_is_in_nobodys_way(output, work, left):
     work.mkdir()
