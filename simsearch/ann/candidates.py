@@ -90,7 +90,7 @@ def candidates_for(rows: int, dim: int) -> list[Candidate]:
                 points_to_train=max(16, lists) * _POINTS_A_CENTROID,
             ),
         ]
-    for codes in _product_codes(dim // 2, widths={"1bit": 4}).values():
+    for codes in _product_codes(dim // 2, widths={"pca": 3}).values():
         # Half of the components hold most of what tells embeddings apart; to find them takes at
         # least as many vectors as there are components.
         kinds.append(

@@ -169,7 +169,7 @@ def test_a_dim_that_cannot_be_cut_has_no_product_quantizer():
     }
     large = {kind.name: kind.factory for kind in candidates_for(1_000, 384)}
     assert (large["pq4fs-2bit"], large["pq4fs-1bit"]) == ("PQ192x4fs", "PQ96x4fs")
-    assert large["pca-pq4fs"] == "PCAR192,PQ48x4fs"
+    assert large["pca-pq4fs"] == "PCAR192,PQ64x4fs"
     # Cut into 2 parts of 3 components; there are no 2 of 4 or more beside.
     assert [name for kind in candidates_for(100, 6) if "pq" in (name := kind.name)] == [
         "pq4fs-2bit",
