@@ -143,9 +143,8 @@ class BuiltIndex:
     @property
     def selects(self) -> bool:
         """Whether a search can be told which rows to look at."""
-        if isinstance(self._index, faiss.IndexPreTransform):
-            return False  # there are but codes that are scanned fast behind it
-        scans_fast = isinstance(self._index, faiss.IndexFastScan)
+        # Behind a transformation there are but codes that are scanned fast.
+        scans_fast = isinstance(self._index, (faiss.IndexFastScan, faiss.IndexPreTransform))
         return not scans_fast or isinstance(self._index, faiss.IndexIVF)
 
     def size_in_bytes(self) -> int:

@@ -6,15 +6,12 @@ segment has anyway, say which of it is best (`BuiltIndex`). So no index holds fi
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from types import MappingProxyType
 from typing import Final
 
 # FAISS wants this many training vectors for each centroid, and says so on stderr otherwise.
 _POINTS_A_CENTROID: Final = 39
 _K_FACTORS: Final = (1, 2, 3, 4, 6, 8, 10, 12, 16, 24, 32, 48, 64)
-_WIDTHS: Final = MappingProxyType({"2bit": 2, "1bit": 4})  # components for a code of 4 bits
 _EF_SEARCHES: Final = (16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024)
 
 
@@ -90,13 +87,13 @@ def candidates_for(rows: int, dim: int) -> list[Candidate]:
                 points_to_train=max(16, lists) * _POINTS_A_CENTROID,
             ),
         ]
-    for codes in _product_codes(dim // 2, widths={"pca": 3}).values():
+    if halved := _parts(dim // 2, width=3):
         # Half of the components hold most of what tells embeddings apart; to find them takes at
         # least as many vectors as there are components.
         kinds.append(
             Candidate(
                 "pca-pq4fs",
-                f"PCAR{dim // 2},PQ{codes}x4fs",
+                f"PCAR{dim // 2},PQ{halved}x4fs",
                 k_factors=_K_FACTORS,
                 points_to_train=max(16 * _POINTS_A_CENTROID, dim),
             )
@@ -130,15 +127,24 @@ def _probes(lists: int) -> tuple[int, ...]:
     return tuple(sorted(values))
 
 
-def _product_codes(dim: int, widths: Mapping[str, int] = _WIDTHS) -> dict[str, int]:
+def _product_codes(dim: int) -> dict[str, int]:
     """Return numbers of codes of 4 bits a vector, by what they are called: bits a component.
 
-    A vector is cut into even parts, an even number of them, of as many components as the widths
-    say, or more where it cannot be cut so. There may be none, or fewer than widths.
+    A code is of two or four components, or more where a vector cannot be cut so. There may be
+    none, or one of them alone.
     """
     codes: dict[str, int] = {}
-    for name, width in widths.items():
-        fitting = [parts for parts in range(2, dim // width + 1, 2) if dim % parts == 0]
-        if fitting and fitting[-1] not in codes.values():
-            codes[name] = fitting[-1]
+    for name, width in (("2bit", 2), ("1bit", 4)):
+        parts = _parts(dim, width=width)
+        if parts and parts not in codes.values():
+            codes[name] = parts
     return codes
+
+
+def _parts(dim: int, *, width: int) -> int | None:
+    """Return into how many parts of `width` components or more a vector can be cut, None if not.
+
+    The parts are of one size, and their number is even.
+    """
+    fitting = [parts for parts in range(2, dim // width + 1, 2) if dim % parts == 0]
+    return fitting[-1] if fitting else None

@@ -92,9 +92,9 @@ def _marks(explanation: Explanation) -> dict[Place, float]:
     """Return the places that are marked, with what each is worth: 1 in all for each of the two."""
     marks: dict[Place, float] = {}
     words = strongest(explanation)
+    whole = sum(word.loss for word in words)
     for word in words:
-        share = word.loss / sum(each.loss for each in words)
-        marks[word.field, word.start, word.end] = share
+        marks[word.field, word.start, word.end] = word.loss / whole
     whole = sum(term.contribution for term in explanation.terms)
     for term in explanation.terms:
         for place in term.places:
