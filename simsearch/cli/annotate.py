@@ -12,6 +12,7 @@ from simsearch.cli.ner import span_fields
 from simsearch.cli.options import bundled
 from simsearch.cli.output import Output, clean, shorten
 from simsearch.errors import InvalidInput
+from simsearch.wording import counted
 
 
 @bundled
@@ -97,9 +98,12 @@ def _annotate_index(path: Path, heads: list[Path], output: Output, *, replace: b
         output.result({**asdict(report), "index": str(path)})
         return
     output.text(
-        f"annotated {path}: {report.changed:,} documents changed, {report.unchanged:,} unchanged"
+        f"annotated {path}: {counted(report.changed, 'document')} changed, "
+        f"{report.unchanged:,} unchanged"
     )
-    output.text(f"{report.encoded:,} texts were encoded, {report.reused:,} vectors reused")
+    output.text(
+        f"{counted(report.encoded, 'text')} encoded, {counted(report.reused, 'vector')} reused"
+    )
     if report.overtaken:
         output.warn(
             f"{report.overtaken:,} documents were changed by another writer meanwhile and have no "

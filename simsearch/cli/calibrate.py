@@ -16,6 +16,7 @@ from simsearch.cli.known_answers import (
 from simsearch.cli.options import MAX_K, EncoderName, Rerank, bundled
 from simsearch.cli.output import Output
 from simsearch.errors import EncoderError, InvalidInput
+from simsearch.wording import counted
 
 if TYPE_CHECKING:
     from simsearch.formats import Example, ReadOptions
@@ -72,7 +73,9 @@ def calibrate(
     elif data is None:
         raise InvalidInput("--from-feedback are the judgements of an index (-i INDEX_DIR)")
     elif encoder is not None:
-        known = known_answers(data, split=split, options=file_options)
+        from simsearch.encoder import reading_of
+
+        known = known_answers(data, split=split, options=file_options, reads=reading_of(encoder))
         report = _model(encoder, known, match_score)
     _print(output, str(index_dir or encoder), report, reranking)
 
@@ -99,7 +102,9 @@ def _index(
     with SearchIndex.open(index_dir) as index:
         report, left_out = calibrate_index(index, known, match_score=match_score)
     if left_out:
-        output.warn(f"{left_out:,} queries left out: no answer of theirs is in the index")
+        output.warn(
+            f"{counted(left_out, 'query', 'queries')} left out: no answer of theirs is in the index"
+        )
     return report
 
 

@@ -23,6 +23,7 @@ from simsearch.cli.options import ClassWeight, bundled, bundled_with
 from simsearch.cli.output import Output, clean, shorten
 from simsearch.errors import InvalidData, InvalidInput
 from simsearch.files import check_target
+from simsearch.wording import counted
 
 if TYPE_CHECKING:
     from simsearch.encoder import Encoder, EncodingCounts
@@ -132,7 +133,9 @@ def _print_trained(
         )
     else:
         output.say("no class has two texts: nothing could be left out to be scored")
-    output.text(f"{head}: {labels:,} classes of {trained.texts:,} texts")
+    output.text(
+        f"{head}: {counted(labels, 'class', 'classes')} of {counted(trained.texts, 'text')}"
+    )
 
 
 def _tuning_data(read: "LabelledTexts", config: "ClassifierConfig") -> "TrainingData":

@@ -12,6 +12,7 @@ from simsearch.cli.options import IndexDir, K, Where, bundled
 from simsearch.cli.output import Output, clean, shorten
 from simsearch.cli.query import hit_fields, print_hits
 from simsearch.errors import InvalidInput
+from simsearch.wording import counted
 
 if TYPE_CHECKING:
     from simsearch.corpus import Cluster
@@ -82,7 +83,7 @@ def duplicates(
                     )
                 else:
                     output.text(f"{pair.similarity:.4f}  {clean(pair.first)}  {clean(pair.second)}")
-            output.say(f"{len(found):,} pairs with a similarity of {threshold:g} or more")
+            output.say(f"{counted(len(found), 'pair')} with a similarity of {threshold:g} or more")
             return
         for group in report.groups:
             if output.json_only:
@@ -94,7 +95,8 @@ def duplicates(
                 output.text(f"{each.similarity:.4f}  {clean(each.id)}  {_text(index, each.id)}")
         output.say(
             f"{report.superfluous:,} of {report.documents:,} documents say what another says, in "
-            f"{len(report.groups):,} groups ({report.pairs:,} pairs with a similarity of "
+            f"{counted(len(report.groups), 'group')} ({counted(report.pairs, 'pair')} with "
+            "a similarity of "
             f"{threshold:g} or more)"
         )
 
@@ -139,13 +141,13 @@ def cluster(
             output.result({"cluster": number, **_cluster_fields(each)})
             continue
         output.text(
-            f"{number:3}  {each.size:,} documents, cohesion {each.cohesion:.2f}: "
+            f"{number:3}  {counted(each.size, 'document')}, cohesion {each.cohesion:.2f}: "
             f"{', '.join(each.terms)}"
         )
         for document in each.representatives:
             output.text(f"       {clean(document.id)}  {shorten(document.content, 100)}")
     output.say(
-        f"{len(report.clusters):,} clusters of {report.documents:,} documents; "
+        f"{counted(len(report.clusters), 'cluster')} of {counted(report.documents, 'document')}; "
         f"{report.unclustered:,} are in none"
     )
 
@@ -208,7 +210,7 @@ def map(
         facts = {"documents": drawn.documents, "drawn": len(drawn), "method": str(drawn.method)}
         output.result({"output": str(target), **facts, "color_by": drawn.colouring.title})
     else:
-        output.text(f"wrote a map of {len(drawn):,} documents to {target}")
+        output.text(f"wrote a map of {counted(len(drawn), 'document')} to {target}")
 
 
 def _cluster_fields(cluster: "Cluster") -> dict[str, Any]:

@@ -7,6 +7,7 @@ import typer
 
 from simsearch.cli.options import IndexDir, Where, bundled, parse_k
 from simsearch.cli.output import Output, clean, shorten
+from simsearch.wording import counted
 
 
 @bundled
@@ -35,8 +36,8 @@ def facets(
         output.table((clean(facet.field), "documents"), rows)
         more = facet.distinct - len(facet.values)
         output.say(
-            f"{facet.documents:,} documents, {facet.missing:,} without {clean(facet.field)}"
-            + (f"; {more:,} more values (-k)" if more else "")
+            f"{counted(facet.documents, 'document')}, {facet.missing:,} without "
+            f"{clean(facet.field)}" + (f"; {more:,} more values (-k)" if more else "")
         )
 
 

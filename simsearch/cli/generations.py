@@ -12,6 +12,7 @@ from simsearch.cli.input import report_counts
 from simsearch.cli.options import Dim, K, bundled
 from simsearch.cli.output import Output, clean
 from simsearch.errors import InvalidInput
+from simsearch.wording import counted
 
 if TYPE_CHECKING:
     from simsearch.cli.encoding import Encoding
@@ -148,7 +149,8 @@ def rollback(
         return
     output.text(
         f"{clean(str(index_dir))} is generation {info.generation} again, by {clean(info.encoder)}: "
-        f"{info.documents:,} documents, {report.encoded:,} texts written since were encoded"
+        f"{counted(info.documents, 'document')}, {counted(report.encoded, 'text')} written "
+        "since and encoded"
     )
 
 
@@ -196,7 +198,8 @@ def _print_plan(output: Output, plan: "ReindexPlan") -> None:
 def _in_words(plan: "ReindexPlan") -> str:
     """Return what is to be done, and about how long it takes, for a person."""
     words = (
-        f"generation {plan.generation}: {plan.documents - plan.built:,} documents to encode by "
+        f"generation {plan.generation}: {counted(plan.documents - plan.built, 'document')} "
+        "to encode by "
         f"{clean(plan.encoder)} (dim {plan.dim}), about {_duration(plan.seconds)}"
     )
     if plan.built:
@@ -227,7 +230,7 @@ def _print_outcome(
     if comparison is not None:
         _print_comparison(output, comparison)
     index, generation = clean(facts["index"]), facts["generation"]
-    encoded = f"{facts['encoded']:,} texts were encoded"
+    encoded = f"{counted(facts['encoded'], 'text')} encoded"
     if facts["switched"]:
         output.text(
             f"{index} is generation {generation} now, by {clean(facts['encoder'])}: {encoded}; "
@@ -248,5 +251,5 @@ def _print_comparison(output: Output, comparison: "Comparison") -> None:
         output.table(TABLE_HEADER, rows)
     output.text(
         f"overlap@{comparison.k} {comparison.overlap:.4f}, the same first hit for "
-        f"{comparison.same_first:.1%} of {comparison.queries:,} queries"
+        f"{comparison.same_first:.1%} of {counted(comparison.queries, 'query', 'queries')}"
     )

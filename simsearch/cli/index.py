@@ -27,6 +27,7 @@ from simsearch.cli.tuning import (
     shortcomings,
 )
 from simsearch.errors import InvalidInput
+from simsearch.wording import counted
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -263,7 +264,9 @@ def delete(
         if output.json_only:
             output.result({"deleted": deleted, "unknown": unknown, "documents": target.count()})
         else:
-            output.text(f"deleted {deleted:,}, unknown {unknown:,}; {target.count():,} documents")
+            output.text(
+                f"deleted {deleted:,}, unknown {unknown:,}; {counted(target.count(), 'document')}"
+            )
 
 
 @bundled
@@ -375,9 +378,11 @@ def _report(
     else:
         output.text(
             f"{verb} into {index_dir}: {report.added:,} added, {report.replaced:,} replaced, "
-            f"{report.unchanged:,} unchanged; {documents:,} documents"
+            f"{report.unchanged:,} unchanged; {counted(documents, 'document')}"
         )
-        output.text(f"{report.encoded:,} texts were encoded, {report.reused:,} vectors reused")
+        output.text(
+            f"{counted(report.encoded, 'text')} encoded, {counted(report.reused, 'vector')} reused"
+        )
         print_built(output, state.built)
     return max(source.rejects.exit_code(output), shortcomings(output, state.built))
 

@@ -16,6 +16,7 @@ from simsearch.cli.options import OnError
 from simsearch.cli.output import Output
 from simsearch.errors import InvalidData, InvalidInput
 from simsearch.records import has_word
+from simsearch.wording import counted
 
 if TYPE_CHECKING:
     from simsearch.encoder import EncodingCounts
@@ -61,7 +62,7 @@ class Rejects:
         if not self.count:
             return 0
         where = "" if self.path is None else f"; the reasons are in {self.path}"
-        output.warn(f"{self.count:,} rows were skipped{where}")
+        output.warn(f"{counted(self.count, 'row')} skipped{where}")
         return 1
 
 
@@ -127,7 +128,8 @@ class CorpusSource:
             raise InvalidData(f"{source_name(self._paths[0])}: no row is left, nothing added")
         if counts.generated_ids:
             self._output.say(
-                f"{counts.generated_ids:,} documents have no id; a hash of the text is used"
+                f"{counted(counts.generated_ids, 'document')} without an id: a hash of the "
+                "text is used"
             )
         if counts.blank and self._beir_folder() is not None:
             self._output.say(f"{counts.blank:,} blank documents skipped")
@@ -157,7 +159,8 @@ class CorpusSource:
             raise InvalidData(f"{source_name(self._paths[0])}: no row is left, nothing added")
         if self.total < before and self._beir_folder() is not None:
             self._output.say(
-                f"{before - self.total:,} documents skipped in which the encoder reads nothing"
+                f"{counted(before - self.total, 'document')} skipped in which the encoder "
+                "reads nothing"
             )
 
     def vectors(self, path: Path | None, *, dim: int) -> Any:

@@ -7,6 +7,7 @@ import typer
 from simsearch.cli.options import IndexDir, bundled
 from simsearch.cli.output import Output, clean
 from simsearch.errors import InvalidInput
+from simsearch.wording import counted
 
 
 @bundled
@@ -41,9 +42,9 @@ def judge(
         done = {"removed": removed} if remove else {"relevant": relevant}
         output.result({"query": query, "ids": ids, **done})
     elif remove:
-        output.text(f"took back {removed} judgements")
+        output.text(f"took back {counted(removed, 'judgement')}")
     else:
-        output.text(f"judged {len(ids)} documents {'right' if relevant else 'wrong'}")
+        output.text(f"judged {counted(len(ids), 'document')} {'right' if relevant else 'wrong'}")
 
 
 @bundled

@@ -12,6 +12,7 @@ from simsearch.errors import InvalidInput
 
 if TYPE_CHECKING:
     from simsearch.formats import Example, ReadOptions
+    from simsearch.formats.checks import Reads
     from simsearch.search_index import RetrievalTask, SearchIndex
 
 FromFeedback = Annotated[
@@ -34,14 +35,17 @@ def check_one_source(data: Path | None, *, from_feedback: bool) -> None:
 
 
 def known_answers(
-    data: Path, *, split: str, options: ReadOptions
+    data: Path, *, split: str, options: ReadOptions, reads: Reads | None = None
 ) -> Sequence[Example] | RetrievalTask:
-    """Read known answers: pairs, a split of a BEIR folder, or what a run has held out."""
+    """Read known answers: pairs, a split of a BEIR folder, or what a run has held out.
+
+    A text of which an encoder `reads` nothing is as bad as a blank one.
+    """
     from simsearch.training import held_out_of_run, is_run, load_evaluation_data
 
     if data.is_dir() and is_run(data):
         return held_out_of_run(data)
-    return load_evaluation_data(data, split=split, options=options)
+    return load_evaluation_data(data, split=split, options=options, reads=reads)
 
 
 def answers_in(
@@ -52,8 +56,10 @@ def answers_in(
     Raises:
         InvalidData: fewer than `least` queries were judged.
     """
+    from simsearch.encoder import reading_by
     from simsearch.search_index import answers_of_judgements
 
     if data is None:
         return answers_of_judgements(index, least=least)
-    return known_answers(data, split=split, options=options)
+    reads = reading_by(lambda: index.encoder)
+    return known_answers(data, split=split, options=options, reads=reads)

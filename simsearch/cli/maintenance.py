@@ -8,6 +8,7 @@ import typer
 
 from simsearch.cli.options import bundled
 from simsearch.cli.output import Output, clean
+from simsearch.wording import counted
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -67,7 +68,8 @@ def repair(
         output.text(f"{clean(str(index_dir))} is sound; nothing was changed")
         return 0
     output.text(
-        f"{'would keep' if dry_run else 'kept'} {report.documents:,} documents, the vectors of "
+        f"{'would keep' if dry_run else 'kept'} {counted(report.documents, 'document')}, "
+        "the vectors of "
         f"{report.encoded:,} encoded again from their text"
     )
     for document_id in report.lost:
@@ -96,7 +98,7 @@ def compact(
         output.result(asdict(report))
     else:
         output.text(
-            f"removed {report.removed_rows:,} rows: "
+            f"removed {counted(report.removed_rows, 'row')}: "
             f"{report.bytes_before:,} bytes before, {report.bytes_after:,} now"
         )
         if report.removed_generation is not None:
@@ -137,7 +139,8 @@ def _print_copy(output: Output, verb: str, report: "BackupReport") -> None:
         output.result(asdict(report))
     else:
         output.text(
-            f"{verb} {report.documents:,} documents of commit {report.commit_number:,} into "
+            f"{verb} {counted(report.documents, 'document')} of commit "
+            f"{report.commit_number:,} into "
             f"{clean(report.path)}: {report.files:,} files, {report.bytes:,} bytes"
         )
 

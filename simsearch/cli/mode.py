@@ -9,6 +9,7 @@ import typer
 from simsearch.cli.known_answers import FromFeedback, answers_in, check_one_source
 from simsearch.cli.options import bundled
 from simsearch.cli.output import Output
+from simsearch.wording import counted
 
 if TYPE_CHECKING:
     from simsearch.formats import ReadOptions
@@ -53,8 +54,8 @@ def mode(
     )
     output.text(
         f"hybrid - the better of the others: {choice.low:+.4f} .. {choice.high:+.4f}, "
-        f"p {choice.p:.4f} ({choice.queries:,} queries)"
+        f"p {choice.p:.4f} ({counted(choice.queries, 'query', 'queries')})"
     )
     output.text(f"default of this index from now on: {choice.mode}")
     if left_out:
-        output.say(f"{left_out:,} queries have no answer in the index")
+        output.say(f"{counted(left_out, 'query', 'queries')} without an answer in the index")

@@ -80,11 +80,15 @@ def _int8(
     texts: Path | None,
     options: "ReadOptions",
 ) -> int:
+    from simsearch.encoder import reading_by
     from simsearch.training import export_int8, load_evaluation_data
 
     if evaluation is not None:
         gate = export_int8(
-            encoder, load_evaluation_data(evaluation, split=eval_split, options=options)
+            encoder,
+            load_evaluation_data(
+                evaluation, split=eval_split, options=options, reads=reading_by(lambda: encoder)
+            ),
         )
     elif texts is not None:
         found = list(read_texts(texts))

@@ -21,6 +21,7 @@ from simsearch.cli.heads import (
 from simsearch.cli.input import spooled
 from simsearch.cli.options import HeadLayers, bundled, bundled_with
 from simsearch.cli.output import Output, clean, shorten
+from simsearch.wording import counted
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -198,6 +199,6 @@ def evaluate(
         output.result(facts)
         return
     print_scores(output, scores.labels, metrics, kinds=("label", "spans"))
-    output.say(f"n = {len(texts):,} texts")
+    output.say(f"n = {counted(len(texts), 'text')}")
     if differences:
         print_differences(output, differences)

@@ -10,6 +10,7 @@ from simsearch.cli.input import read_queries
 from simsearch.cli.options import bundled
 from simsearch.cli.output import Output
 from simsearch.errors import InvalidInput
+from simsearch.wording import counted
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -151,7 +152,7 @@ def print_built(output: Output, built: "Iterable[BuildReport]") -> None:
     for each in built:
         merged = f", in the place of {each.merged} segments" if each.merged else ""
         output.text(
-            f"built {each.index} of {each.rows:,} rows in {each.seconds:.1f} s, "
+            f"built {each.index} of {counted(each.rows, 'row')} in {each.seconds:.1f} s, "
             f"{each.bytes:,} bytes{merged}"
         )
 
@@ -177,7 +178,10 @@ def search_facts(facts: dict[str, Any]) -> list[str]:
         if each["fault"]:
             lines.append(f"segment         {each['fault']} (run `simsearch tune`)")
             continue
-        line = f"segment         {each['index']} of {each['rows']:,} rows, {each['bytes']:,} bytes"
+        line = (
+            f"segment         {each['index']} of {counted(each['rows'], 'row')}, "
+            f"{each['bytes']:,} bytes"
+        )
         line += f", {each['dead_rows']:,} dead" if each["dead_rows"] else ""
         plan = each["plan"]
         if plan and "chosen" in plan:

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from simsearch.corpus.colouring import GREY, PALETTE, RAMP, Groups, Scale
 from simsearch.corpus.map import CorpusMap
+from simsearch.wording import counted
 
 _LONGEST: Final = 40  # characters of a name in the legend
 
@@ -26,7 +27,7 @@ def picture_of(corpus_map: CorpusMap) -> bytes:
         _draw_scale(figure, axes, corpus_map, corpus_map.colouring, size)
     axes.set(aspect="equal", xticks=[], yticks=[], xlim=(-1.05, 1.05), ylim=(-1.05, 1.05))
     some = "" if len(corpus_map) == corpus_map.documents else f"{len(corpus_map):,} of "
-    how = f"{some}{corpus_map.documents:,} documents, {corpus_map.method.upper()}"
+    how = f"{some}{counted(corpus_map.documents, 'document')}, {corpus_map.method.upper()}"
     axes.spines[:].set_color("#dfe2e8")
     axes.set_title(f"{_plain(corpus_map.title)}: {how}")
     picture = io.BytesIO()

@@ -62,6 +62,7 @@ if TYPE_CHECKING:
         bulk_precision,
     )
     from simsearch.encoder.reading import (
+        reading_by,
         reading_of,
     )
     from simsearch.encoder.refusals import (
@@ -122,7 +123,7 @@ _HOMES = {
         "as_precision",
         "bulk_precision",
     ),
-    "reading": ("reading_of",),
+    "reading": ("reading_by", "reading_of"),
     "refusals": (
         "UnencodableText",
         "UnreadableText",
@@ -163,6 +164,7 @@ __all__ = [
     "pull_encoder",
     "read_export",
     "read_model_file",
+    "reading_by",
     "reading_of",
     "set_threads",
     "text_chunks",

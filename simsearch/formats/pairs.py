@@ -89,7 +89,7 @@ def read_examples(
         if kind is not first[0]:
             raise InvalidData(
                 f"{row.where}: has the columns {_columns(kind)}, but the file began with "
-                f"{_columns(first[0])} at {first[1]}"
+                f"{_columns(first[0])} at {first[1]} (put rows of one kind in a file of their own)"
             )
         example = _example(kind, row, options, reads or any_text)
         if places is not None:
@@ -158,8 +158,8 @@ def _label(row: Row, options: ReadOptions) -> str:
     if isinstance(value, str):
         return checked_text(row, "label", options).strip()
     raise InvalidData(
-        f"{row.where}: field 'label': got {_shown(value)}, expected a class (a text, or a whole "
-        "number)"
+        f"{row.where}: field 'label': got {_shown(value)}, expected a class: a text or a whole "
+        "number (correct it, or leave the row out)"
     )
 
 
@@ -171,7 +171,10 @@ def _score(row: Row) -> float:
         value, is_number = float(value), True
     if is_number and math.isfinite(value):
         return float(value)
-    raise InvalidData(f"{row.where}: field 'score': got {_shown(value)}, expected a finite number")
+    raise InvalidData(
+        f"{row.where}: field 'score': got {_shown(value)}, expected a finite number "
+        "(correct it, or leave the row out)"
+    )
 
 
 def _shown(value: Any) -> str:

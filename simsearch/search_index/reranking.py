@@ -21,6 +21,7 @@ from simsearch.records import Hit
 from simsearch.search_index.binding import PAIR_SCORER, TextEncoder
 from simsearch.search_index.explaining import TokenEncoder, hit_contents, token_encoder
 from simsearch.storage import DocumentStore
+from simsearch.wording import counted
 
 RERANK_TOP = 20
 """The hits that are compared more closely, where nothing else is said."""
@@ -80,7 +81,8 @@ class RerankChoice:
                 "maxsim`)"
             )
         return (
-            f"nDCG@10 of {self.queries:,} queries: {self.before:.4f}, reranked by {self.measured} "
+            f"nDCG@10 of {counted(self.queries, 'query', 'queries')}: {self.before:.4f}, "
+            f"reranked by {self.measured} "
             f"{self.after:.4f} ({self.low:+.4f} .. {self.high:+.4f}, p {self.p:.4f})"
         )
 

@@ -8,6 +8,7 @@ from typing import Final
 from simsearch.errors import CorruptIndex, InvalidInput
 from simsearch.query import Fusion, FusionWay, SearchMode
 from simsearch.storage import DocumentStore, read_with_checksum, with_checksum
+from simsearch.wording import counted
 
 SETTING: Final = "fusion"
 
@@ -37,7 +38,7 @@ class ModeChoice:
             return "not measured on this index (run `simsearch mode INDEX_DIR DATA`)"
         scores = ", ".join(f"{name} {score:.4f}" for name, score in self.scores.items())
         return (
-            f"nDCG@10 of {self.queries:,} queries: {scores} "
+            f"nDCG@10 of {counted(self.queries, 'query', 'queries')}: {scores} "
             f"({self.low:+.4f} .. {self.high:+.4f}, p {self.p:.4f})"
         )
 

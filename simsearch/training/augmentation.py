@@ -17,7 +17,7 @@ from simsearch.errors import InvalidInput
 from simsearch.formats import Example
 from simsearch.records import LabelledText, Pair, TaggedText, Triplet, UnlabelledText
 from simsearch.training.config import Augmentation
-from simsearch.training.examples import fold, texts_of
+from simsearch.training.examples import KIND_NAMES, fold, texts_of
 
 _CHANGED: Final = 0.1  # share of the words that is dropped, or exchanged with the next one
 _KEPT: Final = (6, 9)  # tenths of the words that a crop keeps, least and most
@@ -98,11 +98,12 @@ def _added(
 
 
 def _refuse_dropout_of_others(examples: Sequence[Example]) -> None:
-    others = sorted({type(example).__name__ for example in examples if type(example) is not Pair})
+    others = {type(example) for example in examples} - {Pair}
     if others:
         raise InvalidInput(
-            f"dropout views are made of pairs (Pair), got {', '.join(others)}; "
-            "choose other augmentations"
+            f"dropout views are made of pairs, got "
+            f"{', '.join(sorted(KIND_NAMES[o] for o in others))} "
+            "(choose other augmentations)"
         )
 
 

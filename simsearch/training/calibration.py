@@ -36,8 +36,14 @@ from simsearch.search_index import (
     judge_pairs,
 )
 from simsearch.training.config import TrainingConfig
-from simsearch.training.examples import fold
-from simsearch.training.held_out import HeldOut, HeldOutPairs, HeldOutRetrieval, make_held_out
+from simsearch.training.examples import KIND_NAMES, fold
+from simsearch.training.held_out import (
+    HeldOut,
+    HeldOutPairs,
+    HeldOutRetrieval,
+    check_match_score,
+    make_held_out,
+)
 
 NO_MATCH_SCORE = (
     "scored pairs do not say which of them match: give the score from which on they do "
@@ -169,6 +175,7 @@ def calibrate_model(
     else:
         _refuse_classes(data)
         held_out = make_held_out(data, distractor_limit=0, seed=seed)
+    check_match_score([held_out], match_score)
     config = TrainingConfig(match_score=match_score, seed=seed)
     return _report_or_refuse(
         calibrate_held_out(held_out, encoder, fingerprint=encoder.fingerprint, config=config)
@@ -193,11 +200,13 @@ def calibrate_index(
         InvalidData: as `calibrate_model`; or no answer is in the index.
     """
     if isinstance(data, RetrievalTask) or isinstance(data[0], Pair | Triplet):
+        check_match_score([], match_score)
         queries, qrels, left_out = answerable(index, data)
         judged = judge_index_hits(index, queries, qrels)
     else:
         _refuse_classes(data)
         pairs = HeldOutPairs([e for e in data if isinstance(e, LabelledPair | ScoredPair)])
+        check_match_score([pairs], match_score)
         matches = pairs.matches(from_score=match_score)
         if matches is None:
             raise InvalidData(NO_MATCH_SCORE)
@@ -260,7 +269,7 @@ def _sought(
 def _refuse_classes(data: Sequence[Example]) -> None:
     if isinstance(data[0], ClassPair | LabelledText | UnlabelledText):
         raise InvalidData(
-            f"a {type(data[0]).__name__} does not say which text answers which (expected pairs: "
+            f"{KIND_NAMES[type(data[0])]} do not say which text answers which (expected pairs: "
             "anchor and positive, or two sentences and a label of 0 and 1 or a score; or a BEIR "
             "folder)"
         )

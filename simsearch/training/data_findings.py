@@ -21,6 +21,7 @@ from simsearch.records import (
 )
 from simsearch.training.config import TAGS
 from simsearch.training.data_counts import Rows
+from simsearch.wording import counted
 
 MOST_LEFT_OUT: Final = 0.3  # share of rows
 # Of fewer questions all may get better, and chance does it in one of 2^n runs: p, on two sides,
@@ -148,18 +149,18 @@ class DataCheck:
             if self.contradicting_places:
                 rows = " and ".join(dict.fromkeys(self.contradicting_places))
             found.append(
-                f"{_many(self.contradictions, 'contradiction')}: "
+                f"{counted(self.contradictions, 'contradiction')}: "
                 f"{_CONTRADICTION[_NAMES[self.kind]]}, first {rows} "
                 "(keep the right one of each)"
             )
         if self.shared_texts:
             found.append(
-                f"{_many(self.shared_texts, 'text')} of the held-out data can be learned by "
+                f"{counted(self.shared_texts, 'text')} of the held-out data can be learned by "
                 "heart: the verdict would flatter (leave the rows out that have them)"
             )
         if self.shared_with_dev:
             found.append(
-                f"{_many(self.shared_with_dev, 'text')} of the dev part can be learned by heart: "
+                f"{counted(self.shared_with_dev, 'text')} of the dev part can be learned by heart: "
                 "the wrong checkpoint may be chosen (leave the rows out that have them)"
             )
         if self.unknown_share > MOST_UNKNOWN:
@@ -173,13 +174,19 @@ class DataCheck:
             and self.classes
         ):
             found.append(
-                f"the training side has {_many(self.training_classes, 'label')}: there is nothing "
+                f"the training side has {counted(self.training_classes, 'label')}: there is "
+                "nothing "
                 "to tell apart (bring rows with another label)"
             )
-        if self.objective == "batch-hard" and self.single_classes:
+        if self.single_classes and self.objective != "unlabelled":
+            missing = (
+                "batch-hard has no positive there"
+                if self.objective == "batch-hard"
+                else "of one row nothing general is learned"
+            )
             found.append(
-                f"{_many(self.single_classes, 'class', 'classes')} with a single training row: "
-                "batch-hard has no positive there (bring more rows, or join classes)"
+                f"{counted(self.single_classes, 'class', 'classes')} with a single training row: "
+                f"{missing} (bring more rows, or join classes)"
             )
         if self.score_range is not None and self.score_range[0] == self.score_range[1]:
             found.append(
@@ -194,7 +201,7 @@ class DataCheck:
             )
         if self.judged and 0 < self.held_out_rows < LEAST_QUESTIONS:
             found.append(
-                f"{_many(self.held_out_rows, 'row')} held out: of so few no difference is "
+                f"{counted(self.held_out_rows, 'row')} held out: of so few no difference is "
                 "significant, and the verdict will be reject (bring more, or evaluation data of "
                 "its own with --eval)"
             )
@@ -208,7 +215,7 @@ class DataCheck:
             else ""
         )
         facts = [
-            f"{f'{self.name}: ' if self.name else ''}{_many(self.rows, 'row')} of {columns}: "
+            f"{f'{self.name}: ' if self.name else ''}{counted(self.rows, 'row')} of {columns}: "
             f"{_MEANING[_NAMES[self.kind]]}",
             f"{self.training_rows:,} to train on"
             + (f" and {self.added_rows:,} made of them" if self.added_rows else "")
@@ -218,11 +225,11 @@ class DataCheck:
                 if self.judged
                 else "none held out: this data set is not judged itself"
             ),
-            f"{_many(self.exact_duplicates, 'row')} equal to an earlier one, "
+            f"{counted(self.exact_duplicates, 'row')} equal to an earlier one, "
             f"{self.folded_duplicates:,} more but for case, space and punctuation",
-            f"{_many(self.contradictions, 'contradiction')}",
-            f"{_many(self.shared_texts, 'text')} on both sides of the split"
-            + (f"; {_many(self.leaks, 'row')} left out that had one" if self.leaks else ""),
+            f"{counted(self.contradictions, 'contradiction')}",
+            f"{counted(self.shared_texts, 'text')} on both sides of the split"
+            + (f"; {counted(self.leaks, 'row')} left out that had one" if self.leaks else ""),
             f"tokens in a text: median {self.median_tokens:,}, 95th percentile "
             f"{self.p95_tokens:,}; {_percent(self.unknown_share)} unknown{of_sample}",
             f"{_percent(self.truncated_share)} of the texts are cut at the window of "
@@ -245,13 +252,13 @@ class DataCheck:
     def _classes(self) -> str:
         shown = ", ".join(f"{quoted(name)} {rows:,}" for name, rows in self.class_counts.items())
         if len(self.class_counts) == self.classes:
-            return f"{_many(self.classes, 'label')}: {shown}"
+            return f"{counted(self.classes, 'label')}: {shown}"
         return f"{self.classes:,} labels, the smallest and the largest: {shown}"
 
     def _steps(self) -> str:
         steps = (
-            f"{_many(self.steps, 'step')} of {_many(self.batch_size, 'row')} in "
-            f"{_many(self.epochs, 'epoch')}, about {self.tokens_per_step:,} tokens each"
+            f"{counted(self.steps, 'step')} of {counted(self.batch_size, 'row')} in "
+            f"{counted(self.epochs, 'epoch')}, about {self.tokens_per_step:,} tokens each"
         )
         if self.control_steps:
             steps += (
@@ -263,17 +270,13 @@ class DataCheck:
         return f"{steps}; training takes about {_duration(self.seconds)} here"
 
 
-def _many(number: int, noun: str, plural: str = "") -> str:
-    return f"{number:,} {noun if number == 1 else plural or f'{noun}s'}"
-
-
 def _percent(share: float) -> str:
     return "less than 0.1%" if 0 < share < 0.0005 else f"{share:.1%}"
 
 
 def _duration(seconds: float) -> str:
     if seconds < 90:
-        return _many(max(1, round(seconds)), "second")
+        return counted(max(1, round(seconds)), "second")
     if seconds < 90 * 60:
         return f"{round(seconds / 60)} minutes"
     return f"{seconds / 3600:.1f} hours"

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from dataclasses import replace as with_changes
 from pathlib import Path
+from typing import Any
 
 from simsearch.encoder import PairScorer, write_model_file, write_pair_scorer
 from simsearch.formats import Example
@@ -36,7 +37,7 @@ class Origin:
     settings: RunSettings
     evaluation: Sequence[Example] | RetrievalTask | None
     checks: Sequence[DataCheck]
-    identity: Mapping[str, str]
+    identity: Mapping[str, Any]
 
 
 def write_documents(
@@ -46,7 +47,9 @@ def write_documents(
     scorer, told = _pair_scorer(trial.plan, outcome, origin.evaluation)
     device, precision = outcome.trained.computed
     report = _report(trial, outcome, result, checks=origin.checks, scorer=told)
-    config = resolved_config(trial.config, trial.plan.numbers)
+    config = resolved_config(
+        trial.config, trial.plan.numbers, [part.objective for part in trial.plan.parts]
+    )
     write_run_folder(
         directory / RUN,
         settings=with_changes(origin.settings, config=config),

@@ -11,7 +11,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from dataclasses import field as own_field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from simsearch.errors import InvalidData
 from simsearch.formats import Example
@@ -20,6 +20,7 @@ from simsearch.records import (
     LabelledPair,
     LabelledText,
     Pair,
+    ScoredPair,
     TaggedText,
     Triplet,
     UnlabelledText,
@@ -30,6 +31,17 @@ from simsearch.training.config import AUTO
 if TYPE_CHECKING:
     from simsearch.heads import ClassifierConfig, TaggerConfig
 
+# What people call a number of them.
+KIND_NAMES: Final[dict[type[Example], str]] = {
+    Pair: "pairs",
+    Triplet: "triplets",
+    LabelledPair: "labelled pairs",
+    ClassPair: "pairs with a class",
+    ScoredPair: "scored pairs",
+    LabelledText: "labelled texts",
+    UnlabelledText: "texts alone",
+    TaggedText: "texts with entities",
+}
 _WITH_CLASS = ClassPair | LabelledPair
 _DRAWS = 10  # of a split, until both sides have two classes
 
@@ -71,7 +83,7 @@ class TrainingData:
         """
         kinds = {type(example) for example in self.examples}
         if len(kinds) != 1:
-            names = ", ".join(sorted(kind.__name__ for kind in kinds)) or "none"
+            names = ", ".join(sorted(KIND_NAMES[kind] for kind in kinds)) or "none"
             raise InvalidData(f"the training data must be examples of one kind, got {names}")
         return kinds.pop()
 

@@ -22,6 +22,7 @@ from simsearch.errors import EncoderError, InvalidData
 from simsearch.records import Document, Hit, Pair
 from simsearch.search_index import JudgedDocument, JudgementState, LongTexts, SearchIndex
 from simsearch.training.examples import fold
+from simsearch.wording import counted
 
 NEAREST: Final = 100
 """Hits of each query that its negatives are mined from: more than `negatives_window`."""
@@ -65,9 +66,11 @@ class Feedback:
             if count
         ]
         return (
-            f"{self.path}: {self.judgements:,} judgements; {len(self.pairs):,} pairs of "
-            f"{self.queries:,} queries, {wrong:,} texts known to be wrong for them"
-            + (f"; left out: {', '.join(skipped)}" if skipped else "")
+            f"{self.path}: {counted(self.judgements, 'judgement')}; "
+            f"{counted(len(self.pairs), 'pair')} of "
+            ""
+            f"{counted(self.queries, 'query', 'queries')}, {counted(wrong, 'text')} known "
+            "to be wrong for them" + (f"; left out: {', '.join(skipped)}" if skipped else "")
         )
 
     def encoder_name(self) -> str:
@@ -123,7 +126,7 @@ def read_feedback(path: str | os.PathLike[str], *, seed: int = 0) -> Feedback:
         if not right:
             raise InvalidData(
                 f"{index.path}: no document that is there was judged right, of "
-                f"{len(judged):,} judgements (`simsearch judge`, or `query --feedback`)"
+                f"{counted(len(judged), 'judgement')} (`simsearch judge`, or `query --feedback`)"
             )
         negatives = _negatives(right, zip(current, texts, strict=True))
         info = index.info()

@@ -33,6 +33,7 @@ from simsearch.records import ClassifiedText, LabelledText, TaggedText
 from simsearch.search_index import Embedder
 from simsearch.training.held_out import HeldOut, Scores
 from simsearch.training.watched import WatchedEncoder
+from simsearch.wording import counted
 
 _COUNTS = "span counts"
 
@@ -57,7 +58,7 @@ class HeldOutTextClasses:
         self._config = replace(config, scope=False)
         self.size = len(texts)
         classes = len({each.label for each in texts})
-        self.description = f"{len(texts):,} texts of {classes} classes"
+        self.description = f"{counted(len(texts), 'text')} of {classes} classes"
 
     def score(self, encoder: Embedder) -> Scores:
         """Fit a classifier and return its accuracy, and for each text whether it was right."""
@@ -95,7 +96,9 @@ class HeldOutTags:
         self._config = config
         self.size = len(texts)
         spans = sum(len(each.spans) for each in texts)
-        self.description = f"{len(texts):,} texts with {spans:,} entities"
+        self.description = (
+            f"{counted(len(texts), 'text')} with {counted(spans, 'entity', 'entities')}"
+        )
 
     def score(self, encoder: Embedder) -> Scores:
         """Train a tagger and return its span F1, and what it found in each text."""

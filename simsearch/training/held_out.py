@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -43,6 +43,7 @@ from simsearch.search_index import (
     evaluate_retrieval,
     pair_similarities,
 )
+from simsearch.wording import counted
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -88,7 +89,8 @@ class HeldOutRetrieval:
         self.deciding_metric = "ndcg@10"
         self.metrics: Sequence[str] = DEFAULT_METRICS
         self.description = (
-            f"{len(task.queries):,} queries against {len(task.corpus):,} texts"
+            f"{counted(len(task.queries), 'query', 'queries')} against "
+            f"{counted(len(task.corpus), 'text')}"
             f"{f' ({task.name})' if task.name else ''}"
         )
 
@@ -120,7 +122,7 @@ class HeldOutPairs:
                 f"the held-out pairs ({len(pairs)}) all have the same label or score; "
                 "nothing can be measured on them"
             )
-        self._labelled = labelled = isinstance(pairs[0], LabelledPair)
+        self.labelled = labelled = isinstance(pairs[0], LabelledPair)
         self.statistics = _LABEL_STATISTICS if labelled else _SCORE_STATISTICS
         self.metrics: Sequence[str] = list(self.statistics)
         self.deciding_metric = self.metrics[0]
@@ -131,7 +133,7 @@ class HeldOutPairs:
 
         None where scores are given, and no score from which on they match.
         """
-        if self._labelled:
+        if self.labelled:
             return np.asarray(self._gold == 1, dtype=np.bool_)
         return None if from_score is None else np.asarray(self._gold >= from_score, dtype=np.bool_)
 
@@ -147,6 +149,20 @@ class HeldOutPairs:
             name: bootstrap_statistic(f, before.units[""], after.units[""], self._gold, swap=scale)
             for name, (f, scale) in self.statistics.items()
         }
+
+
+def check_match_score(held_outs: Iterable[HeldOut], score: float | None) -> None:
+    """Refuse a score from which on pairs match where no held-out pair has a score.
+
+    Raises:
+        InvalidInput: one is given, and would do nothing.
+    """
+    scored = any(isinstance(one, HeldOutPairs) and not one.labelled for one in held_outs)
+    if score is not None and not scored:
+        raise InvalidInput(
+            "match_score says from which score on two texts match, and no held-out pair has a "
+            "score (leave it out)"
+        )
 
 
 class HeldOutClasses:
@@ -172,7 +188,7 @@ class HeldOutClasses:
         self._pairs = list(pairs)
         self.size = len(pairs)
         classes = len({pair.label for pair in pairs})
-        self.description = f"{len(pairs):,} pairs of {classes} classes"
+        self.description = f"{counted(len(pairs), 'pair')} of {classes} classes"
 
     def score(self, encoder: Embedder) -> Scores:
         """Fit the probe and return the share of pairs whose class it finds."""

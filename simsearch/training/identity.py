@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import asdict
+from typing import Any
 
 from simsearch.formats import Example
 from simsearch.search_index import RetrievalTask
@@ -19,9 +20,9 @@ def identity(
     *,
     base_fingerprint: str,
     evaluation: Sequence[Example] | RetrievalTask | None = None,
-) -> dict[str, str]:
-    """Return what makes a run this run: one that is resumed has to agree in all of it."""
-    settings = {name: json.dumps(value) for name, value in asdict(config).items()}
+) -> dict[str, Any]:
+    """Return what makes a run this run, as JSON has it: one that is resumed agrees in all of it."""
+    settings = json.loads(json.dumps(asdict(config)))
     for name in (
         "checkpoint_minutes",
         "augment_control",
@@ -36,11 +37,11 @@ def identity(
         )
         for name, part in parts.items()
     }
-    objectives = {f"objective {name}": part.objective.name for name, part in parts.items()}
+    objectives: dict[str, Any] = {
+        f"objective {name}": part.objective.name for name, part in parts.items()
+    }
     objectives |= {
-        f"weight {name}": repr(part.data.weight)
-        for name, part in parts.items()
-        if part.data.weight != 1
+        f"weight {name}": part.data.weight for name, part in parts.items() if part.data.weight != 1
     }
     known = {
         f"negatives {name}": hash_examples([], [json.dumps(sorted(part.negatives.items()))])

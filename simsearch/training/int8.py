@@ -16,6 +16,7 @@ from simsearch.files import draft_directory, install_directory
 from simsearch.formats import Example
 from simsearch.search_index import Embedder, RetrievalTask
 from simsearch.training.held_out import HeldOut, HeldOutRetrieval, make_held_out
+from simsearch.wording import counted
 
 # The least share of fp32's figure that int8 has to reach.
 REQUIRED_SHARE = 0.99
@@ -119,7 +120,7 @@ def _neighbours(encoder: Embedder, int8: Embedder, *, texts: Sequence[str]) -> I
     for one, other in zip(_nearest(encoder, texts), _nearest(int8, texts), strict=True):
         same += len(one & other)
     overlap = same / (_NEIGHBOURS * len(texts))
-    return Int8Gate(OVERLAP, 1.0, overlap, f"{len(texts):,} texts")
+    return Int8Gate(OVERLAP, 1.0, overlap, f"{counted(len(texts), 'text')}")
 
 
 def _nearest(encoder: Embedder, texts: Sequence[str]) -> list[set[int]]:

@@ -18,6 +18,7 @@ from simsearch.training.live import LiveEncoder
 from simsearch.training.negatives import Mined, mine_negatives
 from simsearch.training.plan import mined_of
 from simsearch.training.workers import Workers
+from simsearch.wording import counted
 
 
 class Miner:
@@ -134,7 +135,8 @@ def _told(mined: Mined, name: str, epoch: int, *, known: int) -> str:
     )
     return (
         f"{f'{name}: ' if name else ''}{count:,} hard negatives mined {when} for "
-        f"{len(mined.negatives):,} pairs, {mined.pairs_without:,} without{near}; passed over: "
+        f"{counted(len(mined.negatives), 'pair')}, {mined.pairs_without:,} without{near}; "
+        "passed over: "
         f"{mined.known:,} known answers, {mined.too_near:,} too near to the positive's score, "
         f"{mined.near_copies:,} near-copies of it"
         + (f"; {known:,} pairs have known negatives" if known else "")

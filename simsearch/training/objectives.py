@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.losses import (
@@ -32,6 +32,7 @@ from simsearch.records import (
     UnlabelledText,
 )
 from simsearch.training.config import AUTO, TAGS, OptimizerName, TrainingConfig
+from simsearch.training.examples import KIND_NAMES
 from simsearch.training.losses import (
     ClassLoss,
     InBatchLoss,
@@ -93,11 +94,16 @@ class Objective:
 
     def constants(self, config: TrainingConfig) -> dict[str, float]:
         """Return the formula's t or m, by that name, as a configuration sets it; perhaps none."""
-        if self.temperature is not None:
-            return {"t": config.temperature or self.temperature}
-        if self.margin is not None:
-            return {"m": self.margin if config.margin is None else config.margin}
-        return {}
+        found = {"t": self.constant("temperature", config), "m": self.constant("margin", config)}
+        return {name: value for name, value in found.items() if value is not None}
+
+    def constant(
+        self, name: Literal["temperature", "margin"], config: TrainingConfig
+    ) -> float | None:
+        """Return the temperature or margin, as a configuration sets it; None if there is none."""
+        own: float | None = getattr(self, name)
+        asked: float | None = getattr(config, name)
+        return own if own is None or asked is None else asked
 
 
 def _in_batch(_: SentenceTransformer, __: int, temperature: float) -> nn.Module:
@@ -278,10 +284,10 @@ def choose_objective(name: str, kind: type[Any]) -> Objective:
         raise InvalidInput(f"no objective {name!r} (there are: {AUTO}, {', '.join(OBJECTIVES)})")
     objective = OBJECTIVES[name]
     if kind not in objective.takes:
-        takes = " or ".join(taken.__name__ for taken in objective.takes)
+        takes = " or ".join(KIND_NAMES[taken] for taken in objective.takes)
         fits = ", ".join(o.name for o in _ALL if kind in o.takes)
         raise InvalidData(
-            f"objective {name} takes examples of {takes}, the data holds {kind.__name__} "
+            f"objective {name} takes {takes}, the data holds {KIND_NAMES[kind]} "
             f"(objectives for it: {fits})"
         )
     return objective

@@ -6,6 +6,7 @@ import contextlib
 import json
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 from simsearch.encoder import MODEL_FILE
 from simsearch.errors import AlreadyExists, InvalidInput
@@ -64,7 +65,12 @@ def working_directory(output: Path) -> Path:
     return output.with_name(f"{output.name}.training")
 
 
-def check_resumable(output: Path, *, identity: Mapping[str, str]) -> None:
+def resumable(output: Path) -> bool:
+    """Return whether a run for a model directory was cut short after its first checkpoint."""
+    return _cut_short(working_directory(output))
+
+
+def check_resumable(output: Path, *, identity: Mapping[str, Any]) -> None:
     """Refuse to go on with a run that was cut short and is another one.
 
     Raises:
@@ -79,7 +85,7 @@ def check_resumable(output: Path, *, identity: Mapping[str, str]) -> None:
 def working(
     output: Path,
     *,
-    identity: Mapping[str, str],
+    identity: Mapping[str, Any],
     resume: bool,
     say: Callable[[str], None] = lambda line: None,
 ) -> Iterator[Path]:
@@ -112,7 +118,7 @@ def working(
             remove_directory(work)
 
 
-def _refuse_another(work: Path, identity: Mapping[str, str]) -> None:
+def _refuse_another(work: Path, identity: Mapping[str, Any]) -> None:
     try:
         before = json.loads((work / PLAN).read_text(encoding="utf-8"))
     except ValueError:
@@ -120,12 +126,16 @@ def _refuse_another(work: Path, identity: Mapping[str, str]) -> None:
     differs = [key for key in {**identity, **before} if before.get(key) != identity.get(key)]
     if differs:
         shown = "; ".join(
-            f"{key}: was {before.get(key, 'none')}, is {identity.get(key, 'none')}"
-            for key in differs[:4]
+            f"{key}: was {_shown(before, key)}, is {_shown(identity, key)}" for key in differs[:4]
         )
         raise InvalidInput(
             f"{work} holds another run ({shown}); give the same settings and data, or --replace"
         )
+
+
+def _shown(identity: Mapping[str, Any], key: str) -> str:
+    value = identity.get(key, "none")
+    return value if isinstance(value, str) else json.dumps(value)
 
 
 def _cut_short(work: Path) -> bool:

@@ -13,9 +13,15 @@ from simsearch.records import ClassPair, Pair
 from simsearch.search_index import RetrievalTask
 from simsearch.training.config import AUTO, TrainingConfig
 from simsearch.training.division import Part, divide
-from simsearch.training.examples import TrainingData, class_names
+from simsearch.training.examples import KIND_NAMES, TrainingData, class_names
 from simsearch.training.head_tasks import head_config, make_head_held_out
-from simsearch.training.held_out import HeldOut, HeldOutRetrieval, check_metric, make_held_out
+from simsearch.training.held_out import (
+    HeldOut,
+    HeldOutRetrieval,
+    check_match_score,
+    check_metric,
+    make_held_out,
+)
 from simsearch.training.objectives import OBJECTIVES, Objective, choose_objective
 from simsearch.training.resolve import Resolved, negatives_of, resolve
 
@@ -116,6 +122,7 @@ def make_plan(
             "which proves nothing (bring more, or evaluation data of its own)"
         )
     _check_numbers(parts, numbers)
+    check_match_score([held_out, *held_outs.values()], config.match_score)
     metric = check_metric(held_out, config.metric)
     return Plan(parts, held_out, held_outs, dev, metric, numbers)
 
@@ -125,7 +132,7 @@ def _objective(data: TrainingData, config: TrainingConfig) -> tuple[Objective, s
     name = config.objective if data.objective == AUTO else data.objective
     objective = choose_objective(name, data.kind)
     why = "chosen for" if name == AUTO else "named, takes"
-    return objective, f"{why} {data.kind.__name__} examples"
+    return objective, f"{why} {KIND_NAMES[data.kind]}"
 
 
 def _check_constants(config: TrainingConfig, objectives: Sequence[Objective]) -> None:

@@ -87,7 +87,7 @@ def write_run_folder(
     dev: Sequence[Mapping[str, float]],
     result: Mapping[str, Any],
     checks: Sequence[Mapping[str, Any]],
-    provenance: Mapping[str, str],
+    provenance: Mapping[str, Any],
     report: str,
 ) -> None:
     """Write all that a run leaves for people and programs to read.

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from dataclasses import replace as with_changes
+from typing import Any
 
 from simsearch.training.config import OptimizerName, Sampling, ScheduleName, TrainingConfig
 from simsearch.training.objectives import Objective
@@ -46,9 +48,23 @@ def negatives_of(config: TrainingConfig, objective: Objective) -> int:
     return objective.negatives if config.negatives is None else config.negatives
 
 
-def resolved_config(config: TrainingConfig, numbers: Resolved) -> TrainingConfig:
+def resolved_config(
+    config: TrainingConfig, numbers: Resolved, objectives: Sequence[Objective]
+) -> TrainingConfig:
     """Return a configuration with what was filled in.
 
-    But for the hard negatives: each data set of a run has its objective's own number.
+    Hard negatives, temperature and margin are each data set's objective's own: they are filled in
+    where all `objectives` that have them agree.
     """
-    return with_changes(config, **{**asdict(numbers), "negatives": config.negatives})
+    filled = {
+        "negatives": _agreed(negatives_of(config, each) for each in objectives),
+        "temperature": _agreed(each.constant("temperature", config) for each in objectives),
+        "margin": _agreed(each.constant("margin", config) for each in objectives),
+    }
+    return with_changes(config, **{**asdict(numbers), **filled})
+
+
+def _agreed(values: Iterable[Any]) -> Any:
+    """Return the one value there is beside None; None if there are several, or none."""
+    found = {value for value in values if value is not None}
+    return found.pop() if len(found) == 1 else None

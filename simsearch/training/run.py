@@ -27,6 +27,7 @@ from simsearch.training.output import (
     check_output,
     check_resumable,
     place_of,
+    resumable,
     working,
     working_directory,
 )
@@ -94,6 +95,9 @@ def finetune(
     with joined_workers() as workers:
         if not workers.first:
             say, progress = _say_nothing, _show_nothing
+        if resume and not resumable(output):
+            say("there is nothing to resume: the run begins anew")
+            resume = False
         plan = make_plan(sets, evaluation, config)
         if not workers.first:
             workers.wait()  # until the base is exported, once

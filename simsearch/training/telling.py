@@ -8,10 +8,12 @@ from simsearch.records import Pair
 from simsearch.training.augmentation import describe
 from simsearch.training.config import Augmentation, TrainingConfig
 from simsearch.training.data_findings import DataCheck
+from simsearch.training.examples import KIND_NAMES
 from simsearch.training.forgetting import Forgetting
 from simsearch.training.loop import Trained
 from simsearch.training.plan import Plan, mined_of
 from simsearch.training.result import AugmentationGain, FinetuneResult
+from simsearch.wording import counted
 
 
 def run_facts(
@@ -30,7 +32,7 @@ def run_facts(
     for part in plan.parts:
         of = f" of {part.name}" if part.name else ""
         facts[f"examples{of}"] = (
-            f"{len(part.data.examples):,} {part.data.kind.__name__} "
+            f"{len(part.data.examples):,} {KIND_NAMES[part.data.kind]} "
             f"({part.duplicates:,} equal dropped)"
         )
         facts[f"training side{of}"] = (
@@ -142,10 +144,11 @@ def _told_augmentation(
     methods = [Augmentation(name) for name in config.augment]
     for part in plan.parts:
         lines.append(
-            f"{len(part.added):,} examples added{f' to {part.name}' if part.name else ''}, each "
+            f"{counted(len(part.added), 'example')} "
+            f"added{f' to {part.name}' if part.name else ''}, each "
             "once, without those that became a text of the held-out data"
         )
         for summary in describe(part.originals, methods, seed=config.seed):
-            lines.append(f"{summary.method}: {summary.added:,} examples made")
+            lines.append(f"{summary.method}: {counted(summary.added, 'example')} made")
             lines += [f"{before!r} became {after!r}" for before, after in summary.samples]
     return lines

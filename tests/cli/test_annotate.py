@@ -104,8 +104,8 @@ def test_documents_of_an_index_are_annotated_where_they_are(
     assert "has a field 'topic'" in run("annotate", "-i", plain_index, *topics).refusal(3)
     shown = run("annotate", "-i", plain_index, *heads, "--replace")
     assert shown.code == 0
-    assert "1 documents changed, 0 unchanged" in shown.out
-    assert "1 texts were encoded, 0 vectors reused" in shown.out
+    assert "1 document changed, 0 unchanged" in shown.out
+    assert "1 text encoded, 0 vectors reused" in shown.out
     assert stored(plain_index)["a"].metadata["entities.ANIMAL"] == ["the cat"]
 
 

@@ -149,7 +149,7 @@ def test_queries_without_an_answer_in_the_index_are_left_out_and_counted(
     more = pairs.read_text() + "\n" + json.dumps({"anchor": "x", "positive": "not in it"})
     done = run("calibrate", write("more.jsonl", more), "-i", index_dir, "--json")
     assert (done.code, done.object["units"]) == (0, 40)
-    assert "1 queries left out" in done.err
+    assert "1 query left out" in done.err
 
 
 def test_reranking_is_measured_beside_and_stays_off_unless_it_is_better(

@@ -76,7 +76,7 @@ def test_duplicates_prints_what_to_keep_and_what_says_the_same(
         "1.0000  copy  the cat sat on the mat",
     ]
     assert shown.err == (
-        "1 of 4 documents say what another says, in 1 groups (1 pairs with a similarity of 0.95 "
+        "1 of 4 documents say what another says, in 1 group (1 pair with a similarity of 0.95 "
         "or more)\n"
     )
 
@@ -176,7 +176,7 @@ def test_cluster_prints_groups_with_their_middle(run: Run, twins: Path) -> None:
         ],
         "members": ["cat", "copy"],
     }
-    assert outcome.err == "1 clusters of 4 documents; 2 are in none\n"
+    assert outcome.err == "1 cluster of 4 documents; 2 are in none\n"
     shown = run("cluster", "-i", twins, "--threshold", "0.999", "--min-size", "2", "--quiet")
     assert shown.out.splitlines() == [
         "  1  2 documents, cohesion 1.00: cat, mat, on, sat",

@@ -168,6 +168,12 @@ def test_an_existing_directory_is_not_trained_into(
     [
         (["--learning-rate", "2"], 2, "learning_rate must be between 0 and 1, got 2.0"),
         (["--encoder", "./nowhere"], 7, "there is no encoder directory at ./nowhere"),
+        (
+            ["--match-score", "4"],
+            2,
+            "match_score says from which score on two texts match, and no held-out pair has a "
+            "score (leave it out)",
+        ),
         (["--eval", "nowhere.csv"], 2, "nowhere.csv: no such file"),
     ],
 )
@@ -207,7 +213,7 @@ def test_a_dry_run_says_what_is_found_and_writes_nothing(
     outcome = run("finetune", pairs, "-o", target, "--encoder", tiny_encoder_dir, "--dry-run")
     assert outcome.code == 0
     assert "36 rows of anchor, positive: two texts that belong together" in outcome.out
-    assert "objective in-batch: chosen for Pair examples" in outcome.out
+    assert "objective in-batch: chosen for pairs" in outcome.out
     assert list(tmp_path.iterdir()) == []
 
 
@@ -407,5 +413,5 @@ def test_a_dry_run_counts_bad_rows_and_writes_no_file(
     monkeypatch.chdir(tmp_path)
     named = ["--encoder", tiny_encoder_dir, "--dry-run", "--on-error", "skip"]
     outcome = run("finetune", data, *named)
-    assert (outcome.code, "1 rows were skipped" in outcome.err) == (1, True)
+    assert (outcome.code, "1 row skipped" in outcome.err) == (1, True)
     assert [entry.name for entry in tmp_path.iterdir()] == ["pairs.jsonl"]

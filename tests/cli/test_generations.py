@@ -35,7 +35,7 @@ def test_reindex_changes_the_encoder_and_rollback_goes_back(
     outcome = run("reindex", index_dir, "--encoder", other_dir)
     assert outcome.code == 0
     assert outcome.out == (
-        f"{index_dir} is generation 2 now, by {other_dir}: 3 texts were encoded; `simsearch "
+        f"{index_dir} is generation 2 now, by {other_dir}: 3 texts encoded; `simsearch "
         "rollback` goes back, `simsearch compact` deletes what was before\n"
     )
     assert f"generation 2: 3 documents to encode by {other_dir} (dim 32), about 1 s" in outcome.err

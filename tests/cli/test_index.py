@@ -41,7 +41,7 @@ def test_a_corpus_becomes_an_index(
     assert (outcome.code, outcome.err) == (0, "")
     assert outcome.out == (
         f"indexed into {target}: 3 added, 0 replaced, 0 unchanged; 3 documents\n"
-        "3 texts were encoded, 0 vectors reused\n"
+        "3 texts encoded, 0 vectors reused\n"
     )
     assert contents(target) == contents(built_index)
     assert run("info", target, "--json").object["finished"] is True
@@ -184,9 +184,7 @@ def test_skipped_rows_go_to_a_file_with_their_reasons(
     rejects = tmp_path / "new.rejects.jsonl"
     assert outcome.code == 1
     assert (outcome.object["added"], outcome.object["rejected"]) == (1, 3)
-    assert outcome.err == (
-        f"simsearch: warning: 3 rows were skipped; the reasons are in {rejects}\n"
-    )
+    assert outcome.err == (f"simsearch: warning: 3 rows skipped; the reasons are in {rejects}\n")
     assert [json.loads(line)["error"] for line in rejects.read_text().splitlines()] == [
         f"{path}:2: field 'id' must be a string, got number (write it as \"2\")",
         f"{path}:3:1: not valid JSON: expecting value",
@@ -227,7 +225,7 @@ def test_a_document_without_an_id_gets_the_hash_of_its_text(
 ) -> None:
     path = write("a.jsonl", '{"text":"dog"}\n')
     outcome = run("add", path, "-i", index_dir)
-    assert outcome.err == "1 documents have no id; a hash of the text is used\n"
+    assert outcome.err == "1 document without an id: a hash of the text is used\n"
     (new,) = stored(index_dir).keys() - {"card", "parcel", "cat"}
     assert len(new) == 32
     assert run("upsert", path, "-i", index_dir, "--json").object["unchanged"] == 1

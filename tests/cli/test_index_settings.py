@@ -99,7 +99,7 @@ def test_what_is_in_the_index_is_not_encoded_again(run: Run, write: Write, index
     outcome = run("upsert", path, "-i", index_dir)
     assert outcome.out == (
         f"upserted into {index_dir}: 1 added, 3 replaced, 0 unchanged; 4 documents\n"
-        "1 texts were encoded, 3 vectors reused\n"
+        "1 text encoded, 3 vectors reused\n"
     )
     assert stored(index_dir)["cat"].metadata == {"new": "yes"}
 

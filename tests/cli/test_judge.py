@@ -42,7 +42,7 @@ def test_documents_are_judged_listed_and_what_was_said_is_taken_back(
     done = run("judge", "card gone", "card", "cat", "--right", "-i", index_dir, "--json")
     assert done.object == {"query": "card gone", "ids": ["card", "cat"], "relevant": True}
     assert run("judge", "card gone", "cat", "--wrong", "-i", index_dir).out == (
-        "judged 1 documents wrong\n"
+        "judged 1 document wrong\n"
     )
     assert run("judgements", "-i", index_dir).out == (
         "right  card  card gone\nwrong  cat  card gone\n"

@@ -95,7 +95,7 @@ def test_an_index_learns_its_mode_from_pairs(run: Run, write: Write, by_words: P
     pairs = write("pairs.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
     assert run("info", by_words, "--json").object["mode"] == "dense"
     told = run("mode", by_words, pairs)
-    assert (told.code, told.err) == (0, "1 queries have no answer in the index\n")
+    assert (told.code, told.err) == (0, "1 query without an answer in the index\n")
     assert "default of this index from now on: lexical" in told.out
     facts = run("mode", by_words, pairs, "--json").object
     assert (facts["mode"], facts["queries"], facts["scores"]["lexical"]) == ("lexical", 20, 1.0)

@@ -179,18 +179,18 @@ def test_letters_of_all_scripts_are_printed_as_they_are(
 
 def test_talk_goes_to_stderr_and_quiet_silences_it(run: Run, write: Write, index_dir: Path) -> None:
     corpus = write("a.csv", "text\nmy dog\n")
-    talk = "1 documents have no id; a hash of the text is used\n"
+    talk = "1 document without an id: a hash of the text is used\n"
     loud = run("upsert", corpus, "-i", index_dir)
     assert (loud.code, loud.err) == (0, talk)
     assert loud.out == (
         f"upserted into {index_dir}: 1 added, 0 replaced, 0 unchanged; 4 documents\n"
-        "1 texts were encoded, 0 vectors reused\n"
+        "1 text encoded, 0 vectors reused\n"
     )
     quiet = run("upsert", corpus, "-i", index_dir, "--quiet")
     assert (quiet.code, quiet.err) == (0, "")
     assert quiet.out == (
         f"upserted into {index_dir}: 0 added, 0 replaced, 1 unchanged; 4 documents\n"
-        "0 texts were encoded, 0 vectors reused\n"
+        "0 texts encoded, 0 vectors reused\n"
     )
 
 

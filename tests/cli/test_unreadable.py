@@ -79,7 +79,7 @@ def test_of_a_beir_folder_it_is_skipped_and_counted(
     folder = write("beir/corpus.jsonl", corpus.read_bytes()).parent
     outcome = run("index", folder, "-i", tmp_path / "ix", "--encoder", accentless_dir)
     assert outcome.code == 0
-    assert "1 documents skipped in which the encoder reads nothing\n" in outcome.err
+    assert "1 document skipped in which the encoder reads nothing\n" in outcome.err
 
 
 def test_a_text_without_a_visible_character_is_blank_to_every_reader(
@@ -188,7 +188,7 @@ def test_an_example_is_skipped_with_the_other_bad_rows(
     arguments = ("finetune", path, "--encoder", accentless_dir, "--dry-run", "--json")
     outcome = run(*arguments, "--on-error", "skip")
     assert (outcome.code, outcome.object["rows"]) == (1, 20)
-    assert "2 rows were skipped" in outcome.err
+    assert "2 rows skipped" in outcome.err
 
 
 def test_where_all_rows_are_skipped_nothing_is_left_to_train_on(
@@ -223,6 +223,21 @@ def test_evaluate_names_line_and_field_of_a_pair_and_skips_such_documents_of_a_f
     assert run("evaluate", "retrieval", folder, "--encoder", accentless_dir).refusal(3) == (
         f"{queries}:1: field 'text' holds nothing that the encoder reads"
     )
+
+
+def test_known_answers_are_named_by_line_and_field(
+    run: Run, write: Write, accentless_dir: Path, tmp_path: Path
+) -> None:
+    first = write("first.jsonl", '{"id": "z", "text": "the cat"}\n')
+    assert run("index", first, "-i", tmp_path / "ix", "--encoder", accentless_dir).code == 0
+    path = write("known.csv", f"anchor,positive\nmy card,the cat\nthe dog,{ACCENT}\n")
+    message = f"{path}:3: field 'positive' holds nothing that the encoder reads"
+    assert run("mode", tmp_path / "ix", path).refusal(3) == message
+    assert run("calibrate", path, "-i", tmp_path / "ix").refusal(3) == message
+    Encoder.load(accentless_dir).save(tmp_path / "model")
+    assert run("calibrate", path, "--encoder", tmp_path / "model").refusal(3) == message
+    arguments = ("model", "export", accentless_dir, "--precision", "int8", "--eval", path)
+    assert run(*arguments).refusal(3) == message
 
 
 @pytest.fixture

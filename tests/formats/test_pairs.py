@@ -104,7 +104,9 @@ def test_classes_may_be_called_zero_and_one_among_others(write: Write) -> None:
 def test_what_is_no_class_is_refused(
     write: Write, columns: tuple[str, ...], value: Any, got: str
 ) -> None:
-    message = rf"a\.jsonl:1: field 'label': got {got}, expected a class \(a text, or a whole"
+    message = (
+        rf"a\.jsonl:1: field 'label': got {got}, expected a class: a text or a whole number \(c"
+    )
     with pytest.raises(InvalidData, match=message) as caught:
         read(write, {**dict.fromkeys(columns, "a"), "label": value})
     assert caught.value.exit_code == 3
@@ -122,7 +124,7 @@ def test_a_class_has_a_name(write: Write, value: str, reason: str) -> None:
     ("value", "got"), [("4.5", "'4.5'"), (True, "True"), (None, "null"), ([1], "list")]
 )
 def test_a_score_of_json_is_a_number(write: Write, value: Any, got: str) -> None:
-    message = rf":1: field 'score': got {got}, expected a finite number"
+    message = rf":1: field 'score': got {got}, expected a finite number \(correct it"
     with pytest.raises(InvalidData, match=message):
         read(write, {"sentence1": "a", "sentence2": "b", "score": value})
 
@@ -137,7 +139,7 @@ def test_a_score_of_a_table_is_a_finite_number(write: Write, value: str) -> None
 def test_all_rows_are_of_the_kind_of_the_first(write: Write) -> None:
     message = (
         r"a\.jsonl:2: has the columns anchor, positive, but the file began with "
-        r"anchor, positive, negative at .*a\.jsonl:1"
+        r"anchor, positive, negative at .*a\.jsonl:1 \(put rows of one kind in a file"
     )
     with pytest.raises(InvalidData, match=message):
         read(

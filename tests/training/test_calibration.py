@@ -8,7 +8,7 @@ import pytest
 from conftest import HashEncoder
 
 from simsearch.encoder import Encoder
-from simsearch.errors import InvalidData
+from simsearch.errors import InvalidData, InvalidInput
 from simsearch.records import (
     ClassPair,
     Document,
@@ -70,6 +70,18 @@ def test_scored_pairs_match_from_the_score_that_was_given():
     low, high = found.probabilities([0.0, 0.75])
     assert (low < 0.1, high > 0.9) == (True, True)
     assert outcome(scored(60), config=TrainingConfig(match_score=4.5)).report is None
+
+
+def test_a_score_from_which_pairs_match_is_refused_where_no_pair_has_one(tmp_path: Path):
+    with (
+        fill(tmp_path / "i", 50) as index,
+        pytest.raises(InvalidInput, match=r"^match_score .* no held-out pair has a score"),
+    ):
+        calibrate_index(index, pairs(40), match_score=4)
+    labelled = [LabelledPair(f"a {n}", f"b {n}", n % 2) for n in range(40)]
+    for data in (pairs(40), labelled):
+        with pytest.raises(InvalidInput, match="match_score"):
+            calibrate_model(HashEncoder(), data, match_score=4)
 
 
 def test_scored_pairs_alone_do_not_say_what_matches():
@@ -178,7 +190,7 @@ def test_an_encoder_that_exists_is_calibrated_as_a_tuned_one_is(tiny_encoder_dir
 
 @pytest.mark.parametrize("example", [ClassPair("a", "b", "yes"), UnlabelledText("a")])
 def test_data_that_does_not_say_what_answers_what_is_refused(example, tmp_path, tiny_encoder_dir):
-    with pytest.raises(InvalidData, match="does not say which text answers which"):
+    with pytest.raises(InvalidData, match="do not say which text answers which"):
         calibrate_model(Encoder.load(tiny_encoder_dir), [example])
-    with fill(tmp_path / "i", 2) as index, pytest.raises(InvalidData, match="does not say which"):
+    with fill(tmp_path / "i", 2) as index, pytest.raises(InvalidData, match="do not say which"):
         calibrate_index(index, [example])

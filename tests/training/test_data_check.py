@@ -407,13 +407,17 @@ def test_of_many_classes_the_smallest_and_the_largest_are_named(check):
     assert "21 labels, the smallest and the largest: 'class 00' 1, 'class 20' 21" in found.lines()
 
 
-def test_a_class_of_one_training_row_is_a_warning_for_batch_hard_alone(check):
+def test_a_class_of_one_training_row_is_a_warning_unless_labels_are_not_used(check):
     texts = [("cat", "x"), ("dog", "x"), ("red", "y"), ("blue", "y"), ("card", "z")]
     rows = [LabelledText(text, label) for text, label in texts]
     found = check(rows, training=rows[:3], objective_name="batch-hard")
     assert found.single_classes == 1
     assert found.warnings() == [
         "1 class with a single training row: batch-hard has no positive there "
+        "(bring more rows, or join classes)"
+    ]
+    assert check(rows, training=rows[:3], objective_name="classes").warnings() == [
+        "1 class with a single training row: of one row nothing general is learned "
         "(bring more rows, or join classes)"
     ]
     assert check(rows, training=rows[:3], objective_name="unlabelled").warnings() == []
@@ -586,7 +590,7 @@ def test_nothing_to_train_on_takes_no_step(check):
 
 
 def test_examples_of_two_kinds_or_none_are_refused(check):
-    with pytest.raises(InvalidData, match="examples of one kind, got Pair, Triplet"):
+    with pytest.raises(InvalidData, match="examples of one kind, got pairs, triplets"):
         check([Pair("a", "b"), Triplet("a", "b", "c")])
     with pytest.raises(InvalidData, match="examples of one kind, got none"):
         check([])

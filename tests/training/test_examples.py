@@ -3,12 +3,14 @@ from __future__ import annotations
 import json
 import random
 from dataclasses import replace
+from typing import get_args
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from simsearch.errors import InvalidData, InvalidInput
+from simsearch.formats import Example
 from simsearch.records import (
     ClassPair,
     LabelledPair,
@@ -21,6 +23,7 @@ from simsearch.records import (
 )
 from simsearch.search_index import RetrievalTask
 from simsearch.training.examples import (
+    KIND_NAMES,
     TrainingData,
     connected_components,
     fold,
@@ -143,9 +146,13 @@ def test_equal_examples_are_dropped_and_counted():
     )
 
 
+def test_each_kind_of_example_has_a_name():
+    assert set(KIND_NAMES) == set(get_args(Example))
+
+
 def test_examples_of_several_kinds_are_refused():
     data = TrainingData([Pair("a", "b"), ScoredPair("a", "b", 1.0)])
-    with pytest.raises(InvalidData, match="one kind, got Pair, ScoredPair"):
+    with pytest.raises(InvalidData, match="one kind, got pairs, scored pairs"):
         _ = data.kind
     with pytest.raises(InvalidData, match="got none"):
         _ = TrainingData([]).kind

@@ -130,9 +130,11 @@ def test_the_run_folder_tells_how_it_came_about(kept):
     run = output / "run"
     config = read_run_file(run / "config.toml").config
     assert (config.epochs, config.batch_size, config.learning_rate) == (6, 16, 2e-3)
-    assert (config.optimizer, config.schedule, config.negatives) == ("adamw", "cosine", None)
+    assert (config.optimizer, config.schedule) == ("adamw", "cosine")
+    assert (config.negatives, config.temperature, config.margin) == (1, 0.05, None)
     provenance = json.loads((run / "provenance.json").read_text())
     assert provenance["versions"]["torch"].startswith("2.")
+    assert (provenance["warmup"], provenance["freeze"], provenance["augment"]) == (0.1, False, [])
     assert provenance["encoder"] == read_model_file(output)["base_fingerprint"]
     log = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
     assert [record["step"] for record in log] == list(range(1, 121))
@@ -158,7 +160,7 @@ def test_a_run_that_is_done_leaves_no_checkpoints(kept):
 def test_the_run_is_told_and_its_progress_shown(kept):
     _, _, said, stages = kept
     assert said[1] == "320 to train on, 0 to choose checkpoints by, 80 held out for the verdict"
-    assert "objective in-batch: chosen for Pair examples" in said
+    assert "objective in-batch: chosen for pairs" in said
     assert ("train", 120, 120) in stages
     assert stages[-1] == ("score after", 400, 400)
 

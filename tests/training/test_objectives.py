@@ -19,6 +19,7 @@ from simsearch.records import (
     UnlabelledText,
 )
 from simsearch.training.config import OptimizerName, Sampling, ScheduleName, TrainingConfig
+from simsearch.training.examples import KIND_NAMES
 from simsearch.training.objectives import OBJECTIVES, choose_objective
 from simsearch.training.resolve import Resolved, resolve, resolved_config
 
@@ -73,15 +74,15 @@ def test_triplet_objectives_take_triplets_and_pairs(name, kind):
 @pytest.mark.parametrize(
     ("name", "kind", "kinds", "fitting"),
     [
-        ("contrastive", Pair, "LabelledPair", f"in-batch, {', '.join(TRIPLET_OBJECTIVES)}"),
-        ("triplet-hinge", ScoredPair, "Triplet or Pair", "cosine"),
-        ("batch-hard", UnlabelledText, "LabelledText", "unlabelled"),
-        ("in-batch", LabelledPair, "Pair or Triplet", "contrastive, softmax"),
+        ("contrastive", Pair, "labelled pairs", f"in-batch, {', '.join(TRIPLET_OBJECTIVES)}"),
+        ("triplet-hinge", ScoredPair, "triplets or pairs", "cosine"),
+        ("batch-hard", UnlabelledText, "labelled texts", "unlabelled"),
+        ("in-batch", LabelledPair, "pairs or triplets", "contrastive, softmax"),
     ],
 )
 def test_an_objective_that_does_not_take_the_data_names_those_that_do(name, kind, kinds, fitting):
     message = (
-        rf"objective {name} takes examples of {kinds}, the data holds {kind.__name__} "
+        rf"objective {name} takes {kinds}, the data holds {KIND_NAMES[kind]} "
         rf"\(objectives for it: {fitting}\)"
     )
     with pytest.raises(InvalidData, match=message):
@@ -160,12 +161,28 @@ def test_triplets_go_down_in_steps_by_sgd_and_the_others_along_a_cosine_by_adamw
     assert (asked.optimizer, asked.schedule, asked.learning_rate) == adamw
 
 
-def test_a_resolved_configuration_leaves_only_the_negatives_open_and_keeps_the_rest():
-    """Of several data sets each has its own objective's number of them."""
-    config = resolved_config(
-        TrainingConfig(warmup=0.3, seed=5), resolve(TrainingConfig(), OBJECTIVE)
-    )
+def test_a_resolved_configuration_leaves_nothing_open_and_keeps_the_rest():
+    numbers = resolve(TrainingConfig(), OBJECTIVE)
+    config = resolved_config(TrainingConfig(warmup=0.3, seed=5), numbers, [OBJECTIVE])
     assert (config.warmup, config.seed) == (0.3, 5)
-    assert (config.epochs, config.batch_size, config.negatives) == (7, 48, None)
-    again = resolve(config, OBJECTIVES["cosine"])
-    assert replace(again, negatives=2) == resolve(TrainingConfig(), OBJECTIVE)
+    assert (config.epochs, config.batch_size, config.negatives) == (7, 48, 2)
+    assert resolve(config, OBJECTIVES["cosine"]) == numbers
+
+
+@pytest.mark.parametrize(
+    ("names", "asked", "temperature", "margin", "negatives"),
+    [
+        (["in-batch"], {}, 0.05, None, 1),
+        (["in-batch"], {"temperature": 0.1, "negatives": 3}, 0.1, None, 3),
+        (["triplet-hinge"], {"margin": 0.0}, None, 0.0, 1),
+        (["in-batch", "triplet-softmax"], {}, 0.05, None, 1),
+        (["contrastive", "triplet-hinge"], {}, None, None, None),
+        (["contrastive", "triplet-hinge"], {"margin": 0.3}, None, 0.3, None),
+    ],
+)
+def test_constants_are_resolved_where_the_objectives_that_have_them_agree(
+    names, asked, temperature, margin, negatives
+):
+    config, objectives = TrainingConfig(**asked), [OBJECTIVES[name] for name in names]
+    found = resolved_config(config, resolve(config, objectives[0]), objectives)
+    assert (found.temperature, found.margin, found.negatives) == (temperature, margin, negatives)

@@ -48,7 +48,11 @@ def past_run(
     plan = make_plan(sets, known, config)
     (model / "run").mkdir(parents=True)
     settings = RunSettings(
-        (DataSource(source),), encoder, evaluation, "test", resolved_config(config, plan.numbers)
+        (DataSource(source),),
+        encoder,
+        evaluation,
+        "test",
+        resolved_config(config, plan.numbers, [part.objective for part in plan.parts]),
     )
     write_run_file(model / "run" / "config.toml", settings)
     named = identity(plan, config, base_fingerprint="abc", evaluation=known)

@@ -114,7 +114,7 @@ def test_the_named_objective_of_a_set_goes_before_that_of_the_run():
     sets = [TrainingData(triplets, objective="triplet-softmax"), TrainingData(PAIRS, name="b")]
     plan = make_plan(sets, None, TrainingConfig(objective="in-batch"))
     assert [part.objective.name for part in plan.parts] == ["triplet-softmax", "in-batch"]
-    assert plan.parts[0].why == "named, takes Triplet examples"
+    assert plan.parts[0].why == "named, takes triplets"
 
 
 def test_texts_alone_need_evaluation_data():
