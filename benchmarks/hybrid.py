@@ -79,7 +79,7 @@ def report(index: simsearch.SearchIndex, folder: Path, beir: BeirSet, *, rerank:
         for name, (mode, fusion) in ways.items()
     }
     times = {name: milliseconds(index, beir, *way) for name, way in ways.items()}
-    for name in ("dense", "hybrid, convex") if rerank else ():
+    for name in ("dense", "hybrid, convex", "hybrid, reciprocal") if rerank else ():
         mode, fusion = ways[name]
         found[f"{name}, reranked"] = reranked(index, beir, mode, fusion)
         times[f"{name}, reranked"] = milliseconds(index, beir, mode, fusion, rerank=True)
@@ -112,7 +112,7 @@ def reranked(
     names = [name for name in beir.queries if name in beir.qrels]
     texts = [beir.queries[name] for name in names]
     found = index.search_many(texts, RERANK_TOP, mode=mode, fusion=fusion)
-    again = index.rerank(texts, found, by="maxsim")
+    again = index.rerank(texts, found, by="maxsim", fusion=fusion)
     run = {
         name: {hit.id: hit.score for hit in hits} for name, hits in zip(names, again, strict=True)
     }
@@ -133,7 +133,7 @@ def milliseconds(
         before = time.perf_counter()
         found = index.search_many([text], k=RERANK_TOP if rerank else 10, mode=mode, fusion=fusion)
         if rerank:
-            index.rerank([text], found, by="maxsim")
+            index.rerank([text], found, by="maxsim", fusion=fusion)
         times.append(time.perf_counter() - before)
     return 1000 * float(np.median(times))
 

@@ -17,6 +17,7 @@ from simsearch.query.fusion import (
     SearchMode,
     best_first,
     fused,
+    reciprocal_ranks,
 )
 from simsearch.query.grammar import Filter, parse_filter
 from simsearch.query.grouping import first_of_each
@@ -40,6 +41,7 @@ __all__ = [
     "mismatch",
     "near_fields",
     "parse_filter",
+    "reciprocal_ranks",
     "token_sum",
     "unit_rows",
     "unknown_field",

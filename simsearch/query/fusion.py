@@ -59,7 +59,7 @@ def fused(candidates: Candidates, fusion: Fusion) -> tuple[FloatArray, FloatArra
     The score is the sum of the two, and depends on the other candidates of the query.
     """
     if fusion.way is FusionWay.RECIPROCAL:
-        return _reciprocal(candidates.dense), _reciprocal(candidates.lexical, above=0.0)
+        return reciprocal_ranks(candidates.dense), reciprocal_ranks(candidates.lexical, above=0.0)
     weight = fusion.weight
     # No word shared is no score, whatever the worst candidate has.
     lexical = _scaled(candidates.lexical, lowest=0.0)
@@ -81,8 +81,8 @@ def _scaled(scores: FloatArray, lowest: float | None = None) -> FloatArray:
     return (scores - low) / span if span > 0 else np.full(len(scores), float(lowest is None))
 
 
-def _reciprocal(scores: FloatArray, above: float = -np.inf) -> FloatArray:
-    """Return 1 / (60 + rank) of each score that is higher than `above`, 0 of the others."""
+def reciprocal_ranks(scores: FloatArray, above: float = -np.inf) -> FloatArray:
+    """Return 1 / (60 + rank) of each score (n,) that is higher than `above`, 0 of the others."""
     ranks = np.empty(len(scores))
     ranks[np.argsort(-scores, kind="stable")] = np.arange(1, len(scores) + 1)
     return np.where(scores > above, 1 / (_RANK_OFFSET + ranks), 0.0)

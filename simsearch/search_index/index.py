@@ -313,19 +313,26 @@ class SearchIndex(IndexHandle):
         return self._searcher.similar(document_id, k, where=where, exact=exact)
 
     def rerank(
-        self, queries: Sequence[str], found: Sequence[Sequence[Hit]], *, by: Rerank | str
+        self,
+        queries: Sequence[str],
+        found: Sequence[Sequence[Hit]],
+        *,
+        by: Rerank | str,
+        fusion: Fusion | None = None,
     ) -> list[list[Hit]]:
         """Return the hits of each query in the order of a closer comparison, best first.
 
         `maxsim` compares token by token, `pair` by the pair scorer that was trained with the
         encoder. A new score is the mean of similarity and comparison; a hit keeps both as `parts`,
-        and its probability, which is that of the similarity.
+        and its probability, which is that of the similarity. `fusion` is that of the search, where
+        one was given: after reciprocal rank fusion the comparison is one ranking more, as its
+        scores can be no mean with a similarity.
 
         Raises:
             InvalidInput: `by` is none of these.
             EncoderError: the encoder has no token vectors, or no pair scorer that tells matches.
         """
-        return reranked(self._store, lambda: self.encoder, queries, found, by=by)
+        return reranked(self._store, lambda: self.encoder, queries, found, by=by, fusion=fusion)
 
     def explain(self, query: str, hits: Sequence[Hit]) -> list[Hit]:
         """Return hits of a search for `query` with the words that they were found by.

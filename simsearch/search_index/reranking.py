@@ -1,6 +1,7 @@
 """The nearest documents in another order: compared with the query more closely than by one vector.
 
-The new score is a mean of the score and of the closer comparison, and keeps all its parts.
+The new score is a mean of the score and of the closer comparison, and keeps all its parts. After
+reciprocal rank fusion, of which the scores are no similarities, the comparison is one ranking more.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import numpy as np
 from simsearch.encoder import PairScorer, TokenReading, pair_scorer_from
 from simsearch.encoder.runtime import FloatArray
 from simsearch.errors import CorruptIndex, EncoderError, InvalidInput
-from simsearch.query import maxsim, unit_rows
+from simsearch.query import Fusion, FusionWay, maxsim, reciprocal_ranks, unit_rows
 from simsearch.records import Hit
 from simsearch.search_index.binding import PAIR_SCORER, TextEncoder
 from simsearch.search_index.explaining import TokenEncoder, hit_contents, token_encoder
@@ -139,6 +140,7 @@ def reranked(
     found: Sequence[Sequence[Hit]],
     *,
     by: Rerank | str,
+    fusion: Fusion | None = None,
 ) -> list[list[Hit]]:
     """Return the hits of each query in another order, best first; see `SearchIndex.rerank`.
 
@@ -153,18 +155,24 @@ def reranked(
             "with (take mode dense or hybrid)"
         )
     if method is Rerank.MAXSIM:
-        return reranked_by_tokens(token_encoder(encoder()), queries, found)
-    return _by_pairs(encoder(), pair_scorer_of(store), queries, found, dim=store.dim)
+        closer = token_comparisons(token_encoder(encoder()), queries, found)
+    else:
+        scorer = pair_scorer_of(store)
+        closer = _pair_comparisons(encoder(), scorer, queries, found, dim=store.dim)
+    way = FusionWay.CONVEX if fusion is None else fusion.way
+    return [
+        _ordered(hits, scores, method, way=way) for hits, scores in zip(found, closer, strict=True)
+    ]
 
 
-def _by_pairs(
+def _pair_comparisons(
     encoder: TextEncoder,
     scorer: PairScorer | None,
     queries: Sequence[str],
     found: Sequence[Sequence[Hit]],
     *,
     dim: int,
-) -> list[list[Hit]]:
+) -> list[list[float]]:
     if scorer is None or scorer.weight.shape[1] != 3 * dim:
         raise EncoderError(
             f"the index keeps no pair scorer of {encoder.name} for its vectors (`simsearch "
@@ -172,18 +180,18 @@ def _by_pairs(
             "that its model builds)"
         )
     asked = encoder.encode_queries(queries)
-    results = []
+    results: list[list[float]] = []
     for query, hits in zip(asked, found, strict=True):
         contents = hit_contents(token_encoder(encoder), hits)
         documents = encoder.encode_documents(contents)
-        results.append(reranked_by_pairs(scorer, query, documents, hits))
+        results.append(match_probabilities(scorer, query, documents))
     return results
 
 
-def reranked_by_tokens(
+def token_comparisons(
     encoder: TokenEncoder, queries: Sequence[str], found: Sequence[Sequence[Hit]]
-) -> list[list[Hit]]:
-    """Return the hits of each query by the mean of similarity and late interaction, best first.
+) -> list[list[float]]:
+    """Return the late interaction of each query with each of its hits.
 
     Each document is read once, however many queries have found it.
     """
@@ -203,9 +211,7 @@ def reranked_by_tokens(
             vectors = _content_vectors(reading)
             for query, rank in places[name]:
                 closer[query][rank] = maxsim(asked[query], vectors)
-    return [
-        _ordered(hits, scores, Rerank.MAXSIM) for hits, scores in zip(found, closer, strict=True)
-    ]
+    return closer
 
 
 def _content_vectors(reading: TokenReading) -> FloatArray:
@@ -214,10 +220,10 @@ def _content_vectors(reading: TokenReading) -> FloatArray:
     return unit_rows(reading.vectors[written])
 
 
-def reranked_by_pairs(
-    scorer: PairScorer, query: FloatArray, documents: FloatArray, hits: Sequence[Hit]
-) -> list[Hit]:
-    """Return hits by the mean of similarity and the scorer's probability of a match, best first.
+def match_probabilities(
+    scorer: PairScorer, query: FloatArray, documents: FloatArray
+) -> list[float]:
+    """Return the scorer's probability that each document matches the query.
 
     `query` (dim,), `documents` (n, dim) are the embeddings.
 
@@ -229,19 +235,28 @@ def reranked_by_pairs(
             f"the pair scorer tells {', '.join(scorer.classes)}, and none of them is {MATCH!r}, "
             "the class of pairs that match"
         )
-    if not hits:
+    if not len(documents):
         return []
     first = np.repeat(query[None], len(documents), axis=0)
-    chances = scorer.probabilities(first, documents)[:, scorer.classes.index(MATCH)]
-    return _ordered(hits, chances.tolist(), Rerank.PAIR)
+    chances: list[float] = scorer.probabilities(first, documents)[
+        :, scorer.classes.index(MATCH)
+    ].tolist()
+    return chances
 
 
-def _ordered(hits: Sequence[Hit], closer: Sequence[float], part: Rerank) -> list[Hit]:
+def _ordered(
+    hits: Sequence[Hit], closer: Sequence[float], part: Rerank, *, way: FusionWay
+) -> list[Hit]:
     """Return hits by their new score; equal ones keep their order."""
+    ranks = reciprocal_ranks(np.asarray(closer, dtype=np.float64))
     scored = []
-    for hit, value in zip(hits, closer, strict=True):
-        before = hit.parts or {"dense": hit.score}
-        parts = {name: (1 - _SHARE) * each for name, each in before.items()}
-        parts[str(part)] = _SHARE * value
+    for hit, value, rank in zip(hits, closer, ranks.tolist(), strict=True):
+        fused = hit.parts or {}
+        if way is FusionWay.RECIPROCAL and "lexical" in fused:
+            parts = {**fused, str(part): rank}
+        else:
+            before = hit.parts or {"dense": hit.score}
+            parts = {name: (1 - _SHARE) * each for name, each in before.items()}
+            parts[str(part)] = _SHARE * value
         scored.append(replace(hit, score=sum(parts.values()), parts=parts))
     return sorted(scored, key=lambda hit: -hit.score)

@@ -158,18 +158,40 @@ def test_parts_add_up_to_the_score_words_to_the_similarity_terms_to_bm25(
     assert hits[0].parts.keys() == ({"dense", "lexical"} if "fusion" in way else {way["mode"]})
 
 
-@pytest.mark.parametrize("fusion", [Fusion(FusionWay.CONVEX, 0.7), Fusion(FusionWay.RECIPROCAL)])
-def test_reranked_hits_of_both_searches_have_three_parts_that_add_up(index, fusion):
+@pytest.mark.parametrize(
+    ("fusion", "kept"), [(Fusion(FusionWay.CONVEX, 0.7), 0.5), (Fusion(FusionWay.RECIPROCAL), 1.0)]
+)
+def test_reranked_hits_of_both_searches_have_three_parts_that_add_up(index, fusion, kept):
     found = index.search_many([QUERY], k=4, mode="hybrid", fusion=fusion)
     before = {hit.id: hit for hit in found[0]}
-    (hits,) = index.rerank([QUERY], found, by="maxsim")
+    (hits,) = index.rerank([QUERY], found, by="maxsim", fusion=fusion)
     for hit in index.explain(QUERY, hits):
         assert hit.parts.keys() == {"dense", "lexical", "maxsim"}
         assert sum(hit.parts.values()) == pytest.approx(hit.score, abs=1e-9)
         for part, value in before[hit.id].parts.items():
-            assert hit.parts[part] == pytest.approx(value / 2)
+            assert hit.parts[part] == pytest.approx(kept * value)
         lexical = sum(term.contribution for term in hit.explanation.terms)
         assert lexical == pytest.approx(hit.lexical or 0.0, rel=1e-9)
+
+
+def test_after_reciprocal_rank_fusion_the_comparison_is_one_ranking_more(index, encoder):
+    fusion = Fusion(FusionWay.RECIPROCAL)
+    (found,) = index.search_many([QUERY], k=4, mode="hybrid", fusion=fusion)
+    (asked,) = encoder.read_queries([QUERY])
+    contents = [f"{hit.title} {hit.text}" if hit.title else hit.text for hit in found]
+    closer = [
+        maxsim(unit_rows(asked.vectors[1:-1]), unit_rows(read.vectors[1:-1]))
+        for read in encoder.read_documents(contents)
+    ]
+    ranks = {found[place].id: rank for rank, place in enumerate(np.argsort(closer)[::-1], start=1)}
+    expected = {hit.id: hit.score + 1 / (60 + ranks[hit.id]) for hit in found}
+    (hits,) = index.rerank([QUERY], [found], by="maxsim", fusion=fusion)
+    assert {hit.id: hit.score for hit in hits} == pytest.approx(expected)
+    assert [hit.id for hit in hits] == sorted(expected, key=lambda name: -expected[name])
+    dense = index.search_many([QUERY], k=4, mode="dense")
+    assert index.rerank([QUERY], dense, by="maxsim", fusion=fusion) == index.rerank(
+        [QUERY], dense, by="maxsim"
+    )
 
 
 def test_a_term_has_the_bm25_of_its_word_and_all_its_places(index):
