@@ -11,14 +11,13 @@ from simsearch.cli.options import EncoderName, OnError, bundled_with
 from simsearch.cli.output import Output
 from simsearch.cli.run_output import contract, print_checks, print_result, stages
 from simsearch.cli.training_options import make_training
-from simsearch.errors import InvalidData, InvalidInput
+from simsearch.errors import InvalidInput
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from simsearch.formats import Example, ReadOptions
-    from simsearch.search_index import RetrievalTask
-    from simsearch.training import Feedback, RunSettings, TrainingData
+    from simsearch.formats import ReadOptions
+    from simsearch.training import Feedback, RunSettings
 
 
 @bundled_with(training=make_training)
@@ -84,7 +83,7 @@ def finetune(
 
     Exit code 1 means that it did not: then only the run folder is left.
     """
-    from simsearch.training import check_output
+    from simsearch.training import check_output, load_run_data
 
     settings = _settings(
         run_file,
@@ -103,7 +102,10 @@ def finetune(
     else:
         check_output(model_dir, replace=replace, resume=resume)
     rejects = Rejects(model_dir, on_error)
-    sets, held_out, found = _read(settings, file_options, rejects)
+    found: list[Feedback] = []
+    sets, held_out = load_run_data(
+        settings, options=file_options, on_reject=rejects.callback, on_feedback=found.append
+    )
     if found:
         settings = _learning(output, found, settings, alone=len(sets) == 1)
     # Only now, when the request is in order: it imports torch, which takes seconds.
@@ -173,36 +175,6 @@ def _settings(
         data = tuple(with_changes(source, split=split) for source in data)
     given = {name: value for name, value in others.items() if value is not None}
     return with_changes(settings, data=data, config=config, **given)
-
-
-def _read(
-    settings: "RunSettings", options: "ReadOptions", rejects: Rejects
-) -> "tuple[list[TrainingData], Sequence[Example] | RetrievalTask | None, list[Feedback]]":
-    """Return the data to train on, that to score on, where it is given, and what was judged."""
-    from simsearch.encoder import reading_of
-    from simsearch.training import load_evaluation_data, load_training_data
-
-    found: list[Feedback] = []
-    reads = reading_of(settings.encoder)
-    sets = load_training_data(
-        settings.data,
-        options=options,
-        on_reject=rejects.callback,
-        on_feedback=found.append,
-        reads=reads,
-    )
-    if not sets:
-        raise InvalidData("no training example is left: all rows were skipped")
-    if settings.evaluation is None:
-        return sets, None, found
-    held_out = load_evaluation_data(
-        settings.evaluation,
-        split=settings.eval_split,
-        options=options,
-        objective=sets[0].objective,
-        reads=reads,
-    )
-    return sets, held_out, found
 
 
 def _learning(

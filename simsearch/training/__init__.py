@@ -37,7 +37,11 @@ if TYPE_CHECKING:
     from simsearch.training.result import FinetuneResult, Verdict
     from simsearch.training.run import finetune, inspect
     from simsearch.training.run_file import DataSource, RunSettings, read_run_file
-    from simsearch.training.sources import load_evaluation_data, load_training_data
+    from simsearch.training.sources import (
+        load_evaluation_data,
+        load_run_data,
+        load_training_data,
+    )
     from simsearch.training.workers import is_first_worker
 
 _HOMES = {
@@ -62,7 +66,7 @@ _HOMES = {
     "result": ("FinetuneResult", "Verdict"),
     "run": ("finetune", "inspect"),
     "run_file": ("DataSource", "RunSettings", "read_run_file"),
-    "sources": ("load_evaluation_data", "load_training_data"),
+    "sources": ("load_evaluation_data", "load_run_data", "load_training_data"),
     "workers": ("is_first_worker",),
 }
 if not TYPE_CHECKING:  # a type checker would take every name for one of the package
@@ -95,6 +99,7 @@ __all__ = [
     "is_first_worker",
     "is_run",
     "load_evaluation_data",
+    "load_run_data",
     "load_training_data",
     "read_feedback",
     "read_run_file",

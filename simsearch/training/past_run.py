@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from simsearch.encoder import reading_of
 from simsearch.errors import InvalidData, InvalidInput, NotFound
 from simsearch.formats import Example, ReadOptions
 from simsearch.formats.lines import is_stdin
@@ -16,7 +15,7 @@ from simsearch.training.identity import identity
 from simsearch.training.output import RUN
 from simsearch.training.plan import make_plan
 from simsearch.training.run_file import RunSettings, read_run_file
-from simsearch.training.sources import load_evaluation_data, load_training_data
+from simsearch.training.sources import load_run_data
 
 _SETTINGS = "config.toml"
 _PROVENANCE = "provenance.json"
@@ -45,19 +44,7 @@ def held_out_of_run(path: Path) -> Sequence[Example] | RetrievalTask:
     settings = read_run_file(folder / _SETTINGS)
     _refuse_unnamed(settings, folder)
     before, options = _provenance(folder / _PROVENANCE)
-    reads = reading_of(settings.encoder)
-    sets = load_training_data(
-        settings.data, options=options, on_reject=lambda error: None, reads=reads
-    )
-    evaluation = None
-    if settings.evaluation is not None:
-        evaluation = load_evaluation_data(
-            settings.evaluation,
-            split=settings.eval_split,
-            options=options,
-            objective=sets[0].objective,
-            reads=reads,
-        )
+    sets, evaluation = load_run_data(settings, options=options, on_reject=lambda error: None)
     plan = make_plan(sets, evaluation, settings.config)
     now = identity(plan, settings.config, base_fingerprint="", evaluation=evaluation)
     for name, value in now.items():

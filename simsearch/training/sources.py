@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from dataclasses import replace as with_changes
 from pathlib import Path
 
+from simsearch.encoder import reading_of
 from simsearch.errors import InvalidData, InvalidInput
 from simsearch.formats import (
     Example,
@@ -23,7 +24,36 @@ from simsearch.search_index import RetrievalTask, is_index
 from simsearch.training.config import AUTO, TAGS
 from simsearch.training.examples import TrainingData, as_one_kind, with_classes
 from simsearch.training.feedback import Feedback, read_feedback
-from simsearch.training.run_file import DataSource
+from simsearch.training.run_file import DataSource, RunSettings
+
+
+def load_run_data(
+    settings: RunSettings,
+    *,
+    options: ReadOptions | None = None,
+    on_reject: Callable[[InvalidData], None] | None = None,
+    on_feedback: Callable[[Feedback], None] = lambda feedback: None,
+) -> tuple[list[TrainingData], Sequence[Example] | RetrievalTask | None]:
+    """Read what a run trains on, as `load_training_data` does, and what is to judge it, if named.
+
+    Raises:
+        InvalidData: no example is left to train on.
+    """
+    reads = reading_of(settings.encoder)
+    sets = load_training_data(
+        settings.data, options=options, on_reject=on_reject, on_feedback=on_feedback, reads=reads
+    )
+    if not sets:
+        raise InvalidData("no training example is left: all rows were skipped")
+    if settings.evaluation is None:
+        return sets, None
+    return sets, load_evaluation_data(
+        settings.evaluation,
+        split=settings.eval_split,
+        options=options,
+        objective=sets[0].objective,
+        reads=reads,
+    )
 
 
 def load_training_data(

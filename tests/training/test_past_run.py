@@ -19,7 +19,7 @@ from simsearch.training import (
     load_evaluation_data,
     load_training_data,
 )
-from simsearch.training import past_run as past_run_module
+from simsearch.training import sources as sources_module
 from simsearch.training.identity import identity
 from simsearch.training.plan import make_plan
 from simsearch.training.resolve import resolved_config
@@ -98,7 +98,7 @@ def test_rows_that_the_encoder_of_the_run_does_not_read_are_left_out_again(tmp_p
         asked.append(encoder)
         return lambda text: "unread" not in text
 
-    monkeypatch.setattr(past_run_module, "reading_of", reading)
+    monkeypatch.setattr(sources_module, "reading_of", reading)
     with source.open("a") as file:
         file.write('{"anchor": "unread", "positive": "b c"}\n')
     assert held_out_of_run(tmp_path / "m") == held_out
