@@ -10,20 +10,23 @@ from pathlib import Path
 import hypothesis.strategies as st
 import numpy as np
 import pytest
-from conftest import HashEncoder
+from conftest import HashEncoder, OtherHashEncoder
 from hypothesis import HealthCheck, settings
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from simsearch.ann import Target
 from simsearch.records import Document
 from simsearch.search_index import (
     SearchIndex,
     backup_index,
+    build_generation,
     check_index,
     compact_index,
     repair_index,
     restore_index,
+    roll_back,
 )
+from simsearch.storage import Severity
 
 MEMORY = next((each for each in ("/dev/shm",) if os.access(each, os.W_OK)), None)
 WORDS = ["card", "bank", "cat", "dog", "mat", "money", "screen", "phone"]
@@ -46,13 +49,14 @@ class IndexMachine(RuleBasedStateMachine):
         self.path = self.folder / "i"
         self.encoder = HashEncoder()
         self.encoder.dim = 32
+        self.other = OtherHashEncoder()
         self.model: dict[str, str] = {}
         self.labels: dict[str, int] = {}
         # Five rows are worth an index, and one that misses nothing compares all of them.
         target = Target(recall=1.0, exact_below=4)
         self.index = SearchIndex.create(self.path, encoder=self.encoder, target=target)
         self.reader = SearchIndex.open(self.path, encoder=self.encoder)
-        self.saved: tuple[dict[str, str], dict[str, int]] | None = None
+        self.saved: tuple[dict[str, str], dict[str, int], HashEncoder] | None = None
 
     def teardown(self):
         self.index.close()
@@ -68,6 +72,9 @@ class IndexMachine(RuleBasedStateMachine):
 
     @rule(batch=BATCHES)
     def upsert(self, batch):
+        self.write(batch)
+
+    def write(self, batch):
         report = self.index.upsert([document(*each) for each in batch.items()])
         same = [name for name, text in batch.items() if self.model.get(name) == text]
         assert report.unchanged == len([name for name in same if name not in self.labels])
@@ -135,6 +142,27 @@ class IndexMachine(RuleBasedStateMachine):
         self.index.close()
         self.index = SearchIndex.open(self.path, encoder=self.encoder)
 
+    @rule(batch=BATCHES, switch=st.booleans())
+    def reindex(self, batch, switch):
+        """Build a generation by another encoder, write meanwhile, and let it answer, or not yet."""
+        with build_generation(self.path, encoder=self.other, switch=switch):
+            self.write(batch)
+        for _ in range(switch):
+            self.change_encoders()
+
+    @precondition(lambda self: self.index.info().previous is not None)
+    @rule()
+    def roll_back(self):
+        roll_back(self.path, encoder=self.other)
+        self.change_encoders()
+
+    def change_encoders(self):
+        self.index.close()
+        self.reader.close()
+        self.encoder, self.other = self.other, self.encoder
+        self.index = SearchIndex.open(self.path, encoder=self.encoder)
+        self.reader = SearchIndex.open(self.path, encoder=self.encoder)
+
     @rule()
     def be_killed(self):
         """Go on with a copy of the files as they are, log and all, as after kill -9."""
@@ -150,7 +178,8 @@ class IndexMachine(RuleBasedStateMachine):
     @rule(verb=st.sampled_from(["compact", "purge", "checkpoint", "back_up", "restore", "repair"]))
     def look_after(self, verb):
         getattr(self, verb)()
-        assert check_index(self.path, encoder=self.encoder).worst is None
+        found = check_index(self.path, encoder=self.encoder).worst
+        assert found in (None, Severity.NOTE)  # of a generation that does not answer yet
 
     def compact(self):
         compact_index(self.path)
@@ -165,10 +194,11 @@ class IndexMachine(RuleBasedStateMachine):
         shutil.rmtree(self.folder / "saved", ignore_errors=True)
         report = backup_index(self.path, self.folder / "saved")
         assert report.documents == len(self.model)
-        self.saved = dict(self.model), dict(self.labels)
+        self.saved = dict(self.model), dict(self.labels), self.encoder
 
     def restore(self):
-        for saved in [self.saved] * (self.saved is not None):
+        fits = self.saved is not None and self.saved[2] is self.encoder
+        for saved in [self.saved] * fits:
             restore_index(self.folder / "saved", self.path, replace=True)
             self.model, self.labels = dict(saved[0]), dict(saved[1])
 
