@@ -143,9 +143,7 @@ class BuiltIndex:
     @property
     def selects(self) -> bool:
         """Whether a search can be told which rows to look at."""
-        # Behind a transformation there are but codes that are scanned fast.
-        scans_fast = isinstance(self._index, (faiss.IndexFastScan, faiss.IndexPreTransform))
-        return not scans_fast or isinstance(self._index, faiss.IndexIVF)
+        return not isinstance(self._inner, faiss.IndexFastScan)
 
     def size_in_bytes(self) -> int:
         """Return the size of its codes, as a file and about the same in memory."""
@@ -159,22 +157,35 @@ class BuiltIndex:
         faiss.write_index(self._index, faiss.PyCallbackIOWriter(count))  # type: ignore[attr-defined]
         return size
 
+    @cached_property
+    def _inner(self) -> Any:
+        """What FAISS built, without the projection that vectors go through before."""
+        index = self._index
+        if isinstance(index, faiss.IndexPreTransform):
+            index = faiss.downcast_index(index.index)
+        return index
+
     def _search_parameters(self, among: Subset | None) -> Any:
         if among is not None and not self.selects:
             raise InvalidInput(f"{self.candidate.name} cannot be told which rows to search")
-        if isinstance(self._index, faiss.IndexIVF):
-            parameters: Any = faiss.SearchParametersIVF()
-            parameters.nprobe = self.parameters.nprobe
-        elif isinstance(self._index, faiss.IndexHNSW):
-            parameters = faiss.SearchParametersHNSW()  # type: ignore[attr-defined]
-            parameters.efSearch = self.parameters.ef_search
+        own: Any
+        if isinstance(self._inner, faiss.IndexIVF):
+            own = faiss.SearchParametersIVF()
+            own.nprobe = self.parameters.nprobe
+        elif isinstance(self._inner, faiss.IndexHNSW):
+            own = faiss.SearchParametersHNSW()  # type: ignore[attr-defined]
+            own.efSearch = self.parameters.ef_search
         elif among is None:
             return None
         else:
-            parameters = faiss.SearchParameters()
+            own = faiss.SearchParameters()
         if among is not None:
-            parameters.sel = among.selector
-        return parameters
+            own.sel = among.selector
+        if self._inner is self._index:
+            return own
+        through = faiss.SearchParametersPreTransform()
+        through.index_params = own
+        return through
 
 
 def _training_part(

@@ -12,6 +12,9 @@ from typing import Final
 # FAISS wants this many training vectors for each centroid, and says so on stderr otherwise.
 _POINTS_A_CENTROID: Final = 39
 _K_FACTORS: Final = (1, 2, 3, 4, 6, 8, 10, 12, 16, 24, 32, 48, 64)
+# Among fewer rows lists behind a projection gain nothing for a single query (docs/log.md,
+# 2026-11-26).
+_LISTS_PAY_FROM: Final = 500_000
 _EF_SEARCHES: Final = (16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024)
 
 
@@ -98,6 +101,16 @@ def candidates_for(rows: int, dim: int) -> list[Candidate]:
                 points_to_train=max(16 * _POINTS_A_CENTROID, dim),
             )
         )
+        if rows >= _LISTS_PAY_FROM:
+            kinds.append(
+                Candidate(
+                    "pca-ivf-pq4fs",
+                    f"PCAR{dim // 2},IVF{lists},PQ{halved}x4fs",
+                    probes,
+                    _K_FACTORS,
+                    points_to_train=lists * _POINTS_A_CENTROID,
+                )
+            )
     return [
         *kinds,
         Candidate("hnsw-sq8", "HNSW16_SQ8", ef_searches=_EF_SEARCHES),

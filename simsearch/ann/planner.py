@@ -151,9 +151,9 @@ class _Search:
     def _tried_on_sample(self, candidate: Candidate, sample: Questions) -> Measurement | None:
         """Return what failed on the sample, None if nothing did."""
         kinds = candidates_for(len(sample.vectors), sample.vectors.shape[1])
-        (small,) = [kind for kind in kinds if kind.name == candidate.name]
+        small = next((kind for kind in kinds if kind.name == candidate.name), None)
         held_out = self.held_out(sample)
-        if small.points_to_train > len(sample.vectors) - len(held_out):
+        if small is None or small.points_to_train > len(sample.vectors) - len(held_out):
             return None
         index = BuiltIndex.build(small, sample.vectors, seed=self.seed, held_out=held_out)
         curve = Curve(index, sample, self.target.recall, self.clock)

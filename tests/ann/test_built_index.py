@@ -13,7 +13,17 @@ from simsearch.ann.candidates import FLAT, Parameters, candidates_for, lists_for
 from simsearch.ann.subset import Subset
 from simsearch.errors import CorruptIndex, InvalidInput
 
-KINDS = {kind.name: kind for kind in candidates_for(3_000, 32)}
+FEW = {kind.name: kind for kind in candidates_for(3_000, 32)}
+MANY = {kind.name: kind for kind in candidates_for(500_000, 32)}
+KINDS = {
+    **FEW,
+    "pca-ivf-pq4fs": replace(
+        MANY["pca-ivf-pq4fs"],
+        factory="PCAR16,IVF64,PQ4x4fs",
+        nprobes=FEW["ivf-pq4fs-1bit"].nprobes,
+        points_to_train=FEW["ivf-pq4fs-1bit"].points_to_train,
+    ),
+}
 # Those that cannot be told which rows to search: FAISS scans their codes in blocks.
 BLOCKS = {"pq4fs-2bit", "pq4fs-1bit", "pca-pq4fs", "rabitq"}
 # The least part of the neighbours that 8 bits a component find without a second look.
@@ -26,7 +36,7 @@ def built(rows):
 
 
 def test_the_kinds_are_those_of_the_design():
-    assert {name: kind.factory for name, kind in KINDS.items()} == {
+    assert {name: kind.factory for name, kind in FEW.items()} == {
         "flat": "Flat",
         "sq8": "SQ8",
         "pq4fs-2bit": "PQ16x4fs",
@@ -39,6 +49,10 @@ def test_the_kinds_are_those_of_the_design():
         "rabitq": "RaBitQfs",
         "ivf-rabitq": "IVF64,RaBitQfs",
     }
+    assert MANY.keys() - FEW.keys() == {"pca-ivf-pq4fs"}
+    kind = MANY["pca-ivf-pq4fs"]
+    assert (kind.factory, kind.bytes_a_row(32)) == ("PCAR16,IVF1024,PQ4x4fs", 10)
+    assert {kind.name for kind in candidates_for(499_999, 32)} == FEW.keys()
 
 
 @pytest.mark.parametrize("name", KINDS)
@@ -165,7 +179,7 @@ def test_too_few_vectors_to_train_are_refused_with_the_number(rows):
 
 def test_a_dim_that_cannot_be_cut_has_no_product_quantizer():
     assert {kind.name for kind in candidates_for(3_000, 31)} == {
-        name for name in KINDS if "pq4fs" not in name
+        name for name in FEW if "pq4fs" not in name
     }
     large = {kind.name: kind.factory for kind in candidates_for(1_000, 384)}
     assert (large["pq4fs-2bit"], large["pq4fs-1bit"]) == ("PQ192x4fs", "PQ96x4fs")

@@ -9,7 +9,7 @@ import faiss
 import numpy as np
 import pytest
 
-from simsearch.ann import BuiltIndex, IndexRecord, Parameters
+from simsearch.ann import BuiltIndex, IndexRecord, Parameters, candidates
 from simsearch.ann.candidates import candidates_for
 from simsearch.ann.index_file import read_index, write_index
 from simsearch.errors import CorruptIndex
@@ -47,6 +47,16 @@ def test_an_index_that_was_read_answers_as_the_one_that_was_written(read, built,
         np.testing.assert_array_equal(was, is_)
     assert (again.candidate, again.parameters) == (KINDS[name], built[name].parameters)
     assert len(data) == built[name].size_in_bytes()
+
+
+def test_lists_behind_a_projection_are_read_as_they_were_written(read, rows, queries, monkeypatch):
+    monkeypatch.setattr(candidates, "_LISTS_PAY_FROM", 3_000)
+    (kind,) = [each for each in candidates_for(3_000, 32) if each.name == "pca-ivf-pq4fs"]
+    index = BuiltIndex.build(kind, rows, seed=0).with_parameters(Parameters(16, 8))
+    again = read(written(index), IndexRecord.of(index))
+    assert (again.candidate, again.parameters) == (kind, Parameters(16, 8))
+    for was, is_ in zip(index.search(queries, 10), again.search(queries, 10), strict=True):
+        np.testing.assert_array_equal(was, is_)
 
 
 def test_the_memory_of_an_index_lives_as_long_as_the_index(read, built, queries):
