@@ -56,8 +56,19 @@ def standard_library() -> list[Definition]:
     Python source is read, not imported; only modules compiled into the interpreter are imported,
     which runs no file.
     """
+    found = definitions_under(Path(sysconfig.get_paths()["stdlib"]))
+    for name in sorted(sys.builtin_module_names):
+        for definition in _in_builtin(importlib.import_module(name)):
+            found.setdefault(definition.name, definition)
+    return [found[name] for name in sorted(found)]
+
+
+def definitions_under(root: Path) -> dict[str, Definition]:
+    """Return every documented module, class and function of a folder of Python source, by name.
+
+    Names begin at the folder. Nothing is imported.
+    """
     found: dict[str, Definition] = {}
-    root = Path(sysconfig.get_paths()["stdlib"])
     for path in sorted(root.rglob("*.py")):
         parts = path.relative_to(root).with_suffix("").parts
         if not _SKIPPED.isdisjoint(parts):
@@ -65,10 +76,7 @@ def standard_library() -> list[Definition]:
         module = ".".join(part for part in parts if part != "__init__")
         for definition in _in_source(path, module):
             found.setdefault(definition.name, definition)
-    for name in sorted(sys.builtin_module_names):
-        for definition in _in_builtin(importlib.import_module(name)):
-            found.setdefault(definition.name, definition)
-    return [found[name] for name in sorted(found)]
+    return found
 
 
 def demo_documents(definitions: list[Definition]) -> list[Document]:
