@@ -28,7 +28,7 @@ _FILES: Final = {
     "upsert": "index",
     "delete": "index",
     "get": "index",
-    "info": "index",
+    "info": "info",
     "facets": "facets",
     "upgrade": "index",
     "reindex": "generations",

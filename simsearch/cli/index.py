@@ -3,7 +3,7 @@
 import contextlib
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
+from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 
@@ -23,7 +23,6 @@ from simsearch.cli.output import Output, clean
 from simsearch.cli.tuning import (
     build_what_is_worth_it,
     print_built,
-    search_facts,
     shortcomings,
 )
 from simsearch.errors import InvalidInput
@@ -293,63 +292,6 @@ def get(
                 for name, value in document.metadata.items():
                     output.text(f"  {clean(name)}: {clean(str(value))}")
     return 1 if missing else 0
-
-
-@bundled
-def info(
-    index_dir: Annotated[Path, typer.Argument(metavar="INDEX_DIR", help="The index directory.")],
-    output: Output,
-) -> None:
-    """Print what an index is and holds."""
-    from simsearch.search_index import SearchIndex
-
-    with SearchIndex.open(index_dir) as target:
-        facts: dict[str, Any] = asdict(target.info())
-    if output.json_only:
-        output.result(facts)
-        return
-    lines = [*learned_facts(facts), *search_facts(facts)]
-    for name in _TOLD_APART:
-        del facts[name]
-    for name, value in facts.items():
-        output.text(f"{name.replace('_', ' '):15} {clean(_shown(value))}")
-    for line in lines:
-        output.text(line)
-
-
-# What `info` tells in lines of its own.
-_TOLD_APART = (
-    *("search", "target", "mode", "mode_reason", "calibration"),
-    *("rerank", "rerank_top", "rerank_reason", "judgements"),
-)
-
-
-def learned_facts(facts: dict[str, Any]) -> list[str]:
-    """Return the lines in which `info` tells a person what was measured, or said, of answers."""
-    reranked = f", the nearest {facts['rerank_top']:,}" if facts["rerank"] != "none" else ""
-    return [
-        f"mode            {facts['mode']}: {facts['mode_reason']}",
-        f"rerank          {facts['rerank']}{reranked}: {facts['rerank_reason']}",
-        f"calibration     {_calibration(facts['calibration'])}",
-        f"judgements      {facts['judgements']:,}",
-    ]
-
-
-def _calibration(found: dict[str, Any] | None) -> str:
-    if found is None:
-        return "none, so hits have no probability (run `simsearch calibrate PAIRS -i INDEX_DIR`)"
-    of = "pairs" if found["candidates"] is None else f"queries, each among {found['candidates']:,}"
-    return (
-        f"expected error {found['expected_calibration_error']:.4f} ({found['method']}), on "
-        f"{found['scored']:,} similarities of {found['units']:,} {of}; {found['matches']:,} matches"
-    )
-
-
-def _shown(value: Any) -> str:
-    """Return a fact as a person reads it."""
-    if isinstance(value, dict):  # another generation
-        return "{generation} by {encoder} (dim {dim}), {documents:,} documents".format(**value)
-    return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
 
 
 class _State(NamedTuple):
