@@ -34,10 +34,13 @@ class FusionWay(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Fusion:
-    """How the dense and the lexical ranking become one; `weight` is that of the dense one."""
+    """How the dense and the lexical ranking become one; `weight` is that of the dense one.
+
+    The default weight was chosen on three collections (docs/log.md, 2026-11-26).
+    """
 
     way: FusionWay = FusionWay.CONVEX
-    weight: float = 0.5
+    weight: float = 0.6
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 from conftest import HashEncoder
 from stores import raw
@@ -10,6 +11,7 @@ from simsearch.errors import CorruptIndex, InvalidData, InvalidInput
 from simsearch.query import Fusion
 from simsearch.records import Document
 from simsearch.search_index import SearchIndex, check_index, compact_index, repair_index, tune_mode
+from simsearch.search_index.mode_tuning import FUSIONS, best_fusion
 
 TEXTS = {
     "card": "my card was swallowed by the machine",
@@ -241,3 +243,14 @@ def test_each_group_has_one_hit_and_k_groups_are_found_if_there_are_k(tmp_path, 
         hits = index.search("my card", k=3, group_by="group", mode=mode)
         assert [hit.metadata["group"] for hit in hits] == ["a", "b", "c"]
         assert ids(index.search("my card", k=9, group_by="group", mode=mode)) == ids(hits)
+
+
+def test_a_weight_that_is_best_by_itself_alone_is_best_by_chance():
+    scores = np.full((len(FUSIONS), 2), 0.5)
+    scores[[FUSIONS.index(Fusion(weight=w)) for w in (0.6, 0.65, 0.7)]] = 0.7
+    scores[FUSIONS.index(Fusion(weight=0.3))] = [0.8, 0.9]
+    assert FUSIONS[best_fusion(scores)] == Fusion(weight=0.65)
+    scores[-1] = 0.71  # has no neighbours
+    assert FUSIONS[best_fusion(scores)].way == "reciprocal"
+    scores[0] = scores[1] = 0.75  # the first weight counts twice: it has one neighbour alone
+    assert FUSIONS[best_fusion(scores)] == Fusion(weight=0.05)
