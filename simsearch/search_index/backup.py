@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from simsearch.cache import hash_file
-from simsearch.errors import AlreadyExists, CorruptIndex, NotFound, SystemFailure
+from simsearch.errors import AlreadyExists, CorruptIndex, InvalidInput, NotFound, SystemFailure
 from simsearch.failpoints import failpoint
 from simsearch.files import (
     copy_tree,
@@ -59,6 +59,7 @@ def backup_index(path: str | os.PathLike[str], destination: str | os.PathLike[st
     """
     path, destination = Path(path).resolve(), Path(destination).resolve()
     check_format(path)
+    _refuse_inside(destination, path)
     if occupied(destination):
         raise AlreadyExists(f"{destination} exists already (choose another name)")
     while True:
@@ -69,6 +70,12 @@ def backup_index(path: str | os.PathLike[str], destination: str | os.PathLike[st
             # What was copied may be of two generations, where one took the other's place meanwhile.
             if file_identity(path / "meta.db") == before:
                 raise
+
+
+def _refuse_inside(place: Path, directory: Path) -> None:
+    """Refuse a place in a directory, of which nobody else's files are kept when it is replaced."""
+    if place.is_relative_to(directory):
+        raise InvalidInput(f"{place} lies in {directory} (choose a place outside of it)")
 
 
 def _backed_up(path: Path, destination: Path) -> BackupReport:
@@ -123,6 +130,7 @@ def restore_index(
     source, path = Path(source).resolve(), Path(path).resolve()
     manifest = _read_manifest(source)
     check_format(source)
+    _refuse_inside(path, source)
     check_place(path, replace=replace)
     with draft_directory(path) as draft:
         failpoint("restore.copy")
@@ -161,8 +169,7 @@ def _check_rows(directory: Path, *, of: Path) -> int:
         documents = sum(1 for _ in inspection.read_documents())
         inspection.compare_lexical()
         inspection.read_judgements()
-        if inspection.damaged:
-            raise CorruptIndex(f"{of}: {inspection.findings[0].what} (run `simsearch check {of}`)")
+        inspection.refuse_damage(of)
         return documents
 
 

@@ -153,7 +153,8 @@ def check_own_encoder(directory: Path, constants: Mapping[str, str], *, of: Path
 
 def _refuse_other_description(directory: Path, constants: Mapping[str, str], *, of: Path) -> None:
     expected = constants["encoder_sha256"]
-    if not expected or _description_sha256(directory) != expected:
+    linked = (directory / "encoder").is_symlink()  # which no copy or compaction would follow
+    if linked or not expected or _description_sha256(directory) != expected:
         raise CorruptIndex(
             f"{of / 'encoder'} is missing or damaged (open the index with encoder=, or run "
             f"`simsearch repair {of} --encoder MODEL`)"

@@ -127,7 +127,7 @@ def build_again(path: Path) -> int:
 def stretches_of(store: DocumentStore, listed: Sequence[ListedSegment]) -> list[Stretch]:
     """Return the rows of a store as growth.py looks at them. Call it inside a snapshot."""
     stretches: list[Stretch] = []
-    row, end = 0, int(store.settings.read("next_row"))
+    row, end = 0, store.settings.number("next_row")
     for each in listed:
         segment, record = each.segment, each.record
         if record is None:
@@ -175,7 +175,7 @@ def _build(
         identity = store.identity
         rows = store.passages.living_rows(build.first_row, build.end_row)
         source = store.segments.source(build.first_row, build.end_row)
-        commit_number = int(store.settings.read("commit_number"))
+        commit_number = store.settings.number("commit_number")
         share = len(rows) / max(1, store.passages.count())
     if not len(rows):
         raise SegmentOvertaken

@@ -6,7 +6,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from simsearch.errors import CorruptIndex, InvalidInput
+from simsearch.errors import InvalidInput
 from simsearch.failpoints import failpoint
 from simsearch.files import (
     directory_bytes,
@@ -67,20 +67,20 @@ def compact_index(path: str | os.PathLike[str], *, purge: bool = False) -> Compa
         check_format(path)  # again: it may have been replaced while the lock was waited for
         if inspection.finished != "yes":
             raise InvalidInput(f"{path} is unfinished (run `simsearch index` again to finish it)")
+        inspection.refuse_damage(path)
         before = directory_bytes(path)
         dead = inspection.variables["next_row"] - inspection.variables["living_rows"]
         generation = _previous_number(path)
         if not dead and not purge:
             if generation is not None:
+                _read_whole(inspection)  # before what it could be mended from is deleted
                 failpoint("compact.forget")
                 remove_directory(previous_place(path))
             return CompactReport(str(path), 0, before, directory_bytes(path), generation)
         with draft_directory(path) as draft:
             inspection.read_blocks()
             rewrite_store(inspection, draft, settings={}, renew=None, purge=purge)
-            if inspection.damaged:
-                found = inspection.findings[0].what
-                raise CorruptIndex(f"{path}: {found} (run `simsearch check {path}`)")
+            inspection.refuse_damage(path)
             created_by = inspection.constants["created_by"]
             kept = ("encoder",) if purge else ("encoder", "quarantine")
             carry_over(path, draft, created_by=created_by, names=kept)
@@ -88,6 +88,15 @@ def compact_index(path: str | os.PathLike[str], *, purge: bool = False) -> Compa
             install_directory(draft, path, replace=True)
     build_again(path)
     return CompactReport(str(path), dead, before, directory_bytes(path), generation)
+
+
+def _read_whole(inspection: Inspection) -> None:
+    """Read every row; refuse an index that is damaged."""
+    inspection.read_blocks()
+    for _ in inspection.read_documents():
+        pass
+    inspection.read_judgements()
+    inspection.refuse_damage(inspection.directory)
 
 
 def _previous_number(path: Path) -> int | None:

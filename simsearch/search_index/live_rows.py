@@ -47,7 +47,7 @@ class LiveRows:
         """
         if self._identity != self._store.identity:  # compacted: rows have other numbers now
             self._forget()
-        latest = int(self._store.settings.read("commit_number"))
+        latest = self._store.settings.number("commit_number")
         if latest == self._commit_number:
             return False
         try:
@@ -61,7 +61,7 @@ class LiveRows:
             self._forget()  # what is half read must not be searched by the next call
             raise
         self._commit_number = latest
-        self._next_row = int(self._store.settings.read("next_row"))
+        self._next_row = self._store.settings.number("next_row")
         return True
 
     def _follow(self) -> None:
@@ -108,7 +108,7 @@ class LiveRows:
                 )
 
     def _refuse_lost(self) -> None:
-        living = int(self._store.settings.read("living_rows"))
+        living = self._store.settings.number("living_rows")
         if len(self.index) != living:
             path = self._store.directory
             raise CorruptIndex(

@@ -96,7 +96,7 @@ class Follower:
         with self._live.snapshot():
             wanted = self._live.ids()
             judgements = self._live.judgements.read()
-            number = int(self._live.settings.read("commit_number"))
+            number = self._live.settings.number("commit_number")
         self.target.close()
         with (
             contextlib.closing(DocumentStore.open(self.target.path)) as store,
@@ -109,7 +109,7 @@ class Follower:
                     f"{self.target.path} has {store.count()} of {len(wanted)} documents (delete it)"
                 )
             store.judgements.replace_all(judgements)
-            number = max(number, int(store.settings.read("commit_number")))
+            number = max(number, store.settings.number("commit_number"))
             store.settings.write("commit_number", str(number))  # which this commit raises by one
             store.settings.write("finished", "yes")
 
@@ -122,7 +122,7 @@ class Follower:
                     self._identity, self._row, end = self._live.identity, 0, None
                     self._checksums.clear()
                 if end is None:
-                    end = int(self._live.settings.read("next_row"))
+                    end = self._live.settings.number("next_row")
                 upto = min(self._row + BATCH, end)
                 documents = self._live.documents_between(self._row, upto)
                 supplied = self._live.supplied_ids(self._row, upto)

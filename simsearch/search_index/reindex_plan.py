@@ -87,7 +87,7 @@ def plan_reindex(
 
 
 def _sample(live: DocumentStore) -> list[Document]:
-    end = int(live.settings.read("next_row"))
+    end = live.settings.number("next_row")
     step = max(1, end // _PLACES)
     return [
         document

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from simsearch.errors import CorruptIndex
 from simsearch.failpoints import failpoint
 from simsearch.files import copy_tree, translated_os_errors
 from simsearch.records import Document
@@ -47,7 +48,8 @@ def rewrite_store(
     failpoint("rewrite.create")
     number = inspection.commit_number
     given = {**inspection.constants, **inspection.choices, **settings}
-    given["finished"] = inspection.finished or "no"
+    # Where nobody knows, `simsearch index` is to say so: it adds what is missing.
+    given["finished"] = "yes" if inspection.finished == "yes" else "no"
     DocumentStore.create(draft, dim=inspection.dim, settings=given, commit_number=number)
     judgements = inspection.read_judgements()
     judged = {each.judgement.document_id for each in judgements}
@@ -111,10 +113,16 @@ def batches(items: Iterable[Salvaged], size: int) -> Iterator[list[Salvaged]]:
 
 
 def carry_over(path: Path, draft: Path, *, created_by: str, names: Iterable[str]) -> None:
-    """Give a draft the marker of an index, and the directories `names` of it, by second names."""
+    """Give a draft the marker of an index, and the directories `names` of it, by second names.
+
+    Raises:
+        CorruptIndex: one is a link.
+    """
     failpoint("rewrite.carry")
     write_format(draft, created_by=created_by)
     with translated_os_errors(path):
         for name in names:
-            if (path / name).is_dir() and not (path / name).is_symlink():
+            if (path / name).is_symlink():
+                raise CorruptIndex(f"{path / name} is a link, which is not followed (delete it)")
+            if (path / name).is_dir():
                 copy_tree(path / name, draft / name, link=True)

@@ -145,7 +145,7 @@ def _measured(
     with index.live_rows() as (rows, store):
         own = np.empty(0, dtype=np.int64)
         if queries is None:
-            own = _some(store.passages.living_rows(0, int(store.settings.read("next_row"))))
+            own = _some(store.passages.living_rows(0, store.settings.number("next_row")))
             queries = np.empty((len(own), index.dim), dtype=np.float32)
             store.read_vectors(own, queries)
         recall, k = _recall(rows, queries, own, target.k)

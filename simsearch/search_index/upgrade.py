@@ -90,4 +90,11 @@ def _keep(path: Path, backup: Path) -> None:
     with new_directory(backup) as draft, translated_os_errors(path):
         # The index file of the write-ahead log is of no use to anybody but its processes.
         ignored = shutil.ignore_patterns("*-shm")
-        shutil.copytree(path, draft, dirs_exist_ok=True, copy_function=link_or_copy, ignore=ignored)
+        shutil.copytree(
+            path,
+            draft,
+            symlinks=True,
+            dirs_exist_ok=True,
+            copy_function=link_or_copy,
+            ignore=ignored,
+        )

@@ -141,7 +141,7 @@ class StoredDocuments:
 
     def supplied_ids(self, first_row: int = 0, end: int | None = None) -> list[str]:
         """Return the ids of those of them whose vectors were supplied; without `end`, of all."""
-        end = int(self.settings.read("next_row")) if end is None else end
+        end = self.settings.number("next_row") if end is None else end
         query = "SELECT id FROM documents WHERE first_row >= ? AND first_row < ? AND supplied = 1"
         with self.snapshot():
             return [found for (found,) in self._connection.execute(query, (first_row, end))]
@@ -157,7 +157,7 @@ class StoredDocuments:
             count, rows = self._connection.execute(
                 "SELECT count(*), coalesce(sum(rows), 0) FROM documents"
             ).fetchone()
-            living = int(self.settings.read("living_rows"))
+            living = self.settings.number("living_rows")
         if len(found) != count or rows != living:
             raise self._session.damage(
                 f"{len(found)} documents have {rows} rows, and {living} are living"

@@ -105,9 +105,10 @@ class Inspection:
         self.variables: dict[str, int] = {}
         for key in ("commit_number", "next_row", "living_rows", JUDGEMENT_COUNT):
             value = settings.get(key, "")
-            if not value.isdecimal():
+            sound = value.isascii() and value.isdecimal()
+            if not sound:
                 self._damage("setting", f"the setting {key!r} is lost")
-            self.variables[key] = int(value) if value.isdecimal() else 0
+            self.variables[key] = int(value) if sound else 0
         self.finished = settings.get("finished")
         self.lexical_terms = settings.get(LEXICAL_SETTING)
         # What was chosen for the index, and goes with it when it is written anew.
@@ -145,6 +146,16 @@ class Inspection:
     def damaged(self) -> bool:
         """Whether something was found so far that is damage."""
         return any(each.severity is Severity.DAMAGE for each in self.findings)
+
+    def refuse_damage(self, of: Path) -> None:
+        """Refuse the index `of`, if something was found so far that is damage.
+
+        Raises:
+            CorruptIndex: saying what.
+        """
+        for each in self.findings:
+            if each.severity is Severity.DAMAGE:
+                raise CorruptIndex(f"{of}: {each.what} (run `simsearch check {of}`)")
 
     def ask_sqlite(self, *, quick: bool) -> None:
         """Let SQLite check its own structures; quickly, all but those of the vectors."""
@@ -185,6 +196,8 @@ class Inspection:
     def read_blocks(self) -> None:
         """Read every block of vectors, and note which are sound."""
         end = self._end()
+        if self.variables["next_row"] != end:
+            self._damage("setting", f"the setting 'next_row' is not the end of the rows, {end}")
         expected, lost, odd = 0, list[int](), list[int]()
         for row in self._rows("vector_blocks", "first_row", end):
             first, count, crc32, data = row

@@ -269,10 +269,20 @@ class Session:
         """
         with self.reading():
             found = dict(self.connection.execute("SELECT key, value FROM meta"))
-        try:
-            return [int(found[key]) for key in keys]
-        except (KeyError, ValueError) as error:
-            raise self.damage(f"a setting is lost: {error}") from error
+        for key in keys:
+            if key not in found:
+                raise self.damage(f"the setting {key!r} is lost")
+        return [self.as_number(key, found[key]) for key in keys]
+
+    def as_number(self, key: str, value: str) -> int:
+        """Return a setting that is a number, 0 or more.
+
+        Raises:
+            CorruptIndex: it is none.
+        """
+        if not (value.isascii() and value.isdecimal()):
+            raise self.damage(f"the setting {key!r} is no number")
+        return int(value)
 
     def damage(self, what: str) -> CorruptIndex:
         """Return the error for something in the database that is not what was written."""

@@ -33,6 +33,14 @@ class Settings:
             raise self._session.damage(f"the setting {key!r} is lost")
         return found
 
+    def number(self, key: str) -> int:
+        """Return a setting that is a number, 0 or more, as it is now.
+
+        Raises:
+            CorruptIndex: there is none of that name, or it is no number.
+        """
+        return self._session.as_number(key, self.read(key))
+
     def find(self, key: str) -> str | None:
         """Return a setting as it is now, None if there is none of that name."""
         with self._session.reading():

@@ -142,7 +142,7 @@ class DocumentStore(StoredDocuments):
             DuplicateId: an id is in the store already.
         """
         self._renew_lexical()
-        first = int(self.settings.read("next_row"))
+        first = self.settings.number("next_row")
         counts = [len(ranges) for ranges in rows.ranges]
         numbers = list(itertools.accumulate(counts, initial=first))
         supplied = int(rows.hashes is None)
@@ -173,7 +173,7 @@ class DocumentStore(StoredDocuments):
                 lexical index.
         """
         self._renew_lexical()
-        commit_number = int(self.settings.read("commit_number")) + 1
+        commit_number = self.settings.number("commit_number") + 1
         removed = dead = 0
         for chunk in chunks(list(dict.fromkeys(ids))):
             failpoint("remove.tombstones")
@@ -226,9 +226,7 @@ class DocumentStore(StoredDocuments):
             self.lexical.rebuild(self._select("ORDER BY first_row", ()))
 
     def _count_living(self, more: int) -> None:
-        self._connection.execute(
-            "UPDATE meta SET value = value + ? WHERE key = 'living_rows'", (more,)
-        )
+        self.settings.write("living_rows", str(self.settings.number("living_rows") + more))
 
     def changes_since(self, commit_number: int, *, next_row: int) -> Changes | None:
         """Return what was committed after `commit_number`; None if nothing was.
@@ -238,7 +236,7 @@ class DocumentStore(StoredDocuments):
         Raises:
             CorruptIndex: a vector block is missing.
         """
-        latest = int(self.settings.read("commit_number"))
+        latest = self.settings.number("commit_number")
         if latest == commit_number:
             return None
         removed = np.array(
@@ -250,7 +248,7 @@ class DocumentStore(StoredDocuments):
             ],
             dtype=np.int64,
         )
-        end = int(self.settings.read("next_row"))
+        end = self.settings.number("next_row")
         rows = self._blocks.rows_between(next_row, end)
         return Changes(latest, rows_not_in(rows, removed), removed[removed < next_row])
 
@@ -267,7 +265,7 @@ class DocumentStore(StoredDocuments):
             [row for (row,) in self._connection.execute("SELECT row FROM tombstones")],
             dtype=np.int64,
         )
-        end = int(self.settings.read("next_row"))
+        end = self.settings.number("next_row")
         starts = [0, *(stop for _, stop in covered)]
         ends = [*(start for start, _ in covered), end]
         rows = np.concatenate(
@@ -276,7 +274,7 @@ class DocumentStore(StoredDocuments):
                 for start, stop in zip(starts, ends, strict=True)
             ]
         )
-        latest = int(self.settings.read("commit_number"))
+        latest = self.settings.number("commit_number")
         return Changes(latest, rows_not_in(rows, removed), removed)
 
     def read_vectors(self, rows: IntArray, target: FloatArray) -> None:

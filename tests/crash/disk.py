@@ -107,7 +107,7 @@ class Disk:
         self._open: dict[int, tuple[File | Directory, str]] = {}
         self._position: dict[int, int] = {}
         self.acknowledged: list[bytes] = []
-        self.syncs: dict[str, int] = {}
+        self.syncs: list[str] = []  # of what, in order
 
     def _read(self, path: Path) -> Directory:
         found = Directory()
@@ -219,7 +219,7 @@ class Disk:
         kind = re.sub(r"\.[\w.]+\.draft-[\w-]+", "draft", kind)
         if found is None:
             return
-        self.syncs[kind] = self.syncs.get(kind, 0) + 1
+        self.syncs.append(kind)
         if kind == lost:
             return
         if isinstance(found, File):

@@ -4,8 +4,9 @@
     python tests/crash/power_loss.py --mutate [STATES] [SEED]
 
 Follows a writer (worker.py) with strace, and replays its system calls up to random places on a
-model of a disk (disk.py). With --mutate, each kind of sync is left out in turn: the replay must
-then fail, or it would not notice that the sync is missing from the code.
+model of a disk (disk.py). With --mutate, each kind of sync is left out in turn, and every second
+state is one of soon after a call that was left out: the replay must then fail, or it would not
+notice that the sync is missing from the code.
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections import Counter
+from collections import defaultdict
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +35,7 @@ from simsearch.search_index import SearchIndex, check_index, restore_index
 from simsearch.storage import Severity
 
 Trace = list[tuple[str, list[Token], int]]
+SOON = 40  # calls
 
 
 def record(place: Path) -> Trace:
@@ -104,13 +107,25 @@ def first_call(trace: Trace, start: Path) -> int:
 
 
 def replay(
-    trace: Trace, start: Path, *, states: int, seed: int, lost: str = "", most: int = 1_000_000
+    trace: Trace,
+    start: Path,
+    *,
+    states: int,
+    seed: int,
+    lost: str = "",
+    after: Sequence[int] = (),
+    most: int = 1_000_000,
 ) -> list[str]:
-    """Return what went wrong in so many states, up to `most` of it."""
+    """Return what went wrong in so many states, up to `most` of it.
+
+    The power fails at any call. With `after`, every second time it fails soon after one of those.
+    """
     rng, wrong = random.Random(seed), list[str]()
     first = first_call(trace, start)
-    for _ in range(states):
+    for number in range(states):
         upto, its_seed = rng.randint(first, len(trace)), rng.randrange(1 << 30)
+        if after and number % 2:
+            upto = min(rng.choice(after) + rng.randint(1, SOON), len(trace))
         problem = lose_power(start, trace, upto, seed=its_seed, lost=lost)
         if problem:
             wrong.append(f"call {upto}, seed {its_seed}: {problem}")
@@ -119,12 +134,16 @@ def replay(
     return wrong
 
 
-def kinds_of_sync(trace: Trace, start: Path) -> Counter[str]:
-    """Return how often what is synced."""
+def kinds_of_sync(trace: Trace, start: Path) -> dict[str, list[int]]:
+    """Return at which calls what is synced."""
     disk = Disk(start)
-    for call in trace:
+    found: defaultdict[str, list[int]] = defaultdict(list)
+    for number, call in enumerate(trace):
+        before = len(disk.syncs)
         disk.run(*call)
-    return Counter(disk.syncs)
+        for kind in disk.syncs[before:]:
+            found[kind].append(number)
+    return found
 
 
 def main(arguments: list[str]) -> None:
@@ -138,14 +157,15 @@ def main(arguments: list[str]) -> None:
         shutil.rmtree(place)
         place.mkdir()  # as it was: the model begins with it empty
         kinds = kinds_of_sync(trace, place)
-        print(f"{len(trace)} calls, {sum(kinds.values())} syncs")
+        print(f"{len(trace)} calls, {sum(map(len, kinds.values()))} syncs")
         if not mutate:
             wrong = replay(trace, place, states=states, seed=seed)
             print(*wrong[:5], f"{states} states, {len(wrong)} wrong", sep="\n")
             return
-        for kind, count in sorted(kinds.items()):
-            wrong = replay(trace, place, states=states, seed=seed, lost=kind, most=1)
-            print(f"{kind:40} {count:4} times: {'noticed' if wrong else 'NOT NOTICED'}", flush=True)
+        for kind, calls in sorted(kinds.items()):
+            wrong = replay(trace, place, states=states, seed=seed, lost=kind, after=calls, most=1)
+            told = "noticed" if wrong else "NOT NOTICED"
+            print(f"{kind:40} {len(calls):4} times: {told}", flush=True)
 
 
 if __name__ == "__main__":

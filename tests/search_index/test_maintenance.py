@@ -9,7 +9,7 @@ import threading
 
 import numpy as np
 import pytest
-from conftest import HashEncoder
+from conftest import HashEncoder, OtherHashEncoder
 from stores import fault, raw
 
 from simsearch.encoder import Encoder
@@ -26,6 +26,7 @@ from simsearch.records import Document
 from simsearch.search_index import (
     SearchIndex,
     backup_index,
+    build_generation,
     check_index,
     compact_index,
     repair_index,
@@ -383,6 +384,38 @@ def test_a_damaged_or_unfinished_index_is_not_compacted(path, tmp_path, hash_enc
     assert tree(path) == before
 
 
+def test_the_generation_before_stays_where_the_one_that_answers_is_damaged(tmp_path):
+    path = tmp_path / "i"
+    with SearchIndex.create(path, encoder=HashEncoder()) as index:
+        index.add(documents(30))
+    with build_generation(path, encoder=OtherHashEncoder()):
+        pass
+    with raw(path) as connection:
+        connection.execute("UPDATE documents SET crc32 = 0 WHERE id = 'd7'")
+    with pytest.raises(CorruptIndex, match=r"the documents of rows 7 are lost"):
+        compact_index(path)
+    with SearchIndex.open(path / "previous", encoder=HashEncoder()) as index:
+        assert len(index) == 30
+
+
+def test_a_link_in_the_place_of_the_encoder_is_refused_and_not_lost(own_encoder, tmp_path):
+    path = own_encoder
+    (path / "encoder").rename(tmp_path / "elsewhere")
+    (path / "encoder").symlink_to(tmp_path / "elsewhere")
+    with (
+        pytest.raises(CorruptIndex, match="encoder is missing or damaged"),
+        SearchIndex.open(path) as index,
+    ):
+        index.search("text")
+    assert ("damage", "encoder") in codes(check_index(path))
+    with pytest.raises(CorruptIndex, match="is a link, which is not followed"):
+        compact_index(path, purge=True)
+    assert (path / "encoder").is_symlink()
+    (path / "encoder").unlink()
+    (tmp_path / "elsewhere").rename(path / "encoder")
+    assert check_index(path).worst is None
+
+
 def test_writers_are_not_lost_while_an_index_is_compacted(path, hash_encoder):
     added, stop = [], threading.Event()
 
@@ -486,6 +519,16 @@ def test_a_damaged_index_is_not_backed_up(path, tmp_path):
     with pytest.raises(CorruptIndex, match="simsearch check"):
         backup_index(path, tmp_path / "backup")
     assert not (tmp_path / "backup").exists()
+
+
+def test_a_place_inside_is_no_place_for_a_backup_or_for_what_is_restored(path, tmp_path):
+    with pytest.raises(InvalidInput, match="choose a place outside of it"):
+        backup_index(path, path / "saved")
+    assert not (path / "saved").exists()
+    backup_index(path, tmp_path / "saved")
+    with pytest.raises(InvalidInput, match="choose a place outside of it"):
+        restore_index(tmp_path / "saved", tmp_path / "saved" / "i")
+    restore_index(tmp_path / "saved", tmp_path / "i")
 
 
 def test_a_backup_replaces_nothing(path, tmp_path):
