@@ -96,8 +96,9 @@ class Passages:
                     )
                 )
             # A damaged index of SQLite's must not lead to another text's vector.
-            for row, *_, hashed in self._read(list(rows.values())):
-                if rows.get(hashed) != row:
+            there = {row: hashed for row, *_, hashed in self._read(list(rows.values()))}
+            for hashed, row in rows.items():
+                if there.get(row) != hashed:
                     raise self._session.damage(f"the passage of row {row} is found by a wrong text")
         return rows
 

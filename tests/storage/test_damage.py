@@ -102,6 +102,28 @@ def test_a_damaged_index_of_sqlite_leads_to_no_wrong_vector(store, directory):
     assert store.vectors_of_texts([text_hash("text of a")]).keys() == {text_hash("text of a")}
 
 
+def test_a_text_that_such_an_index_finds_at_a_deleted_row_is_given_no_vector_of_it(
+    store, directory
+):
+    write(store, "a", "b")
+    change(
+        directory,
+        "CREATE TABLE kept AS SELECT * FROM sqlite_schema WHERE name = 'passages_by_text'",
+        "PRAGMA writable_schema = ON",
+        "DELETE FROM sqlite_schema WHERE name = 'passages_by_text'",
+    )
+    change(  # the index knows nothing of this
+        directory,
+        "DELETE FROM passages WHERE row = 1",
+        "PRAGMA writable_schema = ON",
+        "INSERT INTO sqlite_schema SELECT * FROM kept",
+    )
+    change(directory, "DROP TABLE kept")
+    with pytest.raises(CorruptIndex, match="row 1 is found by a wrong text"):
+        store.vectors_of_texts([text_hash("text of b")])
+    assert store.vectors_of_texts([text_hash("text of a")]).keys() == {text_hash("text of a")}
+
+
 @pytest.mark.parametrize(
     "statement",
     [
