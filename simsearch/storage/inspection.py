@@ -216,8 +216,12 @@ class Inspection:
             self._damage("norm", f"the vectors of rows {row_ranges(odd)} have not the length 1")
 
     def read_documents(self) -> Iterator[Salvaged]:
-        """Yield every whole document in the order of rows; afterwards, say what was lost."""
+        """Yield every whole document in the order of rows; afterwards, say what was lost.
+
+        Of several documents with one id, as a damaged index of SQLite's lets in, the last.
+        """
         end = self._end()
+        superseded = self._superseded()
         dead = [row for row, _ in self._rows("tombstones", "row", end)]
         missing = np.ones(end, dtype=bool)  # until a document or a tombstone accounts for the row
         missing[dead] = False
@@ -232,6 +236,8 @@ class Inspection:
             ]
             for found in self._with_passages(whole):
                 missing[found.first_row : found.first_row + found.rows] = False
+                if found.first_row in superseded:
+                    continue
                 if found.ranges is None:
                     torn.append(found.first_row)
                 else:
@@ -242,7 +248,19 @@ class Inspection:
             self._damage("documents", f"the documents of rows {row_ranges(lost)} are lost")
         if torn:
             self._damage("passages", f"passages of the documents {row_ranges(torn)} are lost")
+        if superseded:
+            rows = row_ranges(sorted(superseded))
+            self._damage("ids", f"a later document has the id of the documents {rows}")
         self._compare_counts(owned, len(dead), end)
+
+    def _superseded(self) -> set[int]:
+        """Return the first rows of documents with the id of a later one; no index is asked."""
+        query = (
+            "SELECT first_row FROM documents AS one NOT INDEXED JOIN "
+            "(SELECT id, max(first_row) AS last FROM documents NOT INDEXED GROUP BY id "
+            "HAVING count(*) > 1) AS twice ON one.id = twice.id WHERE first_row < last"
+        )
+        return {row for (row,) in self._until_damage(query)}
 
     def _with_passages(self, documents: list[Any]) -> Iterator[Salvaged]:
         if not documents:

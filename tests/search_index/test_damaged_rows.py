@@ -10,7 +10,7 @@ from stores import raw
 
 from simsearch.errors import CorruptIndex
 from simsearch.records import Document
-from simsearch.search_index import SearchIndex, repair_index
+from simsearch.search_index import SearchIndex, check_index, repair_index
 
 
 @pytest.fixture
@@ -52,3 +52,22 @@ def test_so_is_one_that_an_open_handle_is_told_of(path: Path) -> None:
             connection.execute("UPDATE tombstones SET row = 51 WHERE row = 50")
         with pytest.raises(CorruptIndex, match="row 51 is deleted and living"):
             reader.search("text")
+
+
+def test_two_documents_of_one_id_are_found_and_the_later_one_is_kept(path: Path) -> None:
+    """One letter in SQLite's index of ids is another, so an upsert takes the id for a new one."""
+    database = path / "meta.db"
+    content = database.read_bytes()
+    # A record of the index: its header (a text of 3 bytes, a number of 1), the id, the row.
+    assert content.count(b"\x03\x13\x01d50") == 1
+    database.write_bytes(content.replace(b"\x03\x13\x01d50", b"\x03\x13\x01e50"))
+    with SearchIndex.open(path, encoder=HashEncoder()) as index:
+        assert index.upsert([Document("d50", "quite another text")]).added == 1
+    report = check_index(path, encoder=HashEncoder())
+    assert ("ids", "a later document has the id of the documents 50") in [
+        (each.code, each.what) for each in report.findings
+    ]
+    assert repair_index(path, encoder=HashEncoder()).documents == 99
+    assert check_index(path, encoder=HashEncoder()).findings == ()
+    with SearchIndex.open(path, encoder=HashEncoder()) as index:
+        assert (len(index), index.get("d50").text) == (99, "quite another text")
