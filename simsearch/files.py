@@ -23,9 +23,20 @@ _RENAME_EXCHANGE = 2
 
 @contextlib.contextmanager
 def translated_os_errors(path: Path) -> Iterator[None]:
-    """Turn an OSError into a SystemFailure that names the path and the reason."""
+    """Turn an OSError into a SystemFailure that names the path and the reason.
+
+    Of all that went wrong while a directory was copied, the first.
+    """
     try:
         yield
+    except shutil.Error as error:
+        failures = error.args[0]
+        if not isinstance(failures, list):
+            raise SystemFailure(f"{path}: {error}") from error
+        _, target, reason = failures[0]  # as text: the error itself is not kept
+        told = re.search(r"\[Errno (\d+)\]", str(reason))
+        because = os.strerror(int(told.group(1))) if told else reason
+        raise SystemFailure(f"{target}: {because}") from error
     except OSError as error:
         where = error.filename or path
         raise SystemFailure(f"{where}: {error.strerror or error}") from error

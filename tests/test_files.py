@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import errno
 import os
+import shutil
 
 import pytest
 
 from simsearch import files
-from simsearch.errors import AlreadyExists
+from simsearch.errors import AlreadyExists, SystemFailure
 
 
 def names(folder):
@@ -136,3 +138,26 @@ def test_the_draft_of_a_killed_process_is_removed_by_the_next_one_and_that_of_a_
         with files.draft_directory(tmp_path / "model") as second:
             assert {*tmp_path.iterdir()} == {first, second, *others}
     assert {*tmp_path.iterdir()} == {*others}
+
+
+def test_of_a_directory_that_cannot_be_copied_one_file_and_its_reason_are_named(tmp_path):
+    source, target = tmp_path / "source", tmp_path / "target"
+    source.mkdir()
+    (source / "a").write_text("x")
+
+    def full(_, to):
+        raise OSError(errno.ENOSPC, "No space left on device", str(to))
+
+    with (
+        pytest.raises(SystemFailure) as caught,
+        files.translated_os_errors(source),
+        pytest.MonkeyPatch.context() as patch,
+    ):
+        patch.setattr(shutil, "copy2", full)
+        files.copy_tree(source, target, link=False)
+    assert str(caught.value) == f"{target / 'a'}: No space left on device"
+
+
+def test_a_copy_that_fails_as_a_whole_is_told_too(tmp_path):
+    with pytest.raises(SystemFailure, match="nothing"), files.translated_os_errors(tmp_path):
+        raise shutil.Error("nothing of it")

@@ -46,6 +46,8 @@ _CONTRADICTION: Final[dict[type[Example], str]] = {
     LabelledText: "the same text with different labels",
     TaggedText: "the same text with different entities",
 }
+# Objectives that learn what a class is.
+_BY_CLASS: Final = ("softmax", "batch-hard", "classes", TAGS)
 _NAMES: Final = {kind.__name__: kind for kind in _MEANING}
 
 
@@ -178,7 +180,7 @@ class DataCheck:
                 "nothing "
                 "to tell apart (bring rows with another label)"
             )
-        if self.single_classes and self.objective != "unlabelled":
+        if self.single_classes and self.objective in _BY_CLASS:
             missing = (
                 "batch-hard has no positive there"
                 if self.objective == "batch-hard"

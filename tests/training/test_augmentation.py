@@ -20,6 +20,7 @@ from simsearch.records import (
 )
 from simsearch.training.augmentation import MethodSummary, augment, describe
 from simsearch.training.config import Augmentation
+from simsearch.training.examples import KIND_NAMES
 
 DELETION, SWAP, CROP, DROPOUT = Augmentation
 CHANGES = [DELETION, SWAP, CROP]
@@ -152,7 +153,7 @@ def test_dropout_gives_an_anchor_twice_however_short():
 
 @pytest.mark.parametrize("example", [example for example, _ in ONE_OF_EACH_KIND[1:]])
 def test_dropout_takes_pairs_only(example):
-    message = rf"made of pairs \(Pair\), got {type(example).__name__}; choose other"
+    message = rf"made of pairs, got {KIND_NAMES[type(example)]} \(choose other"
     with pytest.raises(InvalidInput, match=message):
         added([example], [SWAP, DROPOUT], seed=0)
     with pytest.raises(InvalidInput, match=message):
