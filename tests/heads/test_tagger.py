@@ -24,6 +24,7 @@ from simsearch.heads import (
     tag_texts,
     train_tagger,
 )
+from simsearch.heads.tagger_inputs import TaggerInputs
 from simsearch.heads.tagger_module import Layers, TaggerModule
 from simsearch.records import Span, TaggedText
 
@@ -47,23 +48,31 @@ def saved(training: TaggerTraining, tmp_path: Path) -> Path:
     return tmp_path / "head"
 
 
-def random_module(joined: Layers) -> TaggerModule:
-    torch.manual_seed(3)
+def random_inputs(directions: int | None) -> TaggerInputs:
     rng = np.random.default_rng(3)
+    mean, scale = rng.normal(size=12), rng.random(12) + 0.5
+    found = None if directions is None else rng.normal(size=(directions, 12)).astype(np.float32)
+    return TaggerInputs(mean.astype(np.float32), scale.astype(np.float32), found)
+
+
+def random_module(joined: Layers, *, width: int = 12) -> TaggerModule:
+    torch.manual_seed(3)
     module = TaggerModule(
-        rng.normal(size=12).astype(np.float32),
-        (rng.random(12) + 0.5).astype(np.float32),
-        layers=3, labels=2, hidden=8, blocks=2, kernel=5, dropout=0.5, joined=joined,
-    )  # fmt: skip
+        width, layers=3, labels=2, hidden=8, blocks=2, kernel=5, dropout=0.5, joined=joined
+    )
     for parameter in module.parameters():
         torch.nn.init.normal_(parameter, std=0.5)
     return module.eval()
 
 
-@pytest.mark.parametrize("joined", list(Layers))
-def test_numpy_computes_what_torch_does(joined):
-    module = random_module(joined)
-    head = module.tagger(REFERENCE, ("A", "B"), field="entities")
+@pytest.mark.parametrize(
+    ("joined", "directions"),
+    [(Layers.MIXED, None), (Layers.CONCATENATED, None), (Layers.CONCATENATED, 5)],
+)
+def test_numpy_computes_what_torch_does(joined, directions):
+    module = random_module(joined, width=directions or 12)
+    inputs = random_inputs(directions)
+    head = module.tagger(REFERENCE, ("A", "B"), inputs=inputs, field="entities")
     rng = np.random.default_rng(0)
     lengths = [3, 1, 7]
     vectors = [rng.normal(size=(length, 12)).astype(np.float32) for length in lengths]
@@ -71,9 +80,8 @@ def test_numpy_computes_what_torch_does(joined):
     together = head.emissions(vectors, shapes)
     for own, shape, found in zip(vectors, shapes, together, strict=True):
         with torch.inference_mode():  # each text by itself: gaps keep neighbours apart
-            expected = module(
-                torch.from_numpy(own), torch.from_numpy(shape), torch.arange(len(own)), len(own)
-            )
+            made = torch.from_numpy(inputs.of(own))
+            expected = module(made, torch.from_numpy(shape), torch.arange(len(own)), len(own))
         np.testing.assert_allclose(found, expected.numpy(), atol=1e-4)
     with torch.inference_mode():
         begin, follow = module.transitions()
@@ -219,7 +227,7 @@ def test_a_setting_out_of_range_is_refused(settings, message):
 
 
 def test_few_texts_get_more_epochs():
-    assert TaggerConfig(batch_size=10).steps(100) == 250
+    assert TaggerConfig(batch_size=10).steps(100) == 200
     assert TaggerConfig(batch_size=10).steps(10_000) == 8000
     assert TaggerConfig(batch_size=10, epochs=2).steps(95) == 20
 
