@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -15,7 +17,7 @@ from simsearch.encoder import Encoder
 from simsearch.encoder.layout import read_layout
 from simsearch.encoder.tokenization import TokenizedText
 from simsearch.errors import EncoderMismatch, InvalidInput
-from simsearch.heads import Annotator, TaggerConfig, load_head
+from simsearch.heads import Annotator, TaggerConfig, annotate, load_head
 from simsearch.records import Document, LabelledText, Span, TaggedText
 from simsearch.search_index import RetrievalTask
 from simsearch.training import TrainingConfig, TrainingData, finetune
@@ -258,6 +260,29 @@ def test_a_joint_run_leaves_heads_that_belong_to_the_tuned_encoder(joint, tiny_e
     assert found.spans.keys() == {"entities"}
     with pytest.raises(EncoderMismatch, match="train the head again"):
         heads[0].encoder.check(Encoder.load(tiny_encoder_dir))
+
+
+def test_a_model_directory_may_move_with_its_heads(joint, tmp_path):
+    output, result, _ = joint
+    moved = shutil.copytree(output, tmp_path / "elsewhere")  # the old one is another model by now
+    (found,) = annotate(["the cat sat on my bank"], [moved / "heads/label"])
+    assert found.classes.keys() == {"label"}
+    head = load_head(moved / "heads/entities")
+    assert head.encoder.name == str(moved)
+    assert head.encoder.load().directory == moved
+    # A head that goes its own way still knows where its encoder was.
+    alone = shutil.copytree(output / "heads/label", tmp_path / "a/b/label")
+    assert load_head(alone).encoder.name == str(output.resolve())
+
+
+def test_a_moved_head_names_the_encoder_where_it_is_now(joint, tmp_path, tiny_encoder_dir):
+    output, _, _ = joint
+    moved = shutil.copytree(output, tmp_path / "elsewhere")
+    head = load_head(moved / "heads/label")
+    with pytest.raises(EncoderMismatch, match=re.escape(f"({moved}), got")):
+        head.encoder.check(Encoder.load(tiny_encoder_dir))
+    head.save(tmp_path / "copy")  # which does not lie beside it any more
+    assert load_head(tmp_path / "copy").encoder.name == str(moved)
 
 
 def test_a_joint_run_compares_each_task_with_the_run_on_it_alone(joint):
