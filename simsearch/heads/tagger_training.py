@@ -220,6 +220,7 @@ def _train(
             kernel=config.kernel,
             dropout=config.dropout,
             joined=joined,
+            rng=rng,
         )
         optimizer = torch.optim.AdamW(
             module.parameters(),

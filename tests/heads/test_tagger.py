@@ -25,7 +25,7 @@ from simsearch.heads import (
     train_tagger,
 )
 from simsearch.heads.tagger_inputs import TaggerInputs
-from simsearch.heads.tagger_module import Layers, TaggerModule
+from simsearch.heads.tagger_module import Dropout, Layers, TaggerModule
 from simsearch.records import Span, TaggedText
 
 REFERENCE = EncoderReference("nowhere", "f" * 64, dim=4)
@@ -58,8 +58,9 @@ def random_inputs(directions: int | None) -> TaggerInputs:
 def random_module(joined: Layers, *, width: int = 12) -> TaggerModule:
     torch.manual_seed(3)
     module = TaggerModule(
-        width, layers=3, labels=2, hidden=8, blocks=2, kernel=5, dropout=0.5, joined=joined
-    )
+        width, layers=3, labels=2, hidden=8, blocks=2, kernel=5, dropout=0.5, joined=joined,
+        rng=np.random.default_rng(3),
+    )  # fmt: skip
     for parameter in module.parameters():
         torch.nn.init.normal_(parameter, std=0.5)
     return module.eval()
@@ -87,6 +88,22 @@ def test_numpy_computes_what_torch_does(joined, directions):
         begin, follow = module.transitions()
     np.testing.assert_array_equal(head.chain.begin, begin.numpy())
     np.testing.assert_array_equal(head.chain.follow, follow.numpy())
+
+
+def test_dropout_leaves_out_its_share_and_keeps_the_mean():
+    dropout = Dropout(0.25, np.random.default_rng(0))
+    rows = dropout(torch.ones(200, 500))
+    assert sorted(rows.unique().tolist()) == [0.0, pytest.approx(4 / 3)]
+    assert float((rows == 0).float().mean()) == pytest.approx(0.25, abs=0.005)
+    assert not torch.equal(rows, dropout(torch.ones(200, 500)))
+    assert torch.equal(dropout.eval()(rows), rows)
+
+
+def test_what_was_left_out_gets_no_gradient():
+    rows = torch.ones(4, 50, requires_grad=True)
+    dropped = Dropout(0.5, np.random.default_rng(0))(rows)
+    torch.autograd.backward(dropped.sum())
+    assert torch.equal(rows.grad, dropped.detach())
 
 
 def test_the_loss_is_minus_the_log_of_the_share_of_the_right_sequence():

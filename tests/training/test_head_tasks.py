@@ -263,7 +263,7 @@ def test_a_joint_run_leaves_heads_that_belong_to_the_tuned_encoder(joint, tiny_e
 
 
 def test_a_model_directory_may_move_with_its_heads(joint, tmp_path):
-    output, result, _ = joint
+    output, _, _ = joint
     moved = shutil.copytree(output, tmp_path / "elsewhere")  # the old one is another model by now
     (found,) = annotate(["the cat sat on my bank"], [moved / "heads/label"])
     assert found.classes.keys() == {"label"}
