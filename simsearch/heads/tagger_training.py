@@ -36,7 +36,7 @@ Progress = Callable[[int, int], None]
 
 _READ_AT_ONCE = 256  # texts whose vectors are in memory before they are written away
 _LEAST_EPOCHS = 8
-_LEAST_STEPS = 200  # what a few hundred texts need
+_LEAST_STEPS = 140  # what a hundred texts need
 _WARM_UP = 0.1
 _LONGEST_NORM = 1.0
 
@@ -46,7 +46,7 @@ class TaggerConfig:
     """Settings of a training.
 
     `layers` is "concatenated", of which a tagger sees so many principal `directions` (0: all
-    numbers as they are), or "mixed". `epochs` None: 8, or as many as make 200 steps.
+    numbers as they are), or "mixed". `epochs` None: 8, or as many as make 140 steps.
 
     Raises:
         InvalidInput: a setting is out of its range.

@@ -244,7 +244,7 @@ def test_a_setting_out_of_range_is_refused(settings, message):
 
 
 def test_few_texts_get_more_epochs():
-    assert TaggerConfig(batch_size=10).steps(100) == 200
+    assert TaggerConfig(batch_size=10).steps(100) == 140
     assert TaggerConfig(batch_size=10).steps(10_000) == 8000
     assert TaggerConfig(batch_size=10, epochs=2).steps(95) == 20
 
