@@ -32,9 +32,12 @@ class TaggerInputs:
 
     def of(self, vectors: HalfArray | FloatArray) -> FloatArray:
         """Shape: (w, d) -> (w, r), or (w, d) without directions."""
-        scaled = np.asarray(vectors, dtype=np.float32)
-        scaled = (scaled - self.mean) * self.scale
-        return scaled if self.directions is None else scaled @ self.directions.T
+        wide = np.asarray(vectors, dtype=np.float32)
+        if self.directions is None:
+            return (wide - self.mean) * self.scale
+        weight = self.directions * self.scale
+        directed: FloatArray = wide @ weight.T - weight @ self.mean
+        return directed
 
     def halved(self, vectors: HalfArray) -> HalfArray:
         """Return what `of` does, a part at a time: the vectors may lie in a file."""

@@ -46,6 +46,34 @@ class Dropout(nn.Module):
         return rows * torch.from_numpy(factors).view(rows.shape)
 
 
+class _Depthwise(torch.autograd.Function):
+    """Each channel over neighbouring rows: torch's own takes four times as long on so few rows."""
+
+    @staticmethod
+    def forward(context: Any, rows: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        """Shape: (n, d), (d, k) with k odd, (d,) -> (n, d); beyond the rows are zeros."""
+        taps = weight.T.contiguous()
+        reach = len(taps) // 2
+        padded = nn.functional.pad(rows, (0, 0, reach, reach))
+        mixed = bias.expand_as(rows).clone()
+        for place, tap in enumerate(taps):
+            mixed.addcmul_(padded[place : place + len(rows)], tap)
+        context.save_for_backward(padded, taps)
+        return mixed
+
+    @staticmethod
+    def backward(context: Any, *outer: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        (gradient,) = outer
+        padded, taps = context.saved_tensors
+        reach, count = len(taps) // 2, len(gradient)
+        rows = torch.zeros_like(padded)
+        weight = torch.empty_like(taps)
+        for place, tap in enumerate(taps):
+            rows[place : place + count].addcmul_(gradient, tap)
+            weight[place] = (gradient * padded[place : place + count]).sum(0)
+        return rows[reach : reach + count], weight.T, gradient.sum(0)
+
+
 class Block(nn.Module):
     """A block of depthwise-separable convolution (Chollet 2017) with a way around it."""
 
@@ -59,7 +87,8 @@ class Block(nn.Module):
     def forward(self, rows: Tensor, real: Tensor) -> Tensor:
         """Shape: (n, d), and (n, 1) with 0 in gaps -> (n, d)."""
         normed = self.norm(rows) * real
-        mixed = self.depthwise(normed.T.unsqueeze(0)).squeeze(0).T  # (n, d)
+        weight, bias = self.depthwise.weight.squeeze(1), self.depthwise.bias
+        mixed: Tensor = _Depthwise.apply(normed, weight, bias)  # type: ignore[no-untyped-call]
         changed: Tensor = rows + self.dropout(self.mix(torch.relu(mixed)))
         return changed
 

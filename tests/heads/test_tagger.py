@@ -25,7 +25,7 @@ from simsearch.heads import (
     train_tagger,
 )
 from simsearch.heads.tagger_inputs import TaggerInputs
-from simsearch.heads.tagger_module import Dropout, Layers, TaggerModule
+from simsearch.heads.tagger_module import Block, Dropout, Layers, TaggerModule
 from simsearch.records import Span, TaggedText
 
 REFERENCE = EncoderReference("nowhere", "f" * 64, dim=4)
@@ -97,6 +97,28 @@ def test_dropout_leaves_out_its_share_and_keeps_the_mean():
     assert float((rows == 0).float().mean()) == pytest.approx(0.25, abs=0.005)
     assert not torch.equal(rows, dropout(torch.ones(200, 500)))
     assert torch.equal(dropout.eval()(rows), rows)
+
+
+def test_a_block_is_made_of_torch_s_own_parts():
+    torch.manual_seed(0)
+    block = Block(6, kernel=5, dropout=Dropout(0.0, np.random.default_rng(0)))
+    rows, real = torch.randn(9, 6), torch.ones(9, 1)
+    real[4] = 0  # a gap
+    own = rows.clone().requires_grad_()
+    torch.autograd.backward((block(own, real) ** 2).sum())
+    found = [own.grad, *(each.grad.clone() for each in block.parameters())]
+    block.zero_grad()
+    theirs = rows.clone().requires_grad_()
+    normed = block.norm(theirs) * real
+    mixed = block.depthwise(normed.T.unsqueeze(0)).squeeze(0).T
+    expected = theirs + block.mix(torch.relu(mixed))
+    torch.autograd.backward((expected**2).sum())
+    with torch.inference_mode():
+        torch.testing.assert_close(block(rows, real), expected.detach())
+    for gradient, right in zip(
+        found, [theirs.grad, *(each.grad for each in block.parameters())], strict=True
+    ):
+        torch.testing.assert_close(gradient, right)
 
 
 def test_what_was_left_out_gets_no_gradient():
