@@ -36,8 +36,7 @@ class TaggerInputs:
         if self.directions is None:
             return (wide - self.mean) * self.scale
         weight = self.directions * self.scale
-        directed: FloatArray = wide @ weight.T - weight @ self.mean
-        return directed
+        return np.asarray(wide @ weight.T - weight @ self.mean, dtype=np.float32)
 
     def halved(self, vectors: HalfArray) -> HalfArray:
         """Return what `of` does, a part at a time: the vectors may lie in a file."""
