@@ -40,6 +40,7 @@ KIND_NAMES: Final[dict[type[Example], str]] = {
     ClassPair: "pairs with a class",
     ScoredPair: "scored pairs",
     LabelledText: "labelled texts",
+    ClassifiedText: "texts with several classes",
     UnlabelledText: "texts alone",
     TaggedText: "texts with entities",
 }
