@@ -13,7 +13,8 @@
     python benchmarks/heads.py pass        embedding, class and entities in one pass, beside
                                            embedding alone, and beside three passes
 
-With --train N and --test N the first N texts are taken.
+With --train N and --test N so many texts are taken: the first, or from all over the file
+(banking77, stsb).
 Data: ../shared/data or $SIMSEARCH_TEST_DATA. Seconds are of CPU time.
 """
 
@@ -27,7 +28,7 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -61,6 +62,8 @@ from simsearch.training import (
 DATA = Path(os.environ.get("SIMSEARCH_TEST_DATA") or Path(__file__).parents[2] / "shared" / "data")
 ROUNDS = 7
 _SIDES = ("train", "test")
+
+T = TypeVar("T")
 
 
 def classes(train: int | None, test: int | None, shots: int | None) -> None:
@@ -206,7 +209,7 @@ def tuned(name: str, train: int | None, test: int | None, epochs: int | None, ad
 
 def joint(name: str, train: int | None, test: int | None, epochs: int | None) -> None:
     """Print each task before, alone and jointly; pairs are judged on stsb's test set."""
-    pairs = list(read_examples(DATA / "stsb" / "train.jsonl"))[:train]
+    pairs = _spread(list(read_examples(DATA / "stsb" / "train.jsonl")), train)
     gold = list(read_examples(DATA / "stsb" / "test.jsonl"))
     tasks = [_task(each, train, test)[0] for each in ("banking77", name)]
     config = TrainingConfig(epochs=epochs, max_forgetting=0.99)
@@ -239,8 +242,8 @@ def _task(
     return TrainingData(tagged[0][:train], name=name, objective="tags"), tagged[1][:test]
 
 
-def _spread(texts: list[LabelledText], count: int | None) -> list[LabelledText]:
-    """Return so many of the texts, from all of them: they lie sorted by class."""
+def _spread(texts: list[T], count: int | None) -> list[T]:
+    """Return so many of the texts, from all of them: they lie sorted by class, or by source."""
     return texts if count is None else texts[:: max(1, len(texts) // count)][:count]
 
 
