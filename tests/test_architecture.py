@@ -41,6 +41,7 @@ CONFINED = {
         "encoder/adaptation.py",
         "encoder/torch_runtime.py",
         "encoder/export.py",
+        "heads/tagger_inputs.py",
         "heads/tagger_module.py",
         "heads/tagger_training.py",
         "training/",

@@ -147,7 +147,9 @@ def _tuning_data(read: "LabelledTexts", config: "ClassifierConfig") -> "Training
     from simsearch.training import TrainingData
 
     if read.several_labels:
-        raise InvalidInput("--adapt is for one label a text")
+        if config.shots is not None:
+            raise InvalidInput("--shots is for one label a text")
+        return TrainingData(read.texts, objective="classes", head=config)
     texts = read.texts
     if config.shots is not None:
         texts = list(draw_shots(texts, config.shots, seed=config.seed))

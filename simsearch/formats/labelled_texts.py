@@ -56,7 +56,7 @@ def read_labelled_texts(
         value = row.fields[column]
         if column == "label":
             return ClassifiedText(text, (_label(row, column, value),))
-        return ClassifiedText(text, _labels(row, value))
+        return ClassifiedText(text, labels_of(row))
 
     rows = check_header(read_rows(path, options, on_reject=on_reject), _column)
     texts = list(convert(rows, build, on_reject))
@@ -77,7 +77,13 @@ def _column(row: Row) -> str:
     return found[0]
 
 
-def _labels(row: Row, value: Any) -> tuple[str, ...]:
+def labels_of(row: Row) -> tuple[str, ...]:
+    """Return the names in the column `labels`.
+
+    Raises:
+        InvalidData: they are no list of names, each once.
+    """
+    value = row.fields["labels"]
     if row.header is not None:  # in a table every value is a string
         value = [part for part in value.split(LABEL_SEPARATOR) if part.strip()]
     if not isinstance(value, list):

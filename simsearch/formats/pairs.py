@@ -18,11 +18,13 @@ from simsearch.formats.checks import (
     quoted,
     readable_text,
 )
+from simsearch.formats.labelled_texts import labels_of
 from simsearch.formats.lines import Source
 from simsearch.formats.options import DEFAULT_OPTIONS, ReadOptions
 from simsearch.formats.row import OnReject, Row, check_header, convert
 from simsearch.formats.rows import read_rows
 from simsearch.records import (
+    ClassifiedText,
     ClassPair,
     LabelledPair,
     LabelledText,
@@ -40,6 +42,7 @@ Example: TypeAlias = (
     | ClassPair
     | ScoredPair
     | LabelledText
+    | ClassifiedText
     | UnlabelledText
     | TaggedText
 )
@@ -53,10 +56,11 @@ _COLUMNS: Final[dict[type[Example], tuple[str, ...]]] = {
     LabelledPair: ("sentence1", "sentence2", "label"),
     ScoredPair: ("sentence1", "sentence2", "score"),
     LabelledText: ("text", "label"),
+    ClassifiedText: ("text", "labels"),
     UnlabelledText: ("text",),
 }
 # Nothing else is meant by these columns; `text` beside those of pairs is one column more.
-_TEXTS: Final = (LabelledText, UnlabelledText)
+_TEXTS: Final = (LabelledText, ClassifiedText, UnlabelledText)
 
 
 def read_examples(
@@ -141,6 +145,8 @@ def _example(kind: type[Example], row: Row, options: ReadOptions, reads: Reads) 
         return Pair(text("anchor"), text("positive"))
     if kind is LabelledText:
         return LabelledText(text("text"), _label(row, options))
+    if kind is ClassifiedText:
+        return ClassifiedText(text("text"), labels_of(row))
     if kind is UnlabelledText:
         return UnlabelledText(text("text"))
     if kind is LabelledPair:

@@ -10,7 +10,7 @@ import json
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
@@ -45,11 +45,15 @@ class HeadKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class EncoderReference:
-    """The encoder that a head belongs to."""
+    """The encoder that a head belongs to.
+
+    `beside` is the way to it from the head's directory, where the two go together; "" otherwise.
+    """
 
     name: str
     fingerprint: str
     dim: int
+    beside: str = ""
 
     @classmethod
     def of(cls, encoder: Encoder) -> EncoderReference:
@@ -61,6 +65,12 @@ class EncoderReference:
             fingerprint=encoder.fingerprint,
             dim=encoder.dim,
         )
+
+    def seen_from(self, head: Path) -> EncoderReference:
+        """Return the reference of a head that lies there: what goes with it may have moved."""
+        if self.beside and ((place := (head / self.beside).resolve()) / "modules.json").is_file():
+            return replace(self, name=str(place), beside="")
+        return replace(self, beside="")
 
     def check(self, encoder: Encoder) -> None:
         """Refuse another encoder.
@@ -226,7 +236,8 @@ def read_head(path: Path) -> HeadContent:
             raise EncoderError(f"{described}: expected format {HEAD_FORMAT} (another version's)")
         kind = HeadKind(content["kind"])
         encoder = EncoderReference(**content["encoder"])
-        if not all(isinstance(text, str) for text in (encoder.name, encoder.fingerprint)):
+        said = (encoder.name, encoder.fingerprint, encoder.beside)
+        if not all(isinstance(text, str) for text in said):
             raise EncoderError(f"{described}: names no encoder")
         if type(encoder.dim) is not int or not 1 <= encoder.dim <= 1 << 20:
             raise EncoderError(f"{described}: {encoder.dim!r} is no width of embeddings")
@@ -237,4 +248,4 @@ def read_head(path: Path) -> HeadContent:
         raise EncoderError(f"{described}: {error}") from error
     except RecursionError as error:
         raise EncoderError(f"{described}: nested too deeply") from error
-    return HeadContent(path, kind, encoder, content, tensors)
+    return HeadContent(path, kind, encoder.seen_from(path), content, tensors)

@@ -15,7 +15,14 @@ from typing import Final
 
 from simsearch.errors import InvalidInput
 from simsearch.formats import Example
-from simsearch.records import LabelledText, Pair, TaggedText, Triplet, UnlabelledText
+from simsearch.records import (
+    ClassifiedText,
+    LabelledText,
+    Pair,
+    TaggedText,
+    Triplet,
+    UnlabelledText,
+)
 from simsearch.training.config import Augmentation
 from simsearch.training.examples import KIND_NAMES, fold, texts_of
 
@@ -125,7 +132,7 @@ def _with_first_text(example: Example, text: str) -> Example | None:
         return None
     if isinstance(example, Pair | Triplet):
         return replace(example, anchor=text)
-    if isinstance(example, LabelledText | UnlabelledText):
+    if isinstance(example, LabelledText | ClassifiedText | UnlabelledText):
         return replace(example, text=text)
     return replace(example, sentence1=text)
 

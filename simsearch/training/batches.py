@@ -25,6 +25,7 @@ from simsearch.errors import EncoderError, InvalidData
 from simsearch.formats import Example
 from simsearch.heads import HeadKind, pieces_of_words, split_words, tags_of_spans
 from simsearch.records import (
+    ClassifiedText,
     ClassPair,
     LabelledPair,
     LabelledText,
@@ -309,7 +310,10 @@ def _as_pair(example: Example) -> tuple[str, str]:
 def _columns(
     examples: Sequence[Example], classes: Sequence[str], texts: _Texts
 ) -> tuple[list[list[int]], Tensor]:
-    """Return a column for each text of an example, and their labels (b,)."""
+    """Return a column for each text of an example, and their labels (b,).
+
+    Where several classes may hold these are (b, classes).
+    """
     rows = [
         [
             texts.add(
@@ -326,7 +330,7 @@ def _columns(
     return columns, torch.tensor([_label(example, number) for example in examples])
 
 
-def _label(example: Example, number: Mapping[str, int]) -> float | int:
+def _label(example: Example, number: Mapping[str, int]) -> float | int | list[float]:
     match example:
         case ScoredPair():
             return example.score
@@ -334,4 +338,6 @@ def _label(example: Example, number: Mapping[str, int]) -> float | int:
             return example.label
         case ClassPair() | LabelledText():
             return number[example.label]
+        case ClassifiedText():
+            return [float(name in example.labels) for name in number]
     return 0

@@ -16,6 +16,7 @@ from simsearch.errors import InvalidData
 from simsearch.evaluation import Qrels, ReliabilityBin
 from simsearch.formats import Example
 from simsearch.records import (
+    ClassifiedText,
     ClassPair,
     LabelledPair,
     LabelledText,
@@ -267,7 +268,7 @@ def _sought(
 
 
 def _refuse_classes(data: Sequence[Example]) -> None:
-    if isinstance(data[0], ClassPair | LabelledText | UnlabelledText):
+    if isinstance(data[0], ClassPair | LabelledText | ClassifiedText | UnlabelledText):
         raise InvalidData(
             f"{KIND_NAMES[type(data[0])]} do not say which text answers which (expected pairs: "
             "anchor and positive, or two sentences and a label of 0 and 1 or a score; or a BEIR "

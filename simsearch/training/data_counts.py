@@ -7,6 +7,7 @@ happens once in tens of millions of such data sets.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import fields
 from operator import attrgetter
@@ -17,6 +18,7 @@ import numpy.typing as npt
 
 from simsearch.formats import Example
 from simsearch.records import (
+    ClassifiedText,
     ClassPair,
     LabelledPair,
     LabelledText,
@@ -34,8 +36,8 @@ Rows = tuple[int, int]
 
 _SCORE_TOLERANCE: Final = 0.1  # of the range of the scores
 _ROUNDING: Final = 1 + 1e-9  # 0.8 - 0.7 is a little more than 0.1
-_WITH_VALUE: Final = (LabelledPair, ClassPair, ScoredPair, LabelledText, TaggedText)
-_NO_TEXT: Final = ("label", "score", "spans")  # fields of examples
+_WITH_VALUE: Final = (LabelledPair, ClassPair, ScoredPair, LabelledText, ClassifiedText, TaggedText)
+_NO_TEXT: Final = ("label", "labels", "score", "spans")  # fields of examples
 # In these it does not matter which text stands first.
 _SYMMETRICAL: Final = (LabelledPair, ScoredPair)
 
@@ -90,14 +92,15 @@ class FoldedTexts:
 
 
 def row_values(examples: Sequence[Example]) -> ValueArray:
-    """Return the number of each row's label or set of entities, or its score; 0 without one."""
+    """Return the number of each row's label, or labels, or entities; or its score; else 0."""
     if isinstance(examples[0], ScoredPair):
         scores = map(attrgetter("score"), examples)
         return np.fromiter(scores, dtype=np.float64, count=len(examples))
-    if isinstance(examples[0], TaggedText):
+    if isinstance(examples[0], TaggedText | ClassifiedText):
         seen: dict[Any, int] = {}
-        spans = map(attrgetter("spans"), examples)
-        numbers = (seen.setdefault(each, len(seen)) for each in spans)
+        tagged = isinstance(examples[0], TaggedText)
+        sets = map(frozenset, map(attrgetter("spans" if tagged else "labels"), examples))
+        numbers = (seen.setdefault(each, len(seen)) for each in sets)
         return np.fromiter(numbers, dtype=np.float64, count=len(examples))
     number = {name: position for position, name in enumerate(class_names(examples))}
     if not number:
@@ -175,6 +178,11 @@ def count_classes(examples: Sequence[Example]) -> dict[str, int]:
     if isinstance(examples[0], TaggedText):
         spans = [span for each in examples if isinstance(each, TaggedText) for span in each.spans]
         return {name: sum(span.label == name for span in spans) for name in names}
+    if isinstance(examples[0], ClassifiedText):
+        held = Counter(
+            label for each in examples if isinstance(each, ClassifiedText) for label in each.labels
+        )
+        return {name: held[name] for name in names}
     rows = np.bincount(row_values(examples).astype(np.int64))
     return dict(zip(names, rows.tolist(), strict=True))
 

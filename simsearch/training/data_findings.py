@@ -10,6 +10,7 @@ from simsearch.encoder import MOST_UNKNOWN
 from simsearch.formats import Example
 from simsearch.formats.checks import quoted
 from simsearch.records import (
+    ClassifiedText,
     ClassPair,
     LabelledPair,
     LabelledText,
@@ -35,6 +36,7 @@ _MEANING: Final[dict[type[Example], str]] = {
     ClassPair: "two texts, and the name of the relation between them",
     ScoredPair: "two texts, and how similar they are",
     LabelledText: "a text, and the name of its class",
+    ClassifiedText: "a text, and the names of its classes",
     UnlabelledText: "a text of which nothing more is known",
     TaggedText: "a text, and the entities in it",
 }
@@ -44,6 +46,7 @@ _CONTRADICTION: Final[dict[type[Example], str]] = {
     ClassPair: "the same two texts with different labels",
     ScoredPair: "the same two texts with scores more than a tenth of the range apart",
     LabelledText: "the same text with different labels",
+    ClassifiedText: "the same text with different labels",
     TaggedText: "the same text with different entities",
 }
 # Objectives that learn what a class is.
@@ -172,6 +175,7 @@ class DataCheck:
             )
         if (
             self.objective not in ("unlabelled", TAGS)
+            and self.kind != ClassifiedText.__name__  # one label may hold or not
             and self.training_classes < 2
             and self.classes
         ):

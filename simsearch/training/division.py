@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from simsearch.errors import InvalidData
 from simsearch.formats import Example
-from simsearch.records import ClassPair, LabelledPair, LabelledText, UnlabelledText
+from simsearch.records import ClassifiedText, ClassPair, LabelledPair, LabelledText, UnlabelledText
 from simsearch.search_index import RetrievalTask
 from simsearch.training.augmentation import augment
 from simsearch.training.config import Augmentation, TrainingConfig
@@ -152,7 +152,7 @@ def _holds_out(
 
     Evaluation data of its own judges the first one, and the encoder; other heads need their own.
     """
-    if data.kind is UnlabelledText:
+    if data.kind is UnlabelledText or (data.kind is ClassifiedText and objective.head is None):
         return False
     if evaluation is None:
         return True
@@ -210,11 +210,17 @@ def _chooser(
 def _refuse_one_class(
     training: Sequence[Example], data: TrainingData, objective: Objective
 ) -> None:
-    if data.kind in (LabelledPair, ClassPair, LabelledText) and not objective.in_batch:
-        names = class_names(training)
-        if len(names) < 2:
-            raise InvalidData(
-                f"{data.name or 'the training data'}: all of the {len(training):,} training "
-                f"examples have the class {', '.join(names) or '(none is left)'} (bring examples "
-                "of two classes at least)"
-            )
+    if objective.in_batch:
+        return
+    names = class_names(training)
+    if data.kind is ClassifiedText and not names:
+        raise InvalidData(
+            f"{data.name or 'the training data'}: none of the {len(training):,} training examples "
+            "has a label (bring examples that have one)"
+        )
+    if data.kind in (LabelledPair, ClassPair, LabelledText) and len(names) < 2:
+        raise InvalidData(
+            f"{data.name or 'the training data'}: all of the {len(training):,} training "
+            f"examples have the class {', '.join(names) or '(none is left)'} (bring examples "
+            "of two classes at least)"
+        )

@@ -28,6 +28,7 @@ from simsearch.training.telling import run_facts, run_sections
 from simsearch.training.trial import Outcome, Trial
 
 HEADS = "heads"
+_FROM_A_HEAD = "../.."  # to the model directory
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +92,9 @@ def write_documents(
 def write_heads(directory: Path, outcome: Outcome, *, place: Path) -> None:
     """Write the heads into a model directory that is going to be at `place`, each by its field."""
     encoder = outcome.encoder
-    reference = EncoderReference(str(place.resolve()), encoder.fingerprint, encoder.dim)
+    reference = EncoderReference(
+        str(place.resolve()), encoder.fingerprint, encoder.dim, beside=_FROM_A_HEAD
+    )
     for head in outcome.heads:
         with_changes(head, encoder=reference).save(directory / HEADS / head.field)
 

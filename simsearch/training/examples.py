@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Final
 from simsearch.errors import InvalidData
 from simsearch.formats import Example
 from simsearch.records import (
+    ClassifiedText,
     ClassPair,
     LabelledPair,
     LabelledText,
@@ -39,6 +40,7 @@ KIND_NAMES: Final[dict[type[Example], str]] = {
     ClassPair: "pairs with a class",
     ScoredPair: "scored pairs",
     LabelledText: "labelled texts",
+    ClassifiedText: "texts with several classes",
     UnlabelledText: "texts alone",
     TaggedText: "texts with entities",
 }
@@ -94,7 +96,7 @@ def texts_of(example: Example) -> tuple[str, ...]:
         return (example.anchor, example.positive, example.negative)
     if isinstance(example, Pair):
         return (example.anchor, example.positive)
-    if isinstance(example, LabelledText | UnlabelledText | TaggedText):
+    if isinstance(example, LabelledText | ClassifiedText | UnlabelledText | TaggedText):
         return (example.text,)
     return (example.sentence1, example.sentence2)
 
@@ -115,6 +117,8 @@ def class_names(examples: Iterable[Example]) -> tuple[str, ...]:
     for example in examples:
         if isinstance(example, TaggedText):
             names.update(span.label for span in example.spans)
+        elif isinstance(example, ClassifiedText):
+            names.update(example.labels)
         elif isinstance(example, LabelledText | _WITH_CLASS):
             names.add(str(example.label))
     return tuple(sorted(names))

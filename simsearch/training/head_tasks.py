@@ -39,36 +39,48 @@ _COUNTS = "span counts"
 
 
 class HeldOutTextClasses:
-    """Texts with a class each: the share of them whose class a classifier finds."""
+    """Texts with a class each: the share of them whose class a classifier finds.
+
+    Where several may hold at once (`several_labels`), whose classes it finds all, and no other.
+    """
 
     deciding_metric = "accuracy"
     metrics: Sequence[str] = ("accuracy",)
 
     def __init__(
         self,
-        texts: Sequence[LabelledText],
+        texts: Sequence[ClassifiedText],
         *,
-        training: Sequence[LabelledText],
+        training: Sequence[ClassifiedText],
+        several_labels: bool,
         config: ClassifierConfig,
     ) -> None:
-        self._texts = [ClassifiedText(each.text, (each.label,)) for each in texts]
-        self._training = [ClassifiedText(each.text, (each.label,)) for each in training]
+        self._texts = texts
+        self._training = training
+        self._several_labels = several_labels
         # What tells that a text is of no class is measured on classes that are left out, and a
         # tuned encoder has seen all of them.
         self._config = replace(config, scope=False)
         self.size = len(texts)
-        classes = len({each.label for each in texts})
+        classes = len({label for each in texts for label in each.labels})
         self.description = f"{counted(len(texts), 'text')} of {classes} classes"
 
     def score(self, encoder: Embedder) -> Scores:
         """Fit a classifier and return its accuracy, and for each text whether it was right."""
         whole = _whole(encoder)
         head = train_classifier(
-            self._training, whole, config=self._config, calibration=self._texts
+            self._training,
+            whole,
+            several_labels=self._several_labels,
+            config=self._config,
+            calibration=self._texts,
         ).head
         found = head.classify(whole.encode_documents([each.text for each in self._texts]))
         right = np.array(
-            [one.labels == text.labels for one, text in zip(found, self._texts, strict=True)],
+            [
+                set(one.labels) == set(text.labels)
+                for one, text in zip(found, self._texts, strict=True)
+            ],
             dtype=np.float64,
         )
         return Scores({"accuracy": float(right.mean())}, {"accuracy": right}, head=head)
@@ -134,13 +146,27 @@ def make_head_held_out(
             training=[each for each in training if isinstance(each, TaggedText)],
             config=config,
         )
-    labelled = [each for each in examples if isinstance(each, LabelledText)]
-    _refuse_others(len(labelled), len(examples), "a class (text, label)")
-    return HeldOutTextClasses(
-        labelled,
-        training=[each for each in training if isinstance(each, LabelledText)],
-        config=config,
+    several = any(isinstance(each, ClassifiedText) for each in training)
+    labelled = _classified(examples, several)
+    _refuse_others(
+        len(labelled),
+        len(examples),
+        "classes (text, labels)" if several else "a class (text, label)",
     )
+    return HeldOutTextClasses(
+        labelled, training=_classified(training, several), several_labels=several, config=config
+    )
+
+
+def _classified(examples: Sequence[Example], several: bool) -> list[ClassifiedText]:
+    """Return the texts that have a class each, or those of which several may hold."""
+    if several:
+        return [each for each in examples if isinstance(each, ClassifiedText)]
+    return [
+        ClassifiedText(each.text, (each.label,))
+        for each in examples
+        if isinstance(each, LabelledText)
+    ]
 
 
 def head_config(kind: HeadKind, field: str, seed: int) -> ClassifierConfig | TaggerConfig:

@@ -27,6 +27,7 @@ from simsearch.evaluation import (
 from simsearch.formats import Example
 from simsearch.heads import Head
 from simsearch.records import (
+    ClassifiedText,
     ClassPair,
     Document,
     LabelledPair,
@@ -240,7 +241,7 @@ def make_held_out(
         )
     if isinstance(first, LabelledText):
         return HeldOutRetrieval(_same_class([e for e in examples if isinstance(e, LabelledText)]))
-    if isinstance(first, UnlabelledText):
+    if isinstance(first, UnlabelledText | ClassifiedText):
         raise InvalidData(
             "texts alone prove nothing: bring evaluation data (--eval with pairs, or a BEIR folder)"
         )

@@ -11,7 +11,13 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import cosine_similarity, cross_entropy, margin_ranking_loss, normalize
+from torch.nn.functional import (
+    binary_cross_entropy_with_logits,
+    cosine_similarity,
+    cross_entropy,
+    margin_ranking_loss,
+    normalize,
+)
 
 
 class InBatchLoss(nn.Module):
@@ -64,7 +70,8 @@ class SoftmaxPairLoss(nn.Module):
 class ClassLoss(nn.Module):
     """Cross-entropy of a softmax over classes, of a linear map of the embedding.
 
-    Embeddings are of unit length, so the logits are divided by a temperature.
+    Where several classes may hold, of the sigmoid of each, summed over the classes. Embeddings are
+    of unit length, so the logits are divided by a temperature.
     """
 
     def __init__(self, dim: int, classes: int, *, temperature: float) -> None:
@@ -73,9 +80,15 @@ class ClassLoss(nn.Module):
         self.temperature = temperature
 
     def forward(self, columns: Sequence[Tensor], classes: Tensor) -> Tensor:
-        """Return the loss of texts; `classes` (b,) are the numbers of their classes."""
+        """Return the loss of texts, a mean over them.
+
+        `classes` are the numbers of their classes, (b,), or 1 for each that holds, (b, classes).
+        """
         (embeddings,) = columns
-        return cross_entropy(self.decoder(embeddings) / self.temperature, classes)
+        logits = self.decoder(embeddings) / self.temperature
+        if classes.ndim == 2:
+            return binary_cross_entropy_with_logits(logits, classes, reduction="sum") / len(classes)
+        return cross_entropy(logits, classes)
 
 
 class TagLoss(nn.Module):

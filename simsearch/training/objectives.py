@@ -22,6 +22,7 @@ from simsearch.errors import InvalidData, InvalidInput
 from simsearch.formats import Example
 from simsearch.heads import HeadKind
 from simsearch.records import (
+    ClassifiedText,
     ClassPair,
     LabelledPair,
     LabelledText,
@@ -240,7 +241,7 @@ _ALL = (
         name="unlabelled",
         formula="in-batch, with a text under two dropout masks as anchor and positive",
         source="Gao, Yao & Chen 2021 (SimCSE)",
-        takes=(UnlabelledText, LabelledText),
+        takes=(UnlabelledText, LabelledText, ClassifiedText),
         make_loss=_in_batch,
         temperature=_TEMPERATURE,
         in_batch=True,
@@ -248,9 +249,10 @@ _ALL = (
     ),
     Objective(
         name="classes",
-        formula="cross-entropy of softmax((W u + b) / t) to the class of the text",
+        formula="cross-entropy of softmax((W u + b) / t) to the class of the text; where several "
+        "may hold, of the sigmoid of each, summed",
         source="the linear probe of the class head, with the encoder learning too",
-        takes=(LabelledText,),
+        takes=(LabelledText, ClassifiedText),
         make_loss=_classes,
         temperature=_TEMPERATURE,
         epochs=4,

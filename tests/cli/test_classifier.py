@@ -205,8 +205,20 @@ def test_tuning_is_asked_for_whole(run: Run, write: Write, tmp_path, options, me
     assert message in outcome.refusal(2)
 
 
-def test_tuning_is_for_one_label_a_text(run: Run, write: Write, tmp_path):
-    data = write("several.jsonl", '{"text": "a", "labels": ["x", "y"]}\n')
-    options = ["--adapt", "full", "--model", tmp_path / "m"]
-    outcome = run("classifier", "train", data, "-o", tmp_path / "h", *options)
-    assert "--adapt is for one label a text" in outcome.refusal(2)
+def test_an_encoder_is_tuned_where_several_classes_may_hold(
+    run: Run, write: Write, tiny_encoder_dir, tmp_path
+):
+    texts = [f"{word} {other}" for word in ("cat", "dog", "bird") for other in ("bank", "red", "x")]
+    data = write(
+        "several.jsonl",
+        "".join(
+            json.dumps({"text": f"{text} {number}", "labels": text.split()}) + "\n"
+            for number in range(6)
+            for text in texts
+        ),
+    )
+    arguments = ["classifier", "train", data, "-o", tmp_path / "h", "--encoder", tiny_encoder_dir]
+    arguments += ["--adapt", "last-1", "--model", tmp_path / "m", "--adapt-epochs", "1"]
+    assert run(*arguments, "--shots", "3").refusal(2).endswith("--shots is for one label a text")
+    assert run(*arguments, "--force").code in (0, 1)  # kept either way
+    assert json.loads((tmp_path / "h" / "head.json").read_text())["several_labels"]

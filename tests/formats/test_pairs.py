@@ -12,6 +12,7 @@ import pytest
 from simsearch.errors import InvalidData
 from simsearch.formats import Example, ReadOptions, read_examples
 from simsearch.records import (
+    ClassifiedText,
     ClassPair,
     LabelledPair,
     LabelledText,
@@ -40,6 +41,8 @@ def read(write: Write, *rows: dict[str, Any]) -> list[Example]:
         ({"sentence1": "a", "score": 5, "sentence2": "b", "id": 1}, ScoredPair("a", "b", 5.0)),
         ({"sentence1": "a", "sentence2": "b", "label": "neutral"}, ClassPair("a", "b", "neutral")),
         ({"text": "t", "label": "refund"}, LabelledText("t", "refund")),
+        ({"text": "t", "labels": ["a", 2]}, ClassifiedText("t", ("a", "2"))),
+        ({"text": "t", "labels": []}, ClassifiedText("t", ())),
         ({"text": "t", "id": "7"}, UnlabelledText("t")),
         ({"anchor": "a", "positive": "p", "text": "t"}, Pair("a", "p")),
         ({"sentence1": "a", "sentence2": "b", "label": 0, "text": "t"}, LabelledPair("a", "b", 0)),
@@ -60,6 +63,7 @@ def test_columns_choose_the_kind_and_others_are_ignored(
         ("sentence1,sentence2,score\na,b,-1.5e1\n", ScoredPair("a", "b", -15.0)),
         ("sentence1,sentence2,label\na,b,2\n", ClassPair("a", "b", "2")),
         ("text,label\nt,3\n", LabelledText("t", "3")),
+        ("text,labels\nt,a;b\n", ClassifiedText("t", ("a", "b"))),
         ("text\nt\n", UnlabelledText("t")),
     ],
 )
@@ -172,7 +176,7 @@ def test_columns_of_no_kind_are_listed_with_what_was_expected(write: Write) -> N
         r"a\.jsonl:1: the columns are those of no training example; "
         r"found 'anchr', 'positive' \(did you mean 'anchr' for 'anchor'\?\); expected one of: "
         r"anchor, positive, negative; anchor, positive; sentence1, sentence2, label; "
-        r"sentence1, sentence2, score; text, label; text$"
+        r"sentence1, sentence2, score; text, label; text, labels; text$"
     )
     with pytest.raises(InvalidData, match=message):
         read(write, {"anchr": "a", "positive": "p"})

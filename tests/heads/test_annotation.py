@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
 
 import numpy as np
@@ -177,6 +178,20 @@ def test_a_filter_may_ask_for_a_class_and_an_entity_at_once(encoder, topics, ent
         annotating.writing(index.add)([Document(str(n), text) for n, text in enumerate(texts)])
         assert {hit.id for hit in index.search("dog", k=200, where=where)} == expected
         assert 0 < len(expected) == index.count(where)
+
+
+def test_facets_count_predicted_classes_and_entities(encoder, topics, entities, tmp_path):
+    annotating = AnnotatingEncoder(Annotator([topics, entities], encoder))
+    texts = [each.text for each in tagged_texts(40, seed=4)]
+    found = [each.metadata() for each in annotate(texts, [topics, entities], encoder=encoder)]
+    classes = Counter(each["topic"] for each in found)
+    animals = Counter(animal for each in found for animal in each.get("entities.ANIMAL", []))
+    with SearchIndex.create(tmp_path / "index", encoder=annotating) as index:
+        annotating.writing(index.add)([Document(str(n), text) for n, text in enumerate(texts)])
+        topic, animal = index.facet("topic"), index.facet("entities.ANIMAL")
+    assert {each.value: each.count for each in topic.values} == dict(classes)
+    assert {each.value: each.count for each in animal.values} == dict(animals)
+    assert len(animals) == 3
 
 
 def test_a_label_that_can_be_no_field_is_refused_by_name(encoder, entities):

@@ -24,7 +24,8 @@ from simsearch.heads import (
     tag_texts,
     train_tagger,
 )
-from simsearch.heads.tagger_module import Layers, TaggerModule
+from simsearch.heads.tagger_inputs import TaggerInputs
+from simsearch.heads.tagger_module import Block, Dropout, Layers, TaggerModule
 from simsearch.records import Span, TaggedText
 
 REFERENCE = EncoderReference("nowhere", "f" * 64, dim=4)
@@ -47,23 +48,32 @@ def saved(training: TaggerTraining, tmp_path: Path) -> Path:
     return tmp_path / "head"
 
 
-def random_module(joined: Layers) -> TaggerModule:
-    torch.manual_seed(3)
+def random_inputs(directions: int | None) -> TaggerInputs:
     rng = np.random.default_rng(3)
+    mean, scale = rng.normal(size=12), rng.random(12) + 0.5
+    found = None if directions is None else rng.normal(size=(directions, 12)).astype(np.float32)
+    return TaggerInputs(mean.astype(np.float32), scale.astype(np.float32), found)
+
+
+def random_module(joined: Layers, *, width: int = 12) -> TaggerModule:
+    torch.manual_seed(3)
     module = TaggerModule(
-        rng.normal(size=12).astype(np.float32),
-        (rng.random(12) + 0.5).astype(np.float32),
-        layers=3, labels=2, hidden=8, blocks=2, kernel=5, dropout=0.5, joined=joined,
+        width, layers=3, labels=2, hidden=8, blocks=2, kernel=5, dropout=0.5, joined=joined,
+        rng=np.random.default_rng(3),
     )  # fmt: skip
     for parameter in module.parameters():
         torch.nn.init.normal_(parameter, std=0.5)
     return module.eval()
 
 
-@pytest.mark.parametrize("joined", list(Layers))
-def test_numpy_computes_what_torch_does(joined):
-    module = random_module(joined)
-    head = module.tagger(REFERENCE, ("A", "B"), field="entities")
+@pytest.mark.parametrize(
+    ("joined", "directions"),
+    [(Layers.MIXED, None), (Layers.CONCATENATED, None), (Layers.CONCATENATED, 5)],
+)
+def test_numpy_computes_what_torch_does(joined, directions):
+    module = random_module(joined, width=directions or 12)
+    inputs = random_inputs(directions)
+    head = module.tagger(REFERENCE, ("A", "B"), inputs=inputs, field="entities")
     rng = np.random.default_rng(0)
     lengths = [3, 1, 7]
     vectors = [rng.normal(size=(length, 12)).astype(np.float32) for length in lengths]
@@ -71,14 +81,51 @@ def test_numpy_computes_what_torch_does(joined):
     together = head.emissions(vectors, shapes)
     for own, shape, found in zip(vectors, shapes, together, strict=True):
         with torch.inference_mode():  # each text by itself: gaps keep neighbours apart
-            expected = module(
-                torch.from_numpy(own), torch.from_numpy(shape), torch.arange(len(own)), len(own)
-            )
+            made = torch.from_numpy(inputs.of(own))
+            expected = module(made, torch.from_numpy(shape), torch.arange(len(own)), len(own))
         np.testing.assert_allclose(found, expected.numpy(), atol=1e-4)
     with torch.inference_mode():
         begin, follow = module.transitions()
     np.testing.assert_array_equal(head.chain.begin, begin.numpy())
     np.testing.assert_array_equal(head.chain.follow, follow.numpy())
+
+
+def test_dropout_leaves_out_its_share_and_keeps_the_mean():
+    dropout = Dropout(0.25, np.random.default_rng(0))
+    rows = dropout(torch.ones(200, 500))
+    assert sorted(rows.unique().tolist()) == [0.0, pytest.approx(4 / 3)]
+    assert float((rows == 0).float().mean()) == pytest.approx(0.25, abs=0.005)
+    assert not torch.equal(rows, dropout(torch.ones(200, 500)))
+    assert torch.equal(dropout.eval()(rows), rows)
+
+
+def test_a_block_is_made_of_torch_s_own_parts():
+    torch.manual_seed(0)
+    block = Block(6, kernel=5, dropout=Dropout(0.0, np.random.default_rng(0)))
+    rows, real = torch.randn(9, 6), torch.ones(9, 1)
+    real[4] = 0  # a gap
+    own = rows.clone().requires_grad_()
+    torch.autograd.backward((block(own, real) ** 2).sum())
+    found = [own.grad, *(each.grad.clone() for each in block.parameters())]
+    block.zero_grad()
+    theirs = rows.clone().requires_grad_()
+    normed = block.norm(theirs) * real
+    mixed = block.depthwise(normed.T.unsqueeze(0)).squeeze(0).T
+    expected = theirs + block.mix(torch.relu(mixed))
+    torch.autograd.backward((expected**2).sum())
+    with torch.inference_mode():
+        torch.testing.assert_close(block(rows, real), expected.detach())
+    for gradient, right in zip(
+        found, [theirs.grad, *(each.grad for each in block.parameters())], strict=True
+    ):
+        torch.testing.assert_close(gradient, right)
+
+
+def test_what_was_left_out_gets_no_gradient():
+    rows = torch.ones(4, 50, requires_grad=True)
+    dropped = Dropout(0.5, np.random.default_rng(0))(rows)
+    torch.autograd.backward(dropped.sum())
+    assert torch.equal(rows.grad, dropped.detach())
 
 
 def test_the_loss_is_minus_the_log_of_the_share_of_the_right_sequence():
@@ -219,7 +266,7 @@ def test_a_setting_out_of_range_is_refused(settings, message):
 
 
 def test_few_texts_get_more_epochs():
-    assert TaggerConfig(batch_size=10).steps(100) == 250
+    assert TaggerConfig(batch_size=10).steps(100) == 140
     assert TaggerConfig(batch_size=10).steps(10_000) == 8000
     assert TaggerConfig(batch_size=10, epochs=2).steps(95) == 20
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -14,9 +16,9 @@ from training_runs import TinyRun, make_pairs
 from simsearch.encoder import Encoder
 from simsearch.encoder.layout import read_layout
 from simsearch.encoder.tokenization import TokenizedText
-from simsearch.errors import EncoderMismatch, InvalidInput
-from simsearch.heads import Annotator, TaggerConfig, load_head
-from simsearch.records import Document, LabelledText, Span, TaggedText
+from simsearch.errors import EncoderMismatch, InvalidData, InvalidInput
+from simsearch.heads import Annotator, TaggerConfig, annotate, load_head
+from simsearch.records import ClassifiedText, Document, LabelledText, Span, TaggedText
 from simsearch.search_index import RetrievalTask
 from simsearch.training import TrainingConfig, TrainingData, finetune
 from simsearch.training.batches import Batches, DataSet, word_pieces
@@ -62,6 +64,7 @@ def batches_of(layout, examples) -> Batches:
     return Batches([dataset], batch_size=8, sampling=Sampling.PROPORTIONAL, seed=0, layout=layout)
 
 
+NOTHING = ClassifiedText("where is it", ())
 TEXTS = [
     TaggedText("the cat sat", (Span(0, 7, "ANIMAL"),)),
     TaggedText("my-card was late on the red mat", (Span(12, 16, "TIME"), Span(20, 31, "THING"))),
@@ -78,6 +81,29 @@ def test_the_loss_of_classes_is_the_cross_entropy_of_the_divided_logits():
     # Logits [2, 1] and [0, 3]: the first text is of class 0, the second of class 1.
     expected = (np.log1p(np.exp(-1.0)) + np.log1p(np.exp(-3.0))) / 2
     assert loss([texts], torch.tensor([0, 1])).item() == pytest.approx(expected, abs=1e-6)
+
+
+def test_where_several_classes_may_hold_their_cross_entropies_are_summed():
+    loss = ClassLoss(2, 2, temperature=0.5)
+    with torch.no_grad():
+        loss.decoder.weight.copy_(torch.tensor([[1.0, 0.0], [0.0, 1.0]]))
+        loss.decoder.bias.copy_(torch.tensor([0.0, 0.5]))
+    texts = torch.tensor([[1.0, 0.0], [0.0, 1.0]])
+    # Logits [2, 1] and [0, 3]; of the first text both hold, of the second none.
+    expected = (np.log1p(np.exp([-2.0, -1.0])).sum() + np.log1p(np.exp([0.0, 3.0])).sum()) / 2
+    held = torch.tensor([[1.0, 1.0], [0.0, 0.0]])
+    assert loss([texts], held).item() == pytest.approx(expected, abs=1e-6)
+
+
+def test_a_batch_of_texts_with_several_classes_says_which_hold(layout):
+    texts = [ClassifiedText("cat", ("b", "a")), ClassifiedText("dog", ("c",)), NOTHING]
+    dataset = DataSet("", texts, OBJECTIVES["classes"])
+    batches = Batches(
+        [dataset], batch_size=3, sampling=Sampling.PROPORTIONAL, seed=0, layout=layout
+    )
+    batch = batches.batch((0, (1, 0, 2)))
+    assert dataset.classes == ("a", "b", "c")
+    assert batch.target.tolist() == [[0.0, 0.0, 1.0], [1.0, 1.0, 0.0], [0.0, 0.0, 0.0]]
 
 
 def test_the_loss_of_tags_is_a_mean_over_all_words_and_0_without_any():
@@ -258,6 +284,85 @@ def test_a_joint_run_leaves_heads_that_belong_to_the_tuned_encoder(joint, tiny_e
     assert found.spans.keys() == {"entities"}
     with pytest.raises(EncoderMismatch, match="train the head again"):
         heads[0].encoder.check(Encoder.load(tiny_encoder_dir))
+
+
+def several(count: int) -> list[ClassifiedText]:
+    """Return texts of one topic, of two, and of none, in turn."""
+    one, other = labelled_texts(count), labelled_texts(count, seed=1, topics=("phone", "order"))
+    return [
+        [
+            first,
+            ClassifiedText(f"{first.text} {second.text}", (*{*first.labels, *second.labels},)),
+            ClassifiedText(f"where is it {number}", ()),
+        ][number % 3]
+        for number, (first, second) in enumerate(zip(one, other, strict=True))
+    ]
+
+
+def test_texts_of_several_classes_train_with_entities_and_leave_a_head(tmp_path, tiny_encoder_dir):
+    data = TrainingData(several(240), name="topics", objective="classes", field="topics")
+    result = finetune(
+        [entities(60), data],
+        tmp_path / "model",
+        encoder=str(tiny_encoder_dir),
+        config=replace(CONFIG, epochs=3, task_controls=False),
+        force=True,
+    )
+    head = load_head(tmp_path / "model/heads/topics")
+    assert head.several_labels
+    (found,) = head.classify(
+        head.encoder.load().encode_documents(["cat dog bird phone screen reset"])
+    )
+    likeliest = sorted(found.probabilities, key=found.probabilities.__getitem__)[-2:]
+    assert set(likeliest) == {"animal", "phone"}
+    assert 0 < result.after["topics: accuracy"] < 1
+
+
+def test_all_classes_of_a_text_have_to_be_found(tiny_encoder_dir):
+    texts = several(150)
+    plan = make_plan([TrainingData(texts, objective="classes")], None, CONFIG)
+    encoder = Encoder.load(tiny_encoder_dir)
+    scores = plan.held_out.score(encoder)
+    held = plan.parts[0].held_out
+    found = scores.head.classify(encoder.encode_documents([each.text for each in held]))
+    right = [set(one.labels) == set(each.labels) for one, each in zip(found, held, strict=True)]
+    assert scores.units["accuracy"].tolist() == right
+    assert scores.metrics["accuracy"] == pytest.approx(np.mean(right))
+
+
+def test_texts_none_of_which_has_a_class_are_refused():
+    texts = [ClassifiedText(f"text {number}", ()) for number in range(20)]
+    with pytest.raises(InvalidData, match="none of the 16 training examples has a label"):
+        make_plan([TrainingData(texts, objective="classes")], None, CONFIG)
+
+
+def test_evaluation_data_of_another_kind_than_the_head_is_refused():
+    gold = [LabelledText("cat", "animal"), LabelledText("bank", "money")]
+    with pytest.raises(InvalidData, match=r"no texts with classes \(text, labels\)"):
+        make_plan([TrainingData(several(60), objective="classes")], gold, CONFIG)
+
+
+def test_a_model_directory_may_move_with_its_heads(joint, tmp_path):
+    output, _, _ = joint
+    moved = shutil.copytree(output, tmp_path / "elsewhere")  # the old one is another model by now
+    (found,) = annotate(["the cat sat on my bank"], [moved / "heads/label"])
+    assert found.classes.keys() == {"label"}
+    head = load_head(moved / "heads/entities")
+    assert head.encoder.name == str(moved)
+    assert head.encoder.load().directory == moved
+    # A head that goes its own way still knows where its encoder was.
+    alone = shutil.copytree(output / "heads/label", tmp_path / "a/b/label")
+    assert load_head(alone).encoder.name == str(output.resolve())
+
+
+def test_a_moved_head_names_the_encoder_where_it_is_now(joint, tmp_path, tiny_encoder_dir):
+    output, _, _ = joint
+    moved = shutil.copytree(output, tmp_path / "elsewhere")
+    head = load_head(moved / "heads/label")
+    with pytest.raises(EncoderMismatch, match=re.escape(f"({moved}), got")):
+        head.encoder.check(Encoder.load(tiny_encoder_dir))
+    head.save(tmp_path / "copy")  # which does not lie beside it any more
+    assert load_head(tmp_path / "copy").encoder.name == str(moved)
 
 
 def test_a_joint_run_compares_each_task_with_the_run_on_it_alone(joint):
