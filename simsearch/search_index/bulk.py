@@ -89,7 +89,8 @@ def build_index(
         index = stack.enter_context(
             open_build(place, encoder=encoder, wanted=wanted, target=target)
         )
-        _refuse_finished(index)
+        if not beside:  # where one that is finished was not installed yet
+            _refuse_finished(index)
         _refuse_other_settings(index, wanted)
         if target is not None and target != index.target:
             index.set_target(target)
@@ -157,7 +158,7 @@ def open_build(
 def _can_be_taken_up(place: Path, encoder: TextEncoder, wanted: Settings) -> bool:
     try:
         with SearchIndex.open(place, encoder=encoder) as index:
-            return not index.finished and (index.long_texts, index.dim) == wanted
+            return (index.long_texts, index.dim) == wanted
     except SimsearchError:
         return False
 

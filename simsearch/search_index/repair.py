@@ -12,7 +12,13 @@ import numpy.typing as npt
 
 from simsearch.errors import CorruptIndex, EncoderMismatch, IncompatibleIndex, SimsearchError
 from simsearch.failpoints import failpoint
-from simsearch.files import copy_tree, draft_directory, install_directory, link_or_copy
+from simsearch.files import (
+    copy_tree,
+    draft_directory,
+    install_directory,
+    link_or_copy,
+    remove_directory,
+)
 from simsearch.records import Document, whole_passage
 from simsearch.search_index.binding import (
     CALIBRATION,
@@ -112,7 +118,7 @@ def repair_index(
         if dry_run or not report.findings:
             return report
         for finding in damaged:
-            Path(finding.path).unlink(missing_ok=True)
+            _remove(Path(finding.path))
         quarantine = None
         if findings:
             with Inspection(path) as inspection, draft_directory(path) as draft:
@@ -123,6 +129,13 @@ def repair_index(
                 install_directory(draft, path, replace=True)
             quarantine = str(path / place)
     return replace(report, quarantine=quarantine, segments=build_again(path))
+
+
+def _remove(place: Path) -> None:
+    if place.is_dir() and not place.is_symlink():
+        remove_directory(place)
+    else:
+        place.unlink(missing_ok=True)
 
 
 def _check_marker(path: Path) -> list[Finding]:

@@ -182,8 +182,7 @@ class Inspection:
         for name, size, sha256 in segments:
             path = segment_file(folder, name)
             listed.add(path.name)
-            sound = path.is_file() and not path.is_symlink() and path.stat().st_size == size
-            if not sound or not (quick or hash_file(path) == sha256):
+            if not _is_file_of(path, size, None if quick else sha256):
                 what = "is missing or damaged, and is not used"
                 remedy = f"run `simsearch repair {self.directory}`"
                 self.findings.append(Finding(Severity.WARNING, "segment", str(path), what, remedy))
@@ -377,6 +376,15 @@ class Inspection:
             return
         # A damaged page may hold a key where it does not belong.
         yield from (row for row in rows if start <= row[0] < end)
+
+
+def _is_file_of(path: Path, size: int, sha256: str | None) -> bool:
+    """Whether there is a file of this size that can be read, and, if given, of this hash."""
+    try:
+        sound = path.is_file() and not path.is_symlink() and path.stat().st_size == size
+        return sound and (sha256 is None or hash_file(path) == sha256)
+    except OSError:  # a disk that does not read it, or no permission
+        return False
 
 
 def _first(block: tuple[int, int]) -> int:

@@ -161,6 +161,28 @@ def test_an_interrupted_replacement_leaves_the_old_index_and_is_taken_up(tmp_pat
     assert ids(path, hash_encoder) == {f"d{n}" for n in range(10, 15)}
 
 
+def test_so_is_one_that_was_finished_and_could_not_be_installed(tmp_path, hash_encoder):
+    path = tmp_path / "i"
+    build(path, hash_encoder, documents(3))
+    corpus = documents(5, start=10)
+    # Somebody writes to the old index just when its place is to be taken.
+    monkeypatch = pytest.MonkeyPatch()
+    monkeypatch.setattr("simsearch.search_index.bulk.install_index", refuse)
+    with pytest.raises(IndexLocked), monkeypatch.context():
+        build(path, hash_encoder, corpus, replace=True)
+    monkeypatch.undo()
+    assert ids(path, hash_encoder) == {"d0", "d1", "d2"}
+    hash_encoder.encoded.clear()
+    report = build(path, hash_encoder, corpus, replace=True)
+    assert (report.unchanged, report.encoded, hash_encoder.encoded) == (5, 0, [])
+    assert ids(path, hash_encoder) == {each.id for each in corpus}
+    assert not (tmp_path / ".i.new").exists()
+
+
+def refuse(*_, **__):
+    raise IndexLocked("somebody is writing")
+
+
 def test_a_second_build_of_the_same_index_is_told_who_builds(tmp_path, hash_encoder):
     with build_index(tmp_path / "i", encoder=hash_encoder, replace=False) as index:
         write_corpus(index.upsert, documents(3), total=3)

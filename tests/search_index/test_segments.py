@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import shutil
@@ -154,7 +155,7 @@ def test_a_segment_is_used_by_handles_that_are_open_from_its_commit_on(built):
         assert other.info().search == built.index.info().search
 
 
-@pytest.mark.parametrize("damage", ["unlink", "cut", "flip", "swap"])
+@pytest.mark.parametrize("damage", ["unlink", "cut", "flip", "swap", "directory"])
 def test_a_damaged_segment_is_passed_over_with_a_warning_and_repaired(
     built, damage, caplog, monkeypatch
 ):
@@ -170,6 +171,7 @@ def test_a_damaged_segment_is_passed_over_with_a_warning_and_repaired(
         "cut": lambda: path.write_bytes(content[:-100]),
         "flip": lambda: path.write_bytes(content),
         "swap": lambda: path.symlink_to("/etc/passwd"),
+        "directory": lambda: (path / "in it").mkdir(parents=True),
     }[damage]()
     built.reopen()
     assert built.recall() == built.recall(where="green") == 1
@@ -194,6 +196,16 @@ def test_bits_that_rot_under_the_same_times_are_found_by_check_and_repaired(buil
     assert "segment" in [each.code for each in check_index(built.path).findings]
     assert repair_index(built.path, encoder=built.encoder).segments == 1
     assert "segment" not in [each.code for each in check_index(built.path).findings]
+
+
+def test_a_segment_that_the_disk_does_not_read_is_a_finding_like_others(built, monkeypatch):
+    def unreadable(path):
+        raise OSError(errno.EIO, os.strerror(errno.EIO), str(path))
+
+    before = [each.code for each in check_index(built.path).findings]
+    monkeypatch.setattr("simsearch.storage.inspection.hash_file", unreadable)
+    assert [each.code for each in check_index(built.path).findings] == ["segment", *before]
+    assert check_index(built.path, quick=True).findings == ()
 
 
 def test_a_list_of_segments_that_cannot_be_read_is_found_and_repaired(tmp_path, hash_encoder):
