@@ -19,6 +19,7 @@ from simsearch.errors import CorruptIndex, SimsearchError
 from simsearch.files import occupied
 from simsearch.records import Document, is_blank, whole_passage
 from simsearch.search_index.binding import TextEncoder, fitted
+from simsearch.search_index.bulk import BUILD
 from simsearch.search_index.directory import marker_line, replacing_place, verify_format
 from simsearch.search_index.generations import (
     PREVIOUS,
@@ -136,19 +137,19 @@ def _check_files(path: Path) -> list[Finding]:
         Finding(Severity.NOTE, "draft", str(entry), "was left by a killed process", "delete it")
         for place in (path, *beside)
         for entry in sorted(path.parent.glob(f".{glob.escape(place.name)}.draft-*"))
+        if lock_holder(entry) is None  # else its maker lives
     ]
-    what = "is a generation that does not answer: what a reindex or a rollback began"
+    generation = "is a generation that does not answer: what a reindex or a rollback began"
+    replacement = "was to replace the index, and was cut short"
     findings += [
-        Finding(Severity.NOTE, "generation", str(place), what, "run the same again, or delete it")
-        for place in beside[:2]
+        _begun(place, code, what)
+        for place, code, what in (
+            (beside[0], "generation", generation),
+            (beside[1], "generation", generation),
+            (beside[2], "replacement", replacement),
+        )
         if occupied(place)
     ]
-    if occupied(beside[2]):
-        what, remedy = (
-            "was to replace the index, and was cut short",
-            "run the same again, or delete it",
-        )
-        findings.append(Finding(Severity.NOTE, "replacement", str(beside[2]), what, remedy))
     holder = lock_holder(path / "LOCK")
     if holder is not None:
         findings.append(Finding(Severity.NOTE, "locked", str(path / "LOCK"), f"held by {holder}"))
@@ -158,6 +159,14 @@ def _check_files(path: Path) -> list[Finding]:
         what, remedy = "may be read by every user of the machine", f"chmod -R go= {path}"
         findings.append(Finding(Severity.WARNING, "permissions", str(path), what, remedy))
     return findings
+
+
+def _begun(place: Path, code: str, what: str) -> Finding:
+    """Return the finding of an index beside the one that answers, be it built right now."""
+    holder = lock_holder(place / BUILD)
+    if holder is not None:
+        return Finding(Severity.NOTE, code, str(place), f"is being built by {holder}")
+    return Finding(Severity.NOTE, code, str(place), what, "run the same again, or delete it")
 
 
 def _read_all(inspection: Inspection, findings: list[Finding]) -> list[tuple[Salvaged, FloatArray]]:

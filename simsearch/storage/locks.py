@@ -48,7 +48,7 @@ def writer_lock(path: Path, *, budget: float | None = None) -> Iterator[None]:
 
 
 def lock_holder(path: Path) -> str | None:
-    """Return who holds the lock now, None where nobody does."""
+    """Return who holds the lock of a file or directory now, None where nobody does."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
     except OSError:
@@ -56,7 +56,9 @@ def lock_holder(path: Path) -> str | None:
     try:
         fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
-        return os.pread(descriptor, 200, 0).decode(errors="replace") or "somebody"
+        with contextlib.suppress(IsADirectoryError):
+            return os.pread(descriptor, 200, 0).decode(errors="replace") or "somebody"
+        return "somebody"
     finally:
         os.close(descriptor)
     return None

@@ -22,11 +22,13 @@ from simsearch.errors import (
     NotFound,
     SystemFailure,
 )
+from simsearch.files import draft_directory
 from simsearch.records import Document
 from simsearch.search_index import (
     SearchIndex,
     backup_index,
     build_generation,
+    build_index,
     check_index,
     compact_index,
     repair_index,
@@ -110,6 +112,19 @@ def test_what_is_left_beside_an_index_is_a_note(path, hash_encoder):
     (path.parent / ".index.new" / "meta.db").touch()
     report = check_index(path, encoder=hash_encoder)
     assert codes(report) == [("note", "draft"), ("note", "draft"), ("note", "replacement")]
+
+
+def test_what_a_living_process_builds_is_not_said_to_be_left(path, hash_encoder):
+    with (
+        draft_directory(path),
+        build_index(path, encoder=hash_encoder, replace=True) as index,
+        build_generation(path, encoder=OtherHashEncoder(), switch=False, encode_supplied=True),
+    ):
+        index.add(documents(3))
+        report = check_index(path, encoder=hash_encoder)
+    assert codes(report) == [("note", "generation"), ("note", "replacement")]
+    assert all("is being built by" in each.what for each in report.findings)
+    assert [each.remedy for each in report.findings] == ["", ""]
 
 
 def test_an_index_that_everybody_may_read_is_warned_of(path, hash_encoder):
