@@ -77,13 +77,19 @@ def connect_read_only(path: Path) -> sqlite3.Connection:
     Where nothing can be written and there is no log, it is taken for immutable, for which SQLite
     needs no file beside it.
     """
-    log = path.with_name(f"{path.name}-wal")
-    immutable = not writable(path.parent) and not (log.exists() and log.stat().st_size)
+    immutable = not writable(path.parent) and not has_log(path)
     mode = "mode=ro&immutable=1" if immutable else "mode=ro"
     connection = sqlite3.connect(
         f"{path.as_uri()}?{mode}", uri=True, isolation_level=None, check_same_thread=False
     )
     return _prepared(connection, path, _SAFETY)
+
+
+def has_log(path: Path) -> bool:
+    """Whether commits of a database are, or may be, in the log beside it."""
+    with contextlib.suppress(FileNotFoundError):
+        return path.with_name(f"{path.name}-wal").stat().st_size > 0
+    return False
 
 
 def _prepared(

@@ -19,6 +19,7 @@ from simsearch.storage.database import (
     connect_read_only,
     database_path,
     file_identity,
+    has_log,
     primary_code,
     refuse_foreign_schema,
     translated_errors,
@@ -95,13 +96,13 @@ class Session:
         """Return what tells the database from another one that took its name.
 
         One that cannot be written to may have been opened as immutable; if somebody else can,
-        it is another one with every change.
+        it is another one with every change, and once there is a log, which was not looked for.
         """
         found = file_identity(self.path)
         if found is None or self.writable:
             return found
         status = self.path.stat()
-        return *found, status.st_size, status.st_mtime_ns
+        return *found, status.st_size, status.st_mtime_ns, has_log(self.path)
 
     def _check_settings(self, witnessed: int) -> None:
         settings: dict[str, str] = dict(self.connection.execute("SELECT key, value FROM meta"))
