@@ -30,7 +30,7 @@ def test_get_of_an_unknown_id_prints_the_others_and_exits_1(run: Run, index_dir:
 
 def test_deleted_documents_are_gone(run: Run, index_dir: Path) -> None:
     outcome = run("delete", "cat", "card", "-i", index_dir)
-    assert (outcome.code, outcome.out) == (0, "deleted 2, unknown 0; 1 documents\n")
+    assert (outcome.code, outcome.out) == (0, "deleted 2, unknown 0; 1 document\n")
     hits = run("query", "cat", "-i", index_dir, "--json").object["hits"]
     assert [hit["id"] for hit in hits] == ["parcel"]
     assert run("get", "cat", "-i", index_dir).code == 1

@@ -126,8 +126,9 @@ def test_the_parts_that_a_person_sees_add_up_to_the_score(run: Run, index_dir: P
 def test_json_says_which_words_of_the_query_are_which_words_of_the_hit(
     run: Run, index_dir: Path, mode: str
 ) -> None:
-    asked = ("query", "swallowing cards", "-i", index_dir, "--mode", mode, "-k", 1)
-    (hit,) = run(*asked, "--explain", "--json").object["hits"]
+    asked = ("query", "swallowing cards", "-i", index_dir, "--mode", mode, "-k", 3)
+    hits = run(*asked, "--explain", "--json").object["hits"]
+    (hit,) = (each for each in hits if each["id"] == "card")
     terms = hit["explanation"]["terms"]
     assert sum(each["contribution"] for each in terms) == pytest.approx(hit["lexical"])
     assert sum(hit["parts"].values()) == pytest.approx(hit["score"])

@@ -106,7 +106,7 @@ def test_of_a_long_document_the_passage_nearest_to_the_query_is_learnt(tmp_path,
 @pytest.mark.parametrize("judgements", [[], [("a bird", "bird", False)]])
 def test_without_a_right_document_there_is_nothing_to_learn(path, judgements):
     judge(path, *judgements)
-    message = rf"no document that is there was judged right, of {len(judgements)} judgements"
+    message = rf"no document that is there was judged right, of {len(judgements)} judgement"
     with pytest.raises(InvalidData, match=message):
         read_feedback(path)
 
