@@ -246,12 +246,16 @@ def directory_bytes(path: Path) -> int:
 def clear_directory(path: Path, *, keep: Container[str]) -> None:
     """Delete what is in a directory, but for the entries of these names; links are not followed."""
     for entry in path.iterdir():
-        if entry.name in keep:
-            continue
-        if entry.is_dir() and not entry.is_symlink():
-            shutil.rmtree(entry)
-        else:
-            entry.unlink()
+        if entry.name not in keep:
+            remove_entry(entry)
+
+
+def remove_entry(entry: Path) -> None:
+    """Delete a file, or a directory with all in it, if it is there; a link is not followed."""
+    if entry.is_dir() and not entry.is_symlink():
+        shutil.rmtree(entry)
+    else:
+        entry.unlink(missing_ok=True)
 
 
 def check_free(path: Path, *, replace: bool) -> None:

@@ -17,7 +17,7 @@ from simsearch.files import (
     draft_directory,
     install_directory,
     link_or_copy,
-    remove_directory,
+    remove_entry,
 )
 from simsearch.records import Document, whole_passage
 from simsearch.search_index.binding import (
@@ -118,7 +118,7 @@ def repair_index(
         if dry_run or not report.findings:
             return report
         for finding in damaged:
-            _remove(Path(finding.path))
+            remove_entry(Path(finding.path))
         quarantine = None
         if findings:
             with Inspection(path) as inspection, draft_directory(path) as draft:
@@ -129,13 +129,6 @@ def repair_index(
                 install_directory(draft, path, replace=True)
             quarantine = str(path / place)
     return replace(report, quarantine=quarantine, segments=build_again(path))
-
-
-def _remove(place: Path) -> None:
-    if place.is_dir() and not place.is_symlink():
-        remove_directory(place)
-    else:
-        place.unlink(missing_ok=True)
 
 
 def _check_marker(path: Path) -> list[Finding]:

@@ -251,11 +251,10 @@ def _ordered(
     ranks = reciprocal_ranks(np.asarray(closer, dtype=np.float64))
     scored = []
     for hit, value, rank in zip(hits, closer, ranks.tolist(), strict=True):
-        fused = hit.parts or {}
-        if way is FusionWay.RECIPROCAL and "lexical" in fused:
-            parts = {**fused, str(part): rank}
+        before = hit.parts or {"dense": hit.score}
+        if way is FusionWay.RECIPROCAL and "lexical" in before:
+            parts = {**before, str(part): rank}
         else:
-            before = hit.parts or {"dense": hit.score}
             parts = {name: (1 - _SHARE) * each for name, each in before.items()}
             parts[str(part)] = _SHARE * value
         scored.append(replace(hit, score=sum(parts.values()), parts=parts))

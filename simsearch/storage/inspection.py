@@ -36,7 +36,7 @@ from simsearch.storage.judgements import StoredJudgement, as_judgement
 from simsearch.storage.lexical import SETTING as LEXICAL_SETTING
 from simsearch.storage.rows import read_metadata
 from simsearch.storage.schema import CHOICES
-from simsearch.storage.seal import verified_constants
+from simsearch.storage.seal import is_number, verified_constants
 from simsearch.storage.segments import FOLDER, LOCK, segment_file
 from simsearch.storage.terms import TERMS_VERSION
 from simsearch.storage.twin import lexical_difference
@@ -105,10 +105,9 @@ class Inspection:
         self.variables: dict[str, int] = {}
         for key in ("commit_number", "next_row", "living_rows", JUDGEMENT_COUNT):
             value = settings.get(key, "")
-            sound = value.isascii() and value.isdecimal()
-            if not sound:
+            if not is_number(value):
                 self._damage("setting", f"the setting {key!r} is lost")
-            self.variables[key] = int(value) if sound else 0
+            self.variables[key] = int(value) if is_number(value) else 0
         self.finished = settings.get("finished")
         self.lexical_terms = settings.get(LEXICAL_SETTING)
         # What was chosen for the index, and goes with it when it is written anew.

@@ -12,6 +12,11 @@ from simsearch.storage.schema import VARIABLES
 _CHECKSUM = "constants_crc32"
 
 
+def is_number(value: str) -> bool:
+    """Whether a setting is a number as it is written here: digits of ASCII, of 0 or more."""
+    return value.isascii() and value.isdecimal()
+
+
 def sealed(settings: Mapping[str, str]) -> dict[str, str]:
     """Return settings with the checksum of those that never change."""
     return {**settings, _CHECKSUM: str(settings_crc32(_constants(settings)))}

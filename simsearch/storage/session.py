@@ -26,7 +26,7 @@ from simsearch.storage.database import (
     writable,
 )
 from simsearch.storage.locks import writer_lock
-from simsearch.storage.seal import verified_constants
+from simsearch.storage.seal import is_number, verified_constants
 from simsearch.storage.witness import read_witness, refuse_lost_commits, write_witness
 
 logger = logging.getLogger("simsearch")
@@ -281,7 +281,7 @@ class Session:
         Raises:
             CorruptIndex: it is none.
         """
-        if not (value.isascii() and value.isdecimal()):
+        if not is_number(value):
             raise self.damage(f"the setting {key!r} is no number")
         return int(value)
 
