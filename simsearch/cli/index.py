@@ -103,7 +103,7 @@ def index(
         to_encode = source.total if embeddings is None else 0
         loaded = stack.enter_context(encoding.load(encoder, texts=to_encode))
         if embeddings is None:
-            source.refuse_unreadable(loaded.reads)
+            source.refuse_unreadable(lambda: loaded)
         if dim is not None:
             check_dim(dim, loaded.dim)
             warn_of_untrained(dim, loaded, output)
@@ -217,7 +217,7 @@ def _extend(
     with contextlib.ExitStack() as stack:
         target = stack.enter_context(encoding.open_index(index_dir, encoder, texts=to_encode))
         if embeddings is None:
-            source.refuse_unreadable(lambda text: target.encoder.reads(text))
+            source.refuse_unreadable(lambda: target.encoder)
         if not replace:
             refuse_known_ids(target, source.documents())
         annotating = None

@@ -20,6 +20,7 @@ from simsearch.wording import counted
 
 if TYPE_CHECKING:
     from simsearch.encoder import EncodingCounts
+    from simsearch.encoder.reading import Reader
     from simsearch.formats import DocumentCounts, ReadOptions
     from simsearch.records import Document
     from simsearch.search_index import WriteReport
@@ -134,17 +135,18 @@ class CorpusSource:
         if counts.blank and self._beir_folder() is not None:
             self._output.say(f"{counts.blank:,} blank documents skipped")
 
-    def refuse_unreadable(self, reads: Callable[[str], bool]) -> None:
+    def refuse_unreadable(self, load: Callable[[], Reader]) -> None:
         """Treat documents that hold nothing for an encoder as other bad rows, after `validate`.
 
         Only a document without a word can be one, so it is rare that the files are read again. (One
         of words that a tokenizer drops, as few do, is named when it is encoded.)
         """
+        from simsearch.encoder import reading_by
         from simsearch.formats import DocumentCounts, UnreadableDocument, source_name
 
         if not self._wordless:
             return
-        self._reads = lambda text: has_word(text) or reads(text)
+        self._reads = reading_by(load)
         skip = self.rejects.callback
 
         def note(error: InvalidData) -> None:  # the others were noted by `validate`
