@@ -74,8 +74,11 @@ def repair(
     )
     for document_id in report.lost:
         output.text(f"lost: {clean(document_id)} (its vector was supplied: add it again)")
+    unsound = sum(each.code == "segment" for each in report.findings)
+    if dry_run and unsound:
+        output.text(f"would build anew what {counted(unsound, 'segment')} cover")
     if report.segments:
-        output.text(f"{report.segments} segments were built anew")
+        output.text(f"built {counted(report.segments, 'segment')} anew")
     if report.quarantine is not None:
         output.text(f"the originals are in {clean(report.quarantine)}")
     return 0 if report.complete else 1

@@ -28,10 +28,10 @@ from simsearch.search_index.directory import (
     install_index,
     write_format,
 )
-from simsearch.storage import DocumentStore, Inspection, copy_store, file_identity
+from simsearch.storage import MANIFEST, DocumentStore, Inspection, copy_store, file_identity
 
-MANIFEST = "MANIFEST.json"
 _FORMAT = 1
+_PASSING = ("meta.db-shm", "meta.db-wal", "LOCK", "segments/LOCK")
 
 Files = dict[str, dict[str, int | str]]  # by name: bytes and sha256
 
@@ -141,9 +141,8 @@ def restore_index(
         _verify(draft / "copy", manifest["files"], of=source)
         documents = _check_rows(draft / "copy", of=source)
         check_own_encoder(draft / "copy", _constants(draft / "copy"), of=source)
-        (draft / "copy" / MANIFEST).unlink()
-        for name in ("meta.db-wal", "meta.db-shm"):
-            (draft / "copy" / name).unlink(missing_ok=True)
+        for passing in _passing(draft / "copy"):
+            passing.unlink(missing_ok=True)
         failpoint("restore.install")
         install_index(draft / "copy", path, replace=replace)
     return _report(path, manifest["files"], documents, manifest["commit_number"])
@@ -185,9 +184,12 @@ def _describe(directory: Path) -> Files:
 
 
 def _is_content(file: Path, directory: Path) -> bool:
-    # The index of the log comes and goes with who reads; the log of a backup is empty.
-    passing = {directory / name for name in ("meta.db-shm", "meta.db-wal", MANIFEST)}
-    return file.is_file() and not file.is_symlink() and file not in passing
+    return file.is_file() and not file.is_symlink() and file not in _passing(directory)
+
+
+def _passing(directory: Path) -> set[Path]:
+    """Return what comes and goes with who reads or locks; the log of a backup is empty."""
+    return {directory / name for name in (MANIFEST, *_PASSING)}
 
 
 def _read_manifest(source: Path) -> dict[str, Any]:
@@ -217,7 +219,14 @@ def _verify(copy: Path, files: Files, *, of: Path) -> None:
                 if name not in files
                 else "is damaged, or was changed since"
             )
-            raise CorruptIndex(f"{of} is not the backup that was written: {name!r} {state}")
+            raise _changed(of, f"{name!r} {state}")
     links = [file for file in copy.rglob("*") if file.is_symlink()]
     if links:
-        raise CorruptIndex(f"{of} is not the backup that was written: {links[0].name!r} is a link")
+        raise _changed(of, f"{links[0].name!r} is a link")
+
+
+def _changed(backup: Path, what: str) -> CorruptIndex:
+    return CorruptIndex(
+        f"{backup} is not the backup that was written: {what} (restore another one; or "
+        f"`simsearch repair {backup}` makes it an index of all that can be read)"
+    )

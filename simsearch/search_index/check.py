@@ -29,7 +29,7 @@ from simsearch.search_index.generations import (
 )
 from simsearch.search_index.index import SearchIndex
 from simsearch.search_index.passages import LongTexts
-from simsearch.storage import Finding, Inspection, Salvaged, Severity, lock_holder
+from simsearch.storage import MANIFEST, Finding, Inspection, Salvaged, Severity, lock_holder
 
 FloatArray = npt.NDArray[np.float32]
 
@@ -39,7 +39,7 @@ _OURS = frozenset(
         "LOCK",
         "COMMITTED",
         "BUILD",
-        "MANIFEST.json",
+        MANIFEST,
         "meta.db",
         "meta.db-wal",
         "meta.db-shm",
@@ -199,9 +199,14 @@ def _check_previous(path: Path, *, quick: bool) -> list[Finding]:
         found += [] if quick else _check_encoder_files(place)
     except SimsearchError as error:  # no index at all, or one of another format
         found = [Finding(Severity.DAMAGE, "format", str(place), str(error))]
-    remedy = f"run `simsearch repair {place}`, or delete it: `simsearch compact {path}`"
+    deleted = f"`simsearch compact {path}` deletes it"
+    both = f"run `simsearch repair {place}`; {deleted}"
     return [
-        replace(each, severity=Severity.WARNING, remedy=remedy)
+        replace(
+            each,
+            severity=Severity.WARNING,
+            remedy=deleted if _names_remedy(each.what) else both,
+        )
         for each in found
         if each.severity is Severity.DAMAGE
     ]
@@ -238,10 +243,18 @@ def _use(
                 return [*findings, Finding(Severity.WARNING, "encoder", copy, str(error))]
             except SimsearchError as error:
                 remedy = f"run `simsearch repair {path} --encoder MODEL`"
-                return [*findings, Finding(Severity.DAMAGE, "encoder", copy, str(error), remedy)]
+                return [*findings, _damage("encoder", copy, str(error), remedy)]
     except SimsearchError as error:
-        remedy = f"run `simsearch repair {path}`"
-        return [Finding(Severity.DAMAGE, "use", str(path), str(error), remedy)]
+        return [_damage("use", str(path), str(error), f"run `simsearch repair {path}`")]
+
+
+def _damage(code: str, path: str, what: str, remedy: str) -> Finding:
+    """Return a finding of what an error says, which may name a remedy of its own."""
+    return Finding(Severity.DAMAGE, code, path, what, "" if _names_remedy(what) else remedy)
+
+
+def _names_remedy(what: str) -> bool:
+    return what.endswith(")")
 
 
 def _search(index: SearchIndex, samples: Sequence[tuple[Salvaged, FloatArray]]) -> list[Finding]:

@@ -29,7 +29,7 @@ from simsearch.files import (
 )
 from simsearch.search_index.directory import check_format
 from simsearch.search_index.reports import GenerationInfo
-from simsearch.storage import DocumentStore, writer_lock
+from simsearch.storage import DocumentStore, refuse_read_only, writer_lock
 
 logger = logging.getLogger("simsearch")
 
@@ -116,7 +116,9 @@ def settled(path: Path) -> Iterator[None]:
 
     Raises:
         IndexLocked: somebody is writing to it.
+        InvalidInput, SystemFailure: it cannot be written to.
     """
+    refuse_read_only(path)
     with writer_lock(path / "LOCK"):
         with translated_os_errors(path):
             _settle(path)

@@ -171,8 +171,8 @@ class SearchIndex(IndexHandle):
         """Add documents in one commit, replacing those whose id is in the index.
 
         A document that is there already, equal in every field, is left as it is and counted
-        as unchanged, unless `embeddings` brings a vector for it. One whose metadata alone changes
-        keeps its vectors, a supplied one too, and its place in the order of documents.
+        as unchanged, unless `embeddings` brings another vector for it. One whose metadata alone
+        changes keeps its vectors, a supplied one too, and its place in the order of documents.
 
         Raises:
             DuplicateId: an id stands twice in `documents`.

@@ -33,6 +33,7 @@ from simsearch.search_index.generations import PREVIOUS
 from simsearch.search_index.passages import LongTexts, encode_passages
 from simsearch.search_index.rewriting import carry_over, rewrite_store, vectors_of
 from simsearch.storage import (
+    MANIFEST,
     Finding,
     Inspection,
     PassageRows,
@@ -83,7 +84,7 @@ def repair_index(
     Vectors that are lost are encoded again from the stored text, by the index's own copy of its
     encoder or the given one; with the latter a damaged copy is replaced too. The originals are
     moved to `quarantine/`. An index that is sound is left as it is; if only segments are damaged,
-    they alone are built anew.
+    they alone are built anew. A damaged backup becomes an index, with the same originals.
 
     Raises:
         NotFound, IncompatibleIndex: there is no index at `path`, or one of another format.
@@ -117,6 +118,7 @@ def repair_index(
             )
         if dry_run or not report.findings:
             return report
+        (path / MANIFEST).unlink(missing_ok=True)  # what it says is not true any more
         for finding in damaged:
             remove_entry(Path(finding.path))
         quarantine = None

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
 from simsearch.encoder import EncodingCounts
-from simsearch.errors import InvalidInput
+from simsearch.errors import CorruptIndex, InvalidInput
 from simsearch.formats import check_vectors
 from simsearch.query import parse_filter
 from simsearch.records import Document, whole_passage
@@ -28,6 +29,14 @@ from simsearch.search_index.reports import WriteReport
 from simsearch.storage import DocumentStore, PassageRows, text_hash
 
 FloatArray = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class _Changes:
+    """Places of documents of a call: which get vectors, and which other metadata and no more."""
+
+    texts: list[int]
+    metadata: list[int]
 
 
 class DocumentWriter:
@@ -56,8 +65,9 @@ class DocumentWriter:
         ids = [document.id for document in batch]
         refuse_known(self._store.known_ids(ids))
         while True:
+            supplied = self._checked(embeddings, len(batch))
             with contextlib.suppress(Overtaken):
-                rows, report, space = self._rows_of(batch, embeddings, counts)
+                rows, report, space = self._rows_of(batch, supplied, counts)
                 with self._store.transaction():
                     self._encoder.check(space)
                     # Again, under the lock: somebody may have written while we encoded.
@@ -74,17 +84,22 @@ class DocumentWriter:
     ) -> WriteReport:
         """Add documents, or replace those of their ids; see `SearchIndex.upsert`."""
         given = checked_documents(documents)
+        if not given and embeddings is None:
+            return WriteReport()
         while True:
-            changes = self._changes(given, anew=embeddings is not None)
-            texts, metadata = changes
-            if not texts and not metadata:
+            supplied = self._checked(embeddings, len(given))
+            changes = self._changes(given, supplied)
+            if not changes.texts and not changes.metadata:
                 return WriteReport(unchanged=len(given))
             with contextlib.suppress(Overtaken):
-                rows, report, space = self._rows_of(texts, embeddings, counts)
+                texts = [given[place] for place in changes.texts]
+                metadata = [given[place] for place in changes.metadata]
+                chosen = None if supplied is None else supplied[changes.texts]
+                rows, report, space = self._rows_of(texts, chosen, counts)
                 with self._store.transaction():
                     self._encoder.check(space)
                     # Again, under the lock: somebody may have written while we encoded.
-                    if self._changes(given, anew=embeddings is not None) != changes:
+                    if self._changes(given, supplied) != changes:
                         raise Overtaken
                     kept = self._store.update_metadata(metadata)
                     replaced = self._store.remove([document.id for document in texts])
@@ -93,21 +108,35 @@ class DocumentWriter:
                 unchanged = len(given) - len(texts) - len(metadata)
                 return report + done + WriteReport(unchanged=unchanged, passages=kept, reused=kept)
 
-    def _changes(
-        self, documents: Sequence[Document], *, anew: bool
-    ) -> tuple[list[Document], list[Document]]:
-        """Return which get vectors (`anew`: all), and which get other metadata and nothing else."""
-        if anew:
-            return list(documents), []
-        stored = self._store.fetch_ids([document.id for document in documents])
-        texts, metadata = list[Document](), list[Document]()
-        for new in documents:
+    def _checked(self, embeddings: FloatArray | None, rows: int) -> FloatArray | None:
+        """Return supplied vectors (rows, dim), each of unit length, None where there are none."""
+        if embeddings is None:
+            return None
+        return check_vectors(embeddings, rows=rows, dim=self._encoder.refuse_switched().dim)
+
+    def _changes(self, documents: Sequence[Document], supplied: FloatArray | None) -> _Changes:
+        """Return which documents differ from what is stored; `supplied` are vectors of theirs."""
+        ids = [document.id for document in documents]
+        with self._store.snapshot():
+            stored = self._store.fetch_ids(ids)
+            vectors = self._supplied_before(ids) if supplied is not None else {}
+        texts, metadata = list[int](), list[int]()
+        for place, new in enumerate(documents):
             old = stored.get(new.id)
-            if old is None or (old.text, old.title) != (new.text, new.title):
-                texts.append(new)
-            elif not same_document(old, new):
-                metadata.append(new)
-        return texts, metadata
+            same = old is not None and (old.text, old.title) == (new.text, new.title)
+            if same and supplied is not None:
+                same = new.id in vectors and np.array_equal(vectors[new.id], supplied[place])
+            if not same:
+                texts.append(place)
+            elif old is not None and not same_document(old, new):
+                metadata.append(place)
+        return _Changes(texts, metadata)
+
+    def _supplied_before(self, ids: Sequence[str]) -> dict[str, FloatArray]:
+        try:
+            return self._store.supplied_vectors(ids)
+        except CorruptIndex:  # to be given anew is what mends them
+            return {}
 
     def replace_metadata(self, changes: Sequence[tuple[Document, Document]]) -> int:
         """Give documents other metadata; see `SearchIndex.replace_documents`."""
@@ -148,16 +177,14 @@ class DocumentWriter:
     def _rows_of(
         self,
         documents: Sequence[Document],
-        embeddings: FloatArray | None,
+        supplied: FloatArray | None,
         counts: EncodingCounts | None,
     ) -> tuple[PassageRows, WriteReport, VectorSpace]:
         """Return the vector rows of documents, a report of what they took, and their space."""
         whole = [[whole_passage(document)] for document in documents]
-        if embeddings is not None:
-            space = self._encoder.refuse_switched()
-            vectors = check_vectors(embeddings, rows=len(documents), dim=space.dim)
-            rows = PassageRows(ranges_of(whole), vectors, hashes=None)
-            return rows, WriteReport(passages=len(vectors)), space
+        if supplied is not None:
+            rows = PassageRows(ranges_of(whole), supplied, hashes=None)
+            return rows, WriteReport(passages=len(supplied)), self._encoder.refuse_switched()
         space = self._encoder.space()
         if not documents:
             nothing = np.empty((0, space.dim), dtype=np.float32)

@@ -9,7 +9,12 @@ from simsearch.lazy import lazy_names
 if TYPE_CHECKING:
     from simsearch.storage.backup import copy_store
     from simsearch.storage.checksums import read_with_checksum, with_checksum
-    from simsearch.storage.database import file_identity, stored_format
+    from simsearch.storage.database import (
+        MANIFEST,
+        file_identity,
+        refuse_read_only,
+        stored_format,
+    )
     from simsearch.storage.findings import Finding, Severity
     from simsearch.storage.forms import forms_found
     from simsearch.storage.inspection import Inspection, Salvaged
@@ -31,7 +36,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "backup": ("copy_store",),
     "checksums": ("read_with_checksum", "with_checksum"),
-    "database": ("file_identity", "stored_format"),
+    "database": ("MANIFEST", "file_identity", "refuse_read_only", "stored_format"),
     "findings": ("Finding", "Severity"),
     "forms": ("forms_found",),
     "inspection": ("Inspection", "Salvaged"),
@@ -50,6 +55,7 @@ if not TYPE_CHECKING:  # a type checker would take every name for one of the pac
 
 __all__ = [
     "FORMAT_VERSION",
+    "MANIFEST",
     "Changes",
     "Checkpoint",
     "DocumentStore",
@@ -73,6 +79,7 @@ __all__ = [
     "placed_document_terms",
     "placed_query_terms",
     "read_with_checksum",
+    "refuse_read_only",
     "rows_not_in",
     "stored_format",
     "text_hash",

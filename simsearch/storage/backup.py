@@ -5,8 +5,9 @@ from __future__ import annotations
 import contextlib
 import sqlite3
 from pathlib import Path
+from typing import Final
 
-from simsearch.errors import CorruptIndex
+from simsearch.errors import CorruptIndex, SystemFailure
 from simsearch.failpoints import failpoint
 from simsearch.storage.database import (
     connect_read_only,
@@ -17,6 +18,15 @@ from simsearch.storage.database import (
 )
 from simsearch.storage.witness import read_witness, refuse_lost_commits, write_witness
 
+# Nothing else is written to while pages are copied.
+_OF_THE_TARGET: Final = (
+    sqlite3.SQLITE_FULL,
+    sqlite3.SQLITE_IOERR_WRITE,
+    sqlite3.SQLITE_IOERR_TRUNCATE,
+    sqlite3.SQLITE_IOERR_FSYNC,
+    sqlite3.SQLITE_IOERR_DIR_FSYNC,
+)
+
 
 def copy_store(source: Path, target: Path) -> int:
     """Write the last commit of the store in `source` into `target`, and return its number.
@@ -25,6 +35,7 @@ def copy_store(source: Path, target: Path) -> int:
 
     Raises:
         CorruptIndex: `source` holds no store that can be read, or one that has lost commits.
+        SystemFailure: the disk refuses, naming the file that it refused.
     """
     old, new = database_path(source), target / "meta.db"
     with translated_errors(old), contextlib.ExitStack() as stack:
@@ -34,7 +45,12 @@ def copy_store(source: Path, target: Path) -> int:
         create_file(new)
         failpoint("backup.database")
         with contextlib.closing(sqlite3.connect(new)) as writer:
-            reader.backup(writer)  # all pages in one go: under one snapshot
+            try:
+                reader.backup(writer)  # all pages in one go: under one snapshot
+            except sqlite3.OperationalError as error:
+                if error.sqlite_errorcode in _OF_THE_TARGET:
+                    raise SystemFailure(f"{new}: {error}") from error
+                raise
         number = _commit_number(stack.enter_context(contextlib.closing(connect_read_only(new))))
         refuse_lost_commits(source, witnessed=witnessed, commit_number=number)
     for name in ("meta.db-wal", "meta.db-shm"):

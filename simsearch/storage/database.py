@@ -7,11 +7,13 @@ import os
 import sqlite3
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from simsearch.errors import CorruptIndex, IndexLocked, InvalidInput, SystemFailure
 from simsearch.storage.schema import format_of, strange_statements
 
+# What a backup has, and an index has not.
+MANIFEST: Final = "MANIFEST.json"
 # SQLite limits the variables of one statement; 500 stays below every build we support.
 _VARIABLES = 500
 _SAFETY: tuple[tuple[str, Any], ...] = (
@@ -44,7 +46,10 @@ def database_path(directory: Path) -> Path:
     """
     path = directory / "meta.db"
     if path.is_symlink() or not path.is_file():
-        raise CorruptIndex(f"{path} is missing: this index has lost its documents")
+        raise CorruptIndex(
+            f"{path} is missing: this index has lost its documents (restore a backup, or index the "
+            "corpus again)"
+        )
     for name in ("meta.db-wal", "meta.db-shm", "segments"):
         if (directory / name).is_symlink():
             raise CorruptIndex(
@@ -54,9 +59,34 @@ def database_path(directory: Path) -> Path:
     return path
 
 
+def is_backup(directory: Path) -> bool:
+    """Whether a directory is a backup, which says of every file what it must be."""
+    return os.path.lexists(directory / MANIFEST)
+
+
 def writable(directory: Path) -> bool:
-    """Whether an index can be written to by this process."""
-    return os.access(directory, os.W_OK) and os.access(directory / "meta.db", os.W_OK)
+    """Whether an index can be written to by this process; a backup never is."""
+    return (
+        os.access(directory, os.W_OK)
+        and os.access(directory / "meta.db", os.W_OK)
+        and not is_backup(directory)
+    )
+
+
+def refuse_read_only(directory: Path) -> None:
+    """Refuse to write to an index that cannot be written to.
+
+    Raises:
+        InvalidInput: it is a backup.
+        SystemFailure: this process may not.
+    """
+    if is_backup(directory):
+        raise InvalidInput(
+            f"{directory} is a backup, which can be searched, not written to (make an index of it: "
+            f"`simsearch restore {directory} INDEX_DIR`)"
+        )
+    if not writable(directory) and (directory / "meta.db").is_file():
+        raise SystemFailure(f"{directory} is read-only: it can be searched, not written to")
 
 
 def create_file(path: Path) -> None:
@@ -147,6 +177,12 @@ def translated_errors(path: Path) -> Iterator[None]:
             raise _damage(path, error) from error
         if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
             raise IndexLocked(f"{path.parent} is busy: {error} (try again)") from error
+        if code == sqlite3.SQLITE_CANTOPEN and has_log(path) and not writable(path.parent):
+            raise SystemFailure(
+                f"{path}: its last commits are in the log beside it, which SQLite does not read "
+                "where it may not write (open the index once where it may be written to, or copy "
+                "it there)"
+            ) from error
         raise SystemFailure(f"{path}: {error}") from error
     except sqlite3.ProgrammingError as error:
         if "closed" not in str(error):

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
 
-from simsearch.errors import IndexLocked
+from simsearch.errors import IndexLocked, SystemFailure
 from simsearch.failpoints import failpoint
 from simsearch.files import translated_os_errors
 from simsearch.storage.mounts import refuse_network
@@ -34,6 +34,7 @@ def writer_lock(path: Path, *, budget: float | None = None) -> Iterator[None]:
     refuse_network(path.parent)
     with translated_os_errors(path):
         failpoint("lock.open")
+        _refuse_foreign(path)
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     try:
         _acquire(descriptor, path, LOCK_BUDGET if budget is None else budget)
@@ -62,6 +63,14 @@ def lock_holder(path: Path) -> str | None:
     finally:
         os.close(descriptor)
     return None
+
+
+def _refuse_foreign(path: Path) -> None:
+    """Refuse what stands in the place of a lock file and is none."""
+    if path.is_symlink() or (path.exists() and not path.is_file()):
+        raise SystemFailure(
+            f"{path} is no regular file, which simsearch never makes (move it out of the index)"
+        )
 
 
 def _acquire(descriptor: int, path: Path, budget: float) -> None:

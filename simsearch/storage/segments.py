@@ -20,6 +20,7 @@ from pathlib import Path
 from simsearch.cache import file_sha256, remembered
 from simsearch.failpoints import failpoint
 from simsearch.files import sync_directory, translated_os_errors
+from simsearch.storage.database import refuse_read_only
 from simsearch.storage.locks import writer_lock
 from simsearch.storage.session import Session
 
@@ -125,7 +126,9 @@ class Segments:
 
         Raises:
             IndexLocked: somebody is building.
+            InvalidInput, SystemFailure: the index cannot be written to.
         """
+        refuse_read_only(self._session.directory)
         with translated_os_errors(self.folder):
             self._make_folder()
         with writer_lock(self.folder / LOCK, budget=0):

@@ -22,6 +22,7 @@ from simsearch.storage.database import (
     has_log,
     primary_code,
     refuse_foreign_schema,
+    refuse_read_only,
     translated_errors,
     writable,
 )
@@ -300,8 +301,9 @@ class Session:
 
     def _refuse_read_only(self) -> None:
         if not self.writable:
+            refuse_read_only(self.directory)
             raise SystemFailure(
-                f"{self.directory} is read-only: it can be searched, not written to"
+                f"{self.directory} was read-only when it was opened (open it again to write)"
             )
 
     def _refuse_fork(self) -> None:

@@ -294,6 +294,25 @@ class DocumentStore(StoredDocuments):
         """
         self._blocks.read_into(rows, target)
 
+    def supplied_vectors(self, ids: Sequence[str]) -> dict[str, FloatArray]:
+        """Return the vectors (dim,) of those of these documents whose vectors were supplied.
+
+        Raises:
+            CorruptIndex: a vector block is missing, or fails its checksum.
+        """
+        with self.snapshot():
+            rows: dict[str, int] = {
+                found: row
+                for chunk in chunks(ids)
+                for found, row in self._connection.execute(
+                    "SELECT id, first_row FROM documents "
+                    f"WHERE id IN ({marks(chunk)}) AND supplied = 1",
+                    chunk,
+                )
+            }
+            vectors = self._blocks.read_rows(list(rows.values()))
+        return dict(zip(rows, vectors, strict=True))
+
     def vectors_of_texts(self, hashes: Sequence[bytes]) -> dict[bytes, FloatArray]:
         """Return the vectors (dim,) of the texts with these hashes that were encoded before.
 

@@ -37,13 +37,13 @@ def ids(path, encoder):
         return {document.id for document in index.iterate()}
 
 
-def interrupt(path, encoder, corpus, *, replace=False):
+def interrupt(path, encoder, corpus, *, replace=False, embeddings=None):
     """Build, and be cut short after the corpus was written but not finished."""
     with (
         pytest.raises(KeyboardInterrupt),
         build_index(path, encoder=encoder, replace=replace) as index,
     ):
-        write_corpus(index.upsert, corpus, total=len(corpus))
+        write_corpus(index.upsert, corpus, total=len(corpus), embeddings=embeddings)
         raise KeyboardInterrupt
 
 
@@ -89,6 +89,16 @@ def test_embeddings_go_with_their_documents_across_batches(tmp_path, hash_encode
         write_corpus(index.add, documents(1500), total=1500, embeddings=rows)
         found = index.search_vectors(rows[[0, 1023, 1024, 1499]], k=1)
     assert [hits[0].id for hits in found] == ["d0", "d1023", "d1024", "d1499"]
+
+
+def test_an_interrupted_run_with_embeddings_writes_no_row_twice(tmp_path, hash_encoder):
+    rows = np.random.default_rng(0).standard_normal((1500, 256)).astype(np.float32)
+    interrupt(tmp_path / "i", hash_encoder, documents(1100), embeddings=rows[:1100])
+    with build_index(tmp_path / "i", encoder=hash_encoder, replace=False) as index:
+        report = write_corpus(index.upsert, documents(1500), total=1500, embeddings=rows)
+        found = index.search_vectors(rows[[0, 1099, 1100]], k=1)
+    assert (report.unchanged, report.added, report.replaced) == (1100, 400, 0)
+    assert [hits[0].id for hits in found] == ["d0", "d1099", "d1100"]
 
 
 @pytest.mark.parametrize("total", [9, 11])

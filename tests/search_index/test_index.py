@@ -22,7 +22,7 @@ from simsearch.errors import (
     SystemFailure,
 )
 from simsearch.records import Document
-from simsearch.search_index import SearchIndex
+from simsearch.search_index import SearchIndex, WriteReport
 
 TEXTS = {
     "card": "my card was swallowed by the machine",
@@ -192,6 +192,42 @@ def test_k_outside_its_range_is_refused(index, k):
 def test_a_query_that_is_no_text_is_refused(index, query, message):
     with pytest.raises(InvalidInput, match=message):
         index.search(query)
+
+
+def test_an_upsert_of_the_same_vectors_writes_nothing_and_of_others_replaces(index, tmp_path):
+    new = [Document("a", "a"), Document("b", "b"), Document("c", "c")]
+    rows = np.random.default_rng(0).standard_normal((3, 256)).astype(np.float32)
+    index.upsert(new, embeddings=rows)
+    with raw(tmp_path / "index") as connection:
+        before = connection.execute("SELECT * FROM meta").fetchall()
+    assert index.upsert(new, embeddings=rows) == WriteReport(unchanged=3)
+    with raw(tmp_path / "index") as connection:
+        assert connection.execute("SELECT * FROM meta").fetchall() == before
+    changed = [new[0], Document("b", "b", metadata={"n": 1}), new[2]]
+    others = np.concatenate([rows[:2], -rows[2:]])
+    report = index.upsert(changed, embeddings=others)
+    assert (report.unchanged, report.replaced, report.passages, report.reused) == (1, 2, 2, 1)
+    found = index.search_vectors(others, k=1)
+    assert [hits[0].id for hits in found] == ["a", "b", "c"]
+    assert [hits[0].score for hits in found] == pytest.approx([1, 1, 1], abs=1e-6)
+    assert index.get("b").metadata == {"n": 1}
+
+
+def test_a_vector_that_is_given_takes_the_place_of_one_that_was_encoded(index):
+    (vector,) = index.encoder.encode_documents([index.get("cat").content])
+    report = index.upsert([index.get("cat")], embeddings=vector[None])
+    assert (report.replaced, report.unchanged) == (1, 0)  # it is nobody's to encode again now
+
+
+def test_vectors_that_are_given_mend_a_damaged_block(index, tmp_path):
+    new, rows = [Document("a", "a")], np.eye(1, 256, dtype=np.float32)
+    index.upsert(new, embeddings=rows)
+    with raw(tmp_path / "index") as connection:
+        (last,) = connection.execute("SELECT max(first_row) FROM vector_blocks").fetchone()
+        connection.execute("UPDATE vector_blocks SET crc32 = 0 WHERE first_row = ?", (last,))
+    assert index.upsert(new, embeddings=rows).replaced == 1
+    with SearchIndex.open(tmp_path / "index", encoder=index.encoder) as again:
+        assert again.search_vectors(rows, k=1)[0][0].id == "a"
 
 
 def test_embeddings_that_do_not_fit_are_refused_before_any_write(index):
@@ -418,9 +454,17 @@ def test_a_link_in_the_place_of_the_lock_is_not_followed(index, tmp_path):
     victim.write_text("keep me")
     (tmp_path / "index" / "LOCK").unlink()
     (tmp_path / "index" / "LOCK").symlink_to(victim)
-    with pytest.raises(SystemFailure):
+    with pytest.raises(SystemFailure, match=r"LOCK is no regular file.*move it out"):
         index.delete(["cat"])
     assert victim.read_text() == "keep me"
+
+
+def test_a_directory_in_the_place_of_the_lock_is_told(index, tmp_path):
+    (tmp_path / "index" / "LOCK").unlink()
+    (tmp_path / "index" / "LOCK").mkdir()
+    with pytest.raises(SystemFailure, match=r"LOCK is no regular file.*move it out"):
+        index.delete(["cat"])
+    assert len(index) == 4
 
 
 def test_a_damaged_encoder_copy_is_damage_of_the_index(tmp_path, tiny_encoder_dir):
