@@ -146,7 +146,7 @@ def test_row_84_a_damaged_segment_is_ignored_with_a_warning_and_built_again(
     done = run("query", "my cat", "-i", index_dir, "--json")
     assert (done.code, done.objects) == (0, before)
     assert "its rows are compared one by one until `simsearch tune" in done.err
-    assert run("repair", index_dir).out.endswith("1 segments were built anew\n")
+    assert run("repair", index_dir).out.endswith("built 1 segment anew\n")
     assert run("query", "my cat", "-i", index_dir, "--json").err == ""
 
 
