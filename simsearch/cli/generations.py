@@ -9,6 +9,7 @@ import typer
 
 from simsearch.cli.encoding import warn_of_untrained
 from simsearch.cli.input import report_counts
+from simsearch.cli.mode import choice_facts, measured_by_run
 from simsearch.cli.options import Dim, K, bundled
 from simsearch.cli.output import Output, clean
 from simsearch.errors import InvalidInput
@@ -97,6 +98,7 @@ def reindex(
             ) as built,
         ):
             comparison = _compare(index_dir, built, asked, answers, k) if asked else None
+        choice = measured_by_run(index_dir, encoder, output, encoder=loaded) if switch else None
     report_counts(output, counts)
     _print_outcome(
         output,
@@ -108,6 +110,7 @@ def reindex(
             "dim": plan.dim,
             "encoded": built.report.encoded,
             "switched": switch,
+            "mode": None if choice is None else choice_facts(choice),
         },
         comparison,
         seconds=time.perf_counter() - began,

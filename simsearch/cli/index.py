@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple
 import typer
 
 from simsearch.cli.input import CorpusSource, spooled_corpus
+from simsearch.cli.mode import choice_facts, measured_by_run
 from simsearch.cli.options import (
     Corpus,
     Dim,
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from simsearch.search_index import (
         AnnotatingEncoder,
         BuildReport,
+        ModeChoice,
         SearchIndex,
         SearchInfo,
         TextEncoder,
@@ -129,6 +131,9 @@ def index(
                 output.say(f"{removed:,} of them are not in this corpus, and were removed")
             built = build_what_is_worth_it(output, target, queries)
             state = _State(target.count(), built, target.info().search)
+        if encoder is not None:
+            choice = measured_by_run(index_dir, encoder, output, encoder=loaded)
+            state = state._replace(mode=choice)
     return _report(output, "indexed", report, index_dir, state, source)
 
 
@@ -300,6 +305,7 @@ class _State(NamedTuple):
     documents: int
     built: "list[BuildReport]"
     search: "SearchInfo"
+    mode: "ModeChoice | None" = None  # where it was measured by this command
 
 
 def _report(
@@ -315,7 +321,8 @@ def _report(
     facts["truncated"] = source.truncated
     if output.json_only:
         built = [asdict(each) for each in state.built]
-        search = {"built": built, "search": asdict(state.search)}
+        mode = None if state.mode is None else choice_facts(state.mode)
+        search = {"built": built, "search": asdict(state.search), "mode": mode}
         output.result({**facts, "index": str(index_dir), **search})
     else:
         output.text(

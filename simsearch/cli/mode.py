@@ -2,17 +2,19 @@
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from simsearch.cli.known_answers import FromFeedback, answers_in, check_one_source
 from simsearch.cli.options import bundled
 from simsearch.cli.output import Output
+from simsearch.errors import SimsearchError
 from simsearch.wording import counted
 
 if TYPE_CHECKING:
     from simsearch.formats import ReadOptions
+    from simsearch.search_index import ModeChoice, TextEncoder
 
 
 @bundled
@@ -47,7 +49,7 @@ def mode(
         queries, qrels, left_out = answerable(index, known)
         choice = tune_mode(index, queries, qrels)
     if output.json_only:
-        output.result({**asdict(choice), "reason": choice.reason})
+        output.result(choice_facts(choice))
         return
     output.table(
         ("mode", "ndcg@10"), [(name, f"{score:.4f}") for name, score in choice.scores.items()]
@@ -59,3 +61,32 @@ def mode(
     output.text(f"default of this index from now on: {choice.mode}")
     if left_out:
         output.say(f"{counted(left_out, 'query', 'queries')} without an answer in the index")
+
+
+def choice_facts(choice: "ModeChoice") -> dict[str, Any]:
+    """Return a choice as the JSON output has it."""
+    return {**asdict(choice), "reason": choice.reason}
+
+
+def measured_by_run(
+    index_dir: Path, model: str, output: Output, *, encoder: "TextEncoder"
+) -> "ModeChoice | None":
+    """Choose the mode of an index by what the run of its encoder held out, if it has a run.
+
+    What stands in the way is told, and is no error: the index is searched by meaning then.
+    """
+    from simsearch.search_index import SearchIndex, tune_mode
+    from simsearch.training import answerable, held_out_of_run, is_run
+
+    if not is_run(Path(model)):
+        return None
+    try:
+        known = held_out_of_run(Path(model))
+        with SearchIndex.open(index_dir, encoder=encoder) as index:
+            queries, qrels, _ = answerable(index, known)
+            choice = tune_mode(index, queries, qrels)
+    except SimsearchError as error:
+        output.say(f"which mode is best was not measured on what {model} held out: {error}")
+        return None
+    output.say(f"searched by {choice.mode} from now on: {choice.reason}")
+    return choice
