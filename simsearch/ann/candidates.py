@@ -15,6 +15,8 @@ _K_FACTORS: Final = (1, 2, 3, 4, 6, 8, 10, 12, 16, 24, 32, 48, 64)
 # Among fewer rows lists behind a projection gain nothing for a single query (docs/log.md,
 # 2026-11-26).
 _LISTS_PAY_FROM: Final = 500_000
+# And there they are to be long: to begin one costs as much as to scan hundreds of such codes.
+_FEWER_LISTS: Final = 4
 _EF_SEARCHES: Final = (16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024)
 
 
@@ -102,13 +104,14 @@ def candidates_for(rows: int, dim: int) -> list[Candidate]:
             )
         )
         if rows >= _LISTS_PAY_FROM:
+            fewer = lists // _FEWER_LISTS
             kinds.append(
                 Candidate(
                     "pca-ivf-pq4fs",
-                    f"PCAR{dim // 2},IVF{lists},PQ{halved}x4fs",
-                    probes,
+                    f"PCAR{dim // 2},IVF{fewer},PQ{halved}x4fs",
+                    _probes(fewer),
                     _K_FACTORS,
-                    points_to_train=lists * _POINTS_A_CENTROID,
+                    points_to_train=fewer * _POINTS_A_CENTROID,
                 )
             )
     return [

@@ -51,7 +51,7 @@ def test_the_kinds_are_those_of_the_design():
     }
     assert MANY.keys() - FEW.keys() == {"pca-ivf-pq4fs"}
     kind = MANY["pca-ivf-pq4fs"]
-    assert (kind.factory, kind.bytes_a_row(32)) == ("PCAR16,IVF1024,PQ4x4fs", 10)
+    assert (kind.factory, kind.bytes_a_row(32)) == ("PCAR16,IVF256,PQ4x4fs", 10)
     assert {kind.name for kind in candidates_for(499_999, 32)} == FEW.keys()
 
 
