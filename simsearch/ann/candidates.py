@@ -11,7 +11,7 @@ from typing import Final
 
 # FAISS wants this many training vectors for each centroid, and says so on stderr otherwise.
 _POINTS_A_CENTROID: Final = 39
-_K_FACTORS: Final = (1, 2, 3, 4, 6, 8, 10, 12, 16, 24, 32, 48, 64)
+_K_FACTORS: Final = (1, 2, 3, 4, 6, 8, 10, 12, 16, 24, 32, 48, 64, 96, 128)
 # Among fewer rows lists behind a projection gain nothing for a single query (docs/log.md,
 # 2026-11-26).
 _LISTS_PAY_FROM: Final = 500_000
