@@ -19,7 +19,7 @@ KINDS = {
     **FEW,
     "pca-ivf-pq4fs": replace(
         MANY["pca-ivf-pq4fs"],
-        factory="PCAR16,IVF64,PQ4x4fs",
+        factory="PCAR16,IVF64,PQ4x4fs_64",
         nprobes=FEW["ivf-pq4fs-1bit"].nprobes,
         points_to_train=FEW["ivf-pq4fs-1bit"].points_to_train,
     ),
@@ -39,11 +39,11 @@ def test_the_kinds_are_those_of_the_design():
     assert {name: kind.factory for name, kind in FEW.items()} == {
         "flat": "Flat",
         "sq8": "SQ8",
-        "pq4fs-2bit": "PQ16x4fs",
-        "ivf-pq4fs-2bit": "IVF64,PQ16x4fs",
-        "pq4fs-1bit": "PQ8x4fs",
-        "ivf-pq4fs-1bit": "IVF64,PQ8x4fs",
-        "pca-pq4fs": "PCAR16,PQ4x4fs",
+        "pq4fs-2bit": "PQ16x4fs_64",
+        "ivf-pq4fs-2bit": "IVF64,PQ16x4fs_64",
+        "pq4fs-1bit": "PQ8x4fs_64",
+        "ivf-pq4fs-1bit": "IVF64,PQ8x4fs_64",
+        "pca-pq4fs": "PCAR16,PQ4x4fs_64",
         "hnsw-sq8": "HNSW16_SQ8",
         "hnsw": "HNSW16",
         "rabitq": "RaBitQfs",
@@ -51,8 +51,8 @@ def test_the_kinds_are_those_of_the_design():
     }
     assert MANY.keys() - FEW.keys() == {"pca-ivf-pq4fs"}
     kind = MANY["pca-ivf-pq4fs"]
-    assert (kind.factory, kind.bytes_a_row(32)) == ("PCAR16,IVF256,PQ4x4fs", 10)
-    assert {kind.name for kind in candidates_for(499_999, 32)} == FEW.keys()
+    assert (kind.factory, kind.bytes_a_row(32)) == ("PCAR16,IVF256,PQ4x4fs_64", 10)
+    assert {kind.name for kind in candidates_for(199_999, 32)} == FEW.keys()
 
 
 @pytest.mark.parametrize("name", KINDS)
@@ -182,8 +182,8 @@ def test_a_dim_that_cannot_be_cut_has_no_product_quantizer():
         name for name in FEW if "pq4fs" not in name
     }
     large = {kind.name: kind.factory for kind in candidates_for(1_000, 384)}
-    assert (large["pq4fs-2bit"], large["pq4fs-1bit"]) == ("PQ192x4fs", "PQ96x4fs")
-    assert large["pca-pq4fs"] == "PCAR192,PQ64x4fs"
+    assert (large["pq4fs-2bit"], large["pq4fs-1bit"]) == ("PQ192x4fs_64", "PQ96x4fs_64")
+    assert large["pca-pq4fs"] == "PCAR192,PQ64x4fs_64"
     # Cut into 2 parts of 3 components; there are no 2 of 4 or more beside.
     assert [name for kind in candidates_for(100, 6) if "pq" in (name := kind.name)] == [
         "pq4fs-2bit",

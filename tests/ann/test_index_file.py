@@ -84,7 +84,7 @@ def test_a_file_of_another_index_is_refused(read, built, change):
 
 
 def test_a_file_whose_parts_do_not_fit_each_other_is_refused(read, built):
-    index = faiss.index_factory(32, "PCAR12,PQ6x4fs", faiss.METRIC_INNER_PRODUCT)
+    index = faiss.index_factory(32, "PCAR12,PQ6x4fs_64", faiss.METRIC_INNER_PRODUCT)
     index.train(built["flat"].vectors)
     index.add(built["flat"].vectors)
     other = BuiltIndex(index, built["pca-pq4fs"].candidate, Parameters(), built["flat"].vectors)

@@ -13,7 +13,7 @@ from simsearch.ann.tuning import Curve, tune, work
 
 EFS = (10, 20, 30, 40, 50, 60, 70, 80)
 GRAPH = Candidate("graph", "HNSW16", ef_searches=EFS)
-LISTS = Candidate("lists", "IVF64,PQ16x4fs", (1, 2, 4, 8, 16, 32, 64), (1, 2, 4, 8, 16, 32, 64))
+LISTS = Candidate("lists", "IVF64,PQ16x4fs_64", (1, 2, 4, 8, 16, 32, 64), (1, 2, 4, 8, 16, 32, 64))
 MOST = Parameters(nprobe=64, k_factor=64, ef_search=80)
 
 
