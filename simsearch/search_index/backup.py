@@ -164,10 +164,8 @@ def _constants(directory: Path) -> Mapping[str, str]:
 def _check_rows(directory: Path, *, of: Path) -> int:
     """Read every row of a copy and return the number of documents."""
     with Inspection(directory) as inspection:
-        inspection.read_blocks()
-        documents = sum(1 for _ in inspection.read_documents())
+        documents = inspection.read_all(of)
         inspection.compare_lexical()
-        inspection.read_judgements()
         inspection.refuse_damage(of)
         return documents
 

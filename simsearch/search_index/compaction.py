@@ -73,7 +73,7 @@ def compact_index(path: str | os.PathLike[str], *, purge: bool = False) -> Compa
         generation = _previous_number(path)
         if not dead and not purge:
             if generation is not None:
-                _read_whole(inspection)  # before what it could be mended from is deleted
+                inspection.read_all(path)  # before what it could be mended from is deleted
                 failpoint("compact.forget")
                 remove_directory(previous_place(path))
             return CompactReport(str(path), 0, before, directory_bytes(path), generation)
@@ -88,15 +88,6 @@ def compact_index(path: str | os.PathLike[str], *, purge: bool = False) -> Compa
             install_directory(draft, path, replace=True)
     build_again(path)
     return CompactReport(str(path), dead, before, directory_bytes(path), generation)
-
-
-def _read_whole(inspection: Inspection) -> None:
-    """Read every row; refuse an index that is damaged."""
-    inspection.read_blocks()
-    for _ in inspection.read_documents():
-        pass
-    inspection.read_judgements()
-    inspection.refuse_damage(inspection.directory)
 
 
 def _previous_number(path: Path) -> int | None:

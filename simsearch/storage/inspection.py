@@ -191,6 +191,18 @@ class Inspection:
                 finding = Finding(Severity.NOTE, "unlisted", str(entry), what, remedy)
                 self.findings.append(finding)
 
+    def read_all(self, of: Path) -> int:
+        """Read every row, and return the number of documents.
+
+        Raises:
+            CorruptIndex: something is damaged; it is said of the index `of`.
+        """
+        self.read_blocks()
+        documents = sum(1 for _ in self.read_documents())
+        self.read_judgements()
+        self.refuse_damage(of)
+        return documents
+
     def read_blocks(self) -> None:
         """Read every block of vectors, and note which are sound."""
         end = self._end()
