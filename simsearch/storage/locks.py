@@ -14,6 +14,7 @@ from pathlib import Path
 from simsearch.errors import IndexLocked, SystemFailure
 from simsearch.failpoints import failpoint
 from simsearch.files import translated_os_errors
+from simsearch.storage.database import file_identity
 from simsearch.storage.mounts import refuse_network
 
 LOCK_BUDGET = 5.0  # seconds a second writer waits
@@ -25,19 +26,17 @@ def writer_lock(path: Path, *, budget: float | None = None) -> Iterator[None]:
     """Hold the lock file of an index while the block runs.
 
     The lock is the kernel's (flock), so a killed holder frees it; the text in the file only says
-    who holds it.
+    who holds it. It is the lock of the index that has the name when the block begins, not of one
+    that was replaced while it was waited for.
 
     Raises:
         IndexLocked: another process, or another handle in this one, kept it for `budget` (5 s); or
             it lies on a network file system, and nobody said that it may.
+        SystemFailure: the directory was deleted, or what stands at `path` is no file.
     """
     refuse_network(path.parent)
-    with translated_os_errors(path):
-        failpoint("lock.open")
-        _refuse_foreign(path)
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    descriptor = _locked(path, time.monotonic() + (LOCK_BUDGET if budget is None else budget))
     try:
-        _acquire(descriptor, path, LOCK_BUDGET if budget is None else budget)
         with translated_os_errors(path):
             failpoint("lock.note")
             holder = f"pid {os.getpid()} on {socket.gethostname()} since {_now()}"
@@ -65,16 +64,36 @@ def lock_holder(path: Path) -> str | None:
     return None
 
 
+def _locked(path: Path, deadline: float) -> int:
+    """Return the descriptor of the lock file that has this name, locked."""
+    while True:
+        with translated_os_errors(path):
+            failpoint("lock.open")
+            _refuse_foreign(path)
+            flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+            descriptor = os.open(path, flags, 0o600)
+        try:
+            _acquire(descriptor, path, deadline)
+            status = os.fstat(descriptor)
+            if file_identity(path) == (status.st_dev, status.st_ino):
+                return descriptor
+        except BaseException:
+            os.close(descriptor)
+            raise
+        os.close(descriptor)  # of an index whose place another one took meanwhile
+
+
 def _refuse_foreign(path: Path) -> None:
-    """Refuse what stands in the place of a lock file and is none."""
+    """Refuse a directory that is gone, and what stands in the place of a lock file and is none."""
+    if not path.parent.is_dir():
+        raise SystemFailure(f"{path.parent} was deleted (open it again if it was made anew)")
     if path.is_symlink() or (path.exists() and not path.is_file()):
         raise SystemFailure(
             f"{path} is no regular file, which simsearch never makes (move it out of the index)"
         )
 
 
-def _acquire(descriptor: int, path: Path, budget: float) -> None:
-    deadline = time.monotonic() + budget
+def _acquire(descriptor: int, path: Path, deadline: float) -> None:
     while True:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
