@@ -19,6 +19,7 @@ from simsearch.failpoints import failpoint
 
 _AT_FDCWD = -100
 _RENAME_EXCHANGE = 2
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
 
 
 @contextlib.contextmanager
@@ -38,7 +39,9 @@ def translated_os_errors(path: Path) -> Iterator[None]:
         because = os.strerror(int(told.group(1))) if told else reason
         raise SystemFailure(f"{target}: {because}") from error
     except OSError as error:
-        where = error.filename or path
+        # Of two files, the one that the disk has no room for is the one that was written.
+        written = error.filename2 if error.errno in _NO_ROOM else None
+        where = written or error.filename or path
         raise SystemFailure(f"{where}: {error.strerror or error}") from error
 
 

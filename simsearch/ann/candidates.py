@@ -17,7 +17,7 @@ _K_FACTORS: Final = (1, 2, 3, 4, 6, 8, 10, 12, 16, 24, 32, 48, 64, 96, 128)
 _FAST_SCAN: Final = "x4fs_64"
 # Among fewer rows lists behind a projection gain nothing, and there they are to be long: to begin
 # one costs a query as much as to scan hundreds of such codes.
-_LISTS_PAY_FROM: Final = 200_000
+_LISTS_PAY_FROM: Final = 500_000
 _FEWER_LISTS: Final = 4
 _EF_SEARCHES: Final = (16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024)
 

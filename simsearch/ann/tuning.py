@@ -23,7 +23,7 @@ IntArray = npt.NDArray[np.int64]
 
 # How much dearer a byte is that is fetched to compare than one of codes that are scanned in a row
 # (docs/log.md, 2026-11-26).
-_SCATTERED = 4
+_SCATTERED = 8
 
 
 class Asked(Protocol):

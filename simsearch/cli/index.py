@@ -242,11 +242,15 @@ def _extend(
 def _open_finished(index_dir: Path) -> "SearchIndex":
     from simsearch.search_index import SearchIndex
 
-    index = SearchIndex.open(index_dir)
-    if not index.finished:
-        index.close()
-        raise InvalidInput(f"{index_dir} is unfinished (run `simsearch index` again to finish it)")
-    return index
+    with contextlib.ExitStack() as stack:
+        index = stack.enter_context(SearchIndex.open(index_dir))
+        if not index.finished:
+            raise InvalidInput(
+                f"{index_dir} is unfinished (run `simsearch index` again to finish it)"
+            )
+        index.refuse_read_only()
+        stack.pop_all()
+        return index
 
 
 @bundled

@@ -150,6 +150,7 @@ def _print_copy(output: Output, verb: str, report: "BackupReport") -> None:
 
 def _print_findings(output: Output, findings: "Iterable[Finding]") -> None:
     for each in findings:
-        remedy = f" ({each.remedy})" if each.remedy else ""
+        # What an error says ends with its own.
+        remedy = f" ({each.remedy})" if each.remedy and not each.what.endswith(")") else ""
         line = f"{each.severity}: {each.code}: {each.path}: {each.what}{remedy}"
         output.text(clean(line))

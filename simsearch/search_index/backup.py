@@ -28,7 +28,16 @@ from simsearch.search_index.directory import (
     install_index,
     write_format,
 )
-from simsearch.storage import MANIFEST, DocumentStore, Inspection, copy_store, file_identity
+from simsearch.storage import (
+    MANIFEST,
+    DocumentStore,
+    Finding,
+    Inspection,
+    Severity,
+    copy_store,
+    file_identity,
+    is_backup,
+)
 
 _FORMAT = 1
 _PASSING = ("meta.db-shm", "meta.db-wal", "LOCK", "segments/LOCK")
@@ -190,19 +199,32 @@ def _passing(directory: Path) -> set[Path]:
     return {directory / name for name in (MANIFEST, *_PASSING)}
 
 
+def manifest_findings(path: Path) -> list[Finding]:
+    """Return in what a backup is not what was written; nothing of what is none."""
+    if not is_backup(path):
+        return []
+    try:
+        _verify(path, _read_manifest(path)["files"], of=path)
+    except CorruptIndex as error:
+        where = str(path / MANIFEST)
+        return [Finding(Severity.WARNING, "backup", where, str(error))]
+    return []
+
+
 def _read_manifest(source: Path) -> dict[str, Any]:
     path = source / MANIFEST
-    if not path.is_file():
+    if not is_backup(source):
         raise NotFound(f"{source}: no backup here ({MANIFEST} is missing)")
     try:
+        if path.is_symlink():
+            raise ValueError("it is a link")
         content = json.loads(path.read_text(encoding="utf-8"))
         if content["format"] != _FORMAT:
-            raise CorruptIndex(f"{path} has format {content['format']!r}, expected {_FORMAT}")
-        known = isinstance(content["files"], dict) and isinstance(content["commit_number"], int)
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise CorruptIndex(f"{path} is damaged: {error}") from error
-    if not known:
-        raise CorruptIndex(f"{path} is damaged: it lists no files")
+            raise ValueError(f"it has format {content['format']!r}, expected {_FORMAT}")
+        if not isinstance(content["files"], dict) or not isinstance(content["commit_number"], int):
+            raise ValueError("it lists no files")
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        raise _changed(source, f"{MANIFEST!r} is damaged ({error})") from error
     return dict(content)
 
 

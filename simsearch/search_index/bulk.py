@@ -18,7 +18,7 @@ from simsearch.errors import (
     InvalidInput,
     SimsearchError,
 )
-from simsearch.files import occupied, remove_directory
+from simsearch.files import check_parents, occupied, remove_directory
 from simsearch.records import Document
 from simsearch.search_index.binding import TextEncoder
 from simsearch.search_index.checks import check_dim
@@ -49,6 +49,7 @@ def check_build(path: Path, *, replace: bool) -> None:
             which is never replaced.
     """
     check_place(path, replace=True)
+    check_parents(path)
     if not replace and occupied(path):
         with SearchIndex.open(path) as index:
             _refuse_finished(index)

@@ -18,6 +18,7 @@ from simsearch.encoder import ModelMoved
 from simsearch.errors import CorruptIndex, SimsearchError
 from simsearch.files import occupied
 from simsearch.records import Document, is_blank, whole_passage
+from simsearch.search_index.backup import manifest_findings
 from simsearch.search_index.binding import TextEncoder, fitted
 from simsearch.search_index.bulk import BUILD
 from simsearch.search_index.directory import marker_line, replacing_place, verify_format
@@ -86,6 +87,7 @@ def check_index(
     found, samples = _read(path, quick=quick)
     findings += found + _check_previous(path, quick=quick)
     if not quick:
+        findings += manifest_findings(path)
         findings += _check_encoder_files(path)
         if all(each.severity is not Severity.DAMAGE for each in findings):
             findings += _use(path, samples, encoder)
@@ -199,14 +201,9 @@ def _check_previous(path: Path, *, quick: bool) -> list[Finding]:
         found += [] if quick else _check_encoder_files(place)
     except SimsearchError as error:  # no index at all, or one of another format
         found = [Finding(Severity.DAMAGE, "format", str(place), str(error))]
-    deleted = f"`simsearch compact {path}` deletes it"
-    both = f"run `simsearch repair {place}`; {deleted}"
+    remedy = f"run `simsearch repair {place}`, or delete it: `simsearch compact {path}`"
     return [
-        replace(
-            each,
-            severity=Severity.WARNING,
-            remedy=deleted if _names_remedy(each.what) else both,
-        )
+        replace(each, severity=Severity.WARNING, remedy=remedy)
         for each in found
         if each.severity is Severity.DAMAGE
     ]
@@ -243,18 +240,10 @@ def _use(
                 return [*findings, Finding(Severity.WARNING, "encoder", copy, str(error))]
             except SimsearchError as error:
                 remedy = f"run `simsearch repair {path} --encoder MODEL`"
-                return [*findings, _damage("encoder", copy, str(error), remedy)]
+                return [*findings, Finding(Severity.DAMAGE, "encoder", copy, str(error), remedy)]
     except SimsearchError as error:
-        return [_damage("use", str(path), str(error), f"run `simsearch repair {path}`")]
-
-
-def _damage(code: str, path: str, what: str, remedy: str) -> Finding:
-    """Return a finding of what an error says, which may name a remedy of its own."""
-    return Finding(Severity.DAMAGE, code, path, what, "" if _names_remedy(what) else remedy)
-
-
-def _names_remedy(what: str) -> bool:
-    return what.endswith(")")
+        remedy = f"run `simsearch repair {path}`"
+        return [Finding(Severity.DAMAGE, "use", str(path), str(error), remedy)]
 
 
 def _search(index: SearchIndex, samples: Sequence[tuple[Salvaged, FloatArray]]) -> list[Finding]:

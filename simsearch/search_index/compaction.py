@@ -17,7 +17,7 @@ from simsearch.files import (
 )
 from simsearch.search_index.building import build_again
 from simsearch.search_index.bulk import discard_build
-from simsearch.search_index.directory import check_format
+from simsearch.search_index.directory import check_format, replacing_place
 from simsearch.search_index.generations import (
     building_place,
     number_of,
@@ -49,20 +49,22 @@ def compact_index(path: str | os.PathLike[str], *, purge: bool = False) -> Compa
     Searches go on meanwhile; open handles follow the new files. Cut short at any moment, it
     leaves the index as it was or compacted. Until it is done it takes the room of both.
     The generation before is deleted; there is no rollback afterwards.
-    `purge` writes in any case, and deletes `quarantine/` and a generation whose building was cut
-    short, which may hold what was deleted: no byte of a deleted text or vector stays there, nor of
-    a judgement that was taken back, or whose document was deleted or has another text now.
+    `purge` writes in any case, and deletes `quarantine/` and a generation or a replacement whose
+    building was cut short, which may hold what was deleted: no byte of a deleted text or vector
+    stays there, nor of a judgement that was taken back, or whose document was deleted or has
+    another text now.
 
     Raises:
         NotFound, IncompatibleIndex: there is no index at `path`, or one of another format.
         InvalidInput: it is unfinished.
-        IndexLocked: somebody is writing to it; or, with `purge`, building its next generation.
+        IndexLocked: somebody is writing to it; or, with `purge`, building what is to follow it.
         CorruptIndex: it is damaged.
     """
     path = Path(path).resolve()
     check_format(path)
     if purge:
-        discard_build(building_place(path), unless=lambda: False)
+        for place in (building_place(path), replacing_place(path)):
+            discard_build(place, unless=lambda: False)
     with settled(path), Inspection(path) as inspection:
         check_format(path)  # again: it may have been replaced while the lock was waited for
         if inspection.finished != "yes":

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from simsearch.errors import AlreadyExists, CorruptIndex, IncompatibleIndex, NotFound
 from simsearch.files import check_free, install_directory, occupied, translated_os_errors
-from simsearch.storage import FORMAT_VERSION, stored_format, writer_lock
+from simsearch.storage import FORMAT_VERSION, is_backup, stored_format, writer_lock
 
 _FORMAT_NAME = "simsearch-index"
 
@@ -33,9 +33,13 @@ def check_place(directory: Path, *, replace: bool) -> None:
     """Refuse a place for a new index that is taken.
 
     Raises:
-        AlreadyExists: an index is there and `replace` is false, or something else is, which is
-            never replaced.
+        AlreadyExists: an index is there and `replace` is false, or something else is, or a backup,
+            which are never replaced.
     """
+    if is_backup(directory):
+        raise AlreadyExists(
+            f"{directory} is a backup, which is never replaced (choose another name)"
+        )
     if occupied(directory) and not (directory / "FORMAT").is_file():
         raise AlreadyExists(f"{directory} exists and is no index, which is never replaced")
     check_free(directory, replace=replace)

@@ -54,6 +54,15 @@ class IndexHandle:
     ) -> None:
         self.close()
 
+    def refuse_read_only(self) -> None:
+        """Refuse, before any work, to write to an index that cannot be written to.
+
+        Raises:
+            InvalidInput: it is a backup.
+            SystemFailure: this process may not.
+        """
+        self._store.refuse_read_only()
+
     @property
     def path(self) -> Path:
         """The directory."""

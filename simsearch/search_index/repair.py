@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -18,8 +19,11 @@ from simsearch.files import (
     install_directory,
     link_or_copy,
     remove_entry,
+    sync_directory,
+    translated_os_errors,
 )
 from simsearch.records import Document, whole_passage
+from simsearch.search_index.backup import manifest_findings
 from simsearch.search_index.binding import (
     CALIBRATION,
     TextEncoder,
@@ -38,12 +42,14 @@ from simsearch.storage import (
     Inspection,
     PassageRows,
     Severity,
+    is_backup,
+    refuse_read_only,
     writer_lock,
 )
 
 FloatArray = npt.NDArray[np.float32]
 
-_ORIGINALS = ("meta.db", "meta.db-wal", "COMMITTED", "FORMAT")
+_ORIGINALS = ("meta.db", "meta.db-wal", "COMMITTED", "FORMAT", MANIFEST)
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +101,9 @@ def repair_index(
     """
     path = Path(path).resolve()
     _check_marker(path)  # before a lock is left in what is no index
-    with writer_lock(path / "LOCK"):
+    if not dry_run and not is_backup(path):
+        refuse_read_only(path)
+    with contextlib.nullcontext() if dry_run else writer_lock(path / "LOCK"):
         findings = _check_marker(path)
         with Inspection(path) as inspection:
             if encoder is not None:
@@ -104,12 +112,15 @@ def repair_index(
             findings += inspection.findings
             renewed = _encoder_damage(path, inspection, findings)
             if renewed and encoder is None and len(findings) == 1:
-                raise CorruptIndex(f"{findings[0].what} (repair needs the model: --encoder MODEL)")
+                what = findings[0].what  # which may end with the way out
+                way = "" if what.endswith(")") else " (repair needs the model: --encoder MODEL)"
+                raise CorruptIndex(f"{what}{way}")
             damaged = _segment_damage(inspection)
+            manifest = manifest_findings(path)
             report = RepairReport(
                 path=str(path),
                 dry_run=dry_run,
-                findings=(*findings, *damaged),
+                findings=(*findings, *damaged, *manifest),
                 documents=kept,
                 encoded=len(to_encode),
                 lost=tuple(lost),
@@ -118,9 +129,6 @@ def repair_index(
             )
         if dry_run or not report.findings:
             return report
-        (path / MANIFEST).unlink(missing_ok=True)  # what it says is not true any more
-        for finding in damaged:
-            remove_entry(Path(finding.path))
         quarantine = None
         if findings:
             with Inspection(path) as inspection, draft_directory(path) as draft:
@@ -130,6 +138,12 @@ def repair_index(
                 failpoint("repair.install")
                 install_directory(draft, path, replace=True)
             quarantine = str(path / place)
+        else:
+            with translated_os_errors(path):
+                remove_entry(path / MANIFEST)  # what it says of them is not true any more
+                for finding in damaged:
+                    remove_entry(Path(finding.path))
+                sync_directory(path)
     return replace(report, quarantine=quarantine, segments=build_again(path))
 
 

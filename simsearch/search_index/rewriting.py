@@ -72,8 +72,10 @@ def rewrite_store(
             )
             failpoint("rewrite.number")
             store.settings.write("commit_number", str(number))  # which this commit raises by one
-    finally:
-        store.close()
+    except BaseException:
+        store.close(given_up=True)
+        raise
+    store.close()
 
 
 def _insertable(

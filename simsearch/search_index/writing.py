@@ -59,6 +59,7 @@ class DocumentWriter:
         counts: EncodingCounts | None,
     ) -> WriteReport:
         """Add new documents; see `SearchIndex.add`."""
+        self._store.refuse_read_only()
         batch = checked_documents(documents)
         if not batch and embeddings is None:
             return WriteReport()
@@ -83,6 +84,7 @@ class DocumentWriter:
         counts: EncodingCounts | None,
     ) -> WriteReport:
         """Add documents, or replace those of their ids; see `SearchIndex.upsert`."""
+        self._store.refuse_read_only()
         given = checked_documents(documents)
         if not given and embeddings is None:
             return WriteReport()

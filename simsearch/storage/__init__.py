@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from simsearch.storage.database import (
         MANIFEST,
         file_identity,
+        is_backup,
         refuse_read_only,
         stored_format,
     )
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "backup": ("copy_store",),
     "checksums": ("read_with_checksum", "with_checksum"),
-    "database": ("MANIFEST", "file_identity", "refuse_read_only", "stored_format"),
+    "database": ("MANIFEST", "file_identity", "is_backup", "refuse_read_only", "stored_format"),
     "findings": ("Finding", "Severity"),
     "forms": ("forms_found",),
     "inspection": ("Inspection", "Salvaged"),
@@ -75,6 +76,7 @@ __all__ = [
     "document_terms",
     "file_identity",
     "forms_found",
+    "is_backup",
     "lock_holder",
     "placed_document_terms",
     "placed_query_terms",

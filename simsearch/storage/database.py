@@ -22,6 +22,8 @@ _SAFETY: tuple[tuple[str, Any], ...] = (
     ("trusted_schema=OFF", 0),
     ("cell_size_check=ON", 1),
 )
+# What SQLite says where it cannot make the index of the log.
+NO_ROOM: Final = (sqlite3.SQLITE_IOERR, sqlite3.SQLITE_FULL)
 _WRITING: tuple[tuple[str, Any], ...] = (
     ("journal_mode=WAL", "wal"),
     ("synchronous=FULL", 2),
@@ -104,15 +106,31 @@ def connect(path: Path) -> sqlite3.Connection:
 def connect_read_only(path: Path) -> sqlite3.Connection:
     """Open a database to read it, and leave its log as it is.
 
-    Where nothing can be written and there is no log, it is taken for immutable, for which SQLite
-    needs no file beside it.
+    Where nothing can be written, or the disk has no room, and there is no log, it is taken for
+    immutable, for which SQLite needs no file beside it.
     """
-    immutable = not writable(path.parent) and not has_log(path)
-    mode = "mode=ro&immutable=1" if immutable else "mode=ro"
+    if has_log(path):
+        return _read_only(path, "mode=ro")
+    if writable(path.parent):
+        try:
+            return _read_only(path, "mode=ro")
+        except sqlite3.OperationalError as error:
+            if primary_code(error) not in NO_ROOM:
+                raise
+    return _read_only(path, "mode=ro&immutable=1")
+
+
+def _read_only(path: Path, mode: str) -> sqlite3.Connection:
     connection = sqlite3.connect(
         f"{path.as_uri()}?{mode}", uri=True, isolation_level=None, check_same_thread=False
     )
-    return _prepared(connection, path, _SAFETY)
+    _prepared(connection, path, _SAFETY)
+    try:
+        connection.execute("PRAGMA schema_version").fetchone()  # the first look at the file
+    except BaseException:
+        connection.close()
+        raise
+    return connection
 
 
 def has_log(path: Path) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import bisect
 import contextlib
+import os
 import sqlite3
 import statistics
 from collections.abc import Iterator
@@ -130,6 +131,10 @@ class Inspection:
 
     def _check_witness(self) -> None:
         path = self.directory / "COMMITTED"
+        if os.path.lexists(path) and (path.is_symlink() or not path.is_file()):
+            what, remedy = "is no file, so that a lost log would go unseen", f"delete {path}"
+            self.findings.append(Finding(Severity.WARNING, "witness", str(path), what, remedy))
+            return
         if read_witness(self.directory) or not path.is_file():
             return
         # It is never synced: a loss of power may leave it empty, or of zeros.

@@ -15,6 +15,7 @@ from pathlib import Path
 from simsearch.errors import CorruptIndex, IndexLocked, SimsearchError, SystemFailure
 from simsearch.failpoints import failpoint
 from simsearch.storage.database import (
+    NO_ROOM,
     connect,
     connect_read_only,
     database_path,
@@ -80,7 +81,7 @@ class Session:
             self.writable = writable(self.directory)
             self.identity = self._identity_now()
             failpoint("open.connect")
-            self.connection = (connect if self.writable else connect_read_only)(self.path)
+            self.connection = self._connected()
             try:
                 if self._identity_now() != self.identity:
                     raise SystemFailure(f"{self.directory} was replaced while it was opened")
@@ -92,6 +93,18 @@ class Session:
             except BaseException:
                 self.connection.close()
                 raise
+
+    def _connected(self) -> sqlite3.Connection:
+        if self.writable:
+            try:
+                return connect(self.path)
+            except sqlite3.OperationalError as error:
+                # A disk without room for the index of the log is no reason not to read.
+                if primary_code(error) not in NO_ROOM or has_log(self.path):
+                    raise
+                self.writable = False
+                self.identity = self._identity_now()
+        return connect_read_only(self.path)
 
     def _identity_now(self) -> tuple[int, ...] | None:
         """Return what tells the database from another one that took its name.
@@ -124,12 +137,15 @@ class Session:
         except (KeyError, ValueError) as error:
             raise CorruptIndex(f"{self.path}: dim is no number: {error}") from error
 
-    def close(self) -> None:
-        """Close the connection; a second call does nothing."""
+    def close(self, *, given_up: bool = False) -> None:
+        """Close the connection; a second call does nothing.
+
+        `given_up`: nobody will read what was written.
+        """
         if self._process != os.getpid():
             return  # the connection is the parent's: to close it here would drop its locks
         with self._mutex:
-            if self._wrote and self._poison is None:
+            if self._wrote and self._poison is None and not given_up:
                 with contextlib.suppress(SimsearchError):  # logged; the log is kept
                     self.checkpoint()
             self._wrote = False
@@ -171,7 +187,7 @@ class Session:
         with contextlib.ExitStack() as stack:
             stack.enter_context(translated_errors(self.path))
             self._refuse_poisoned()
-            self._refuse_read_only()
+            self.refuse_read_only()
             self._lock(stack)
             if full and self._durability is Durability.BATCH:
                 self.connection.execute("PRAGMA synchronous=FULL")
@@ -240,7 +256,7 @@ class Session:
         self._refuse_fork()
         with self._mutex, translated_errors(self.path):
             self._refuse_poisoned()
-            self._refuse_read_only()
+            self.refuse_read_only()
             try:
                 failpoint("checkpoint")
                 busy, pages, moved = self.connection.execute(
@@ -299,11 +315,18 @@ class Session:
                 "the disk holds is only known to who reads it anew (open the index again)"
             )
 
-    def _refuse_read_only(self) -> None:
+    def refuse_read_only(self) -> None:
+        """Refuse to write through a session that cannot.
+
+        Raises:
+            InvalidInput: the index is a backup.
+            SystemFailure: this process may not write to it, or could not when it was opened.
+        """
         if not self.writable:
             refuse_read_only(self.directory)
             raise SystemFailure(
-                f"{self.directory} was read-only when it was opened (open it again to write)"
+                f"{self.directory} could not be written to when it was opened (if its disk is "
+                "full, free some of it; then open it again)"
             )
 
     def _refuse_fork(self) -> None:

@@ -104,9 +104,18 @@ class DocumentStore(StoredDocuments):
             session.close()
             raise
 
-    def close(self) -> None:
-        """Close the store; a second call does nothing."""
-        self._session.close()
+    def close(self, *, given_up: bool = False) -> None:
+        """Close the store; a second call does nothing. `given_up`: nobody will read it again."""
+        self._session.close(given_up=given_up)
+
+    def refuse_read_only(self) -> None:
+        """Refuse, before any work, to write to a store that cannot be written to.
+
+        Raises:
+            InvalidInput: it is that of a backup.
+            SystemFailure: this process may not.
+        """
+        self._session.refuse_read_only()
 
     @property
     def directory(self) -> Path:

@@ -58,8 +58,10 @@ def refuse_lost_commits(directory: Path, *, witnessed: int, commit_number: int) 
         CorruptIndex: naming them.
     """
     if commit_number < witnessed:
+        first = commit_number + 1
+        lost = f"commit {first} is" if first == witnessed else f"commits {first} to {witnessed} are"
         raise CorruptIndex(
-            f"{directory}: commits {commit_number + 1} to {witnessed} are lost: the log "
+            f"{directory}: {lost} lost: the log "
             "meta.db-wal was deleted or damaged, or meta.db was copied without it (restore a "
             f"backup, or go on without them: `simsearch repair {directory}`)"
         )

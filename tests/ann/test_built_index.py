@@ -52,7 +52,7 @@ def test_the_kinds_are_those_of_the_design():
     assert MANY.keys() - FEW.keys() == {"pca-ivf-pq4fs"}
     kind = MANY["pca-ivf-pq4fs"]
     assert (kind.factory, kind.bytes_a_row(32)) == ("PCAR16,IVF256,PQ4x4fs_64", 10)
-    assert {kind.name for kind in candidates_for(199_999, 32)} == FEW.keys()
+    assert {kind.name for kind in candidates_for(499_999, 32)} == FEW.keys()
 
 
 @pytest.mark.parametrize("name", KINDS)

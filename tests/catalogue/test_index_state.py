@@ -165,7 +165,7 @@ def test_row_86_a_log_that_is_gone_is_noticed(
         index.delete(["cat"])
         killed = shutil.copytree(index_dir, tmp_path / "killed")
     (killed / "meta.db-wal").unlink()
-    assert "commits 2 to 2 are lost: the log meta.db-wal was deleted" in query(run, killed)
+    assert "commit 2 is lost: the log meta.db-wal was deleted" in query(run, killed)
     outcome = run("repair", killed)
     assert outcome.code == 1
     assert run("query", "my cat", "-i", killed).code == 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 from command_line import Run, contents, stored
 from stores import raw
 
@@ -94,3 +95,15 @@ def test_what_is_no_index_or_no_backup_is_wrong_usage(run: Run, tmp_path: Path) 
         assert "no simsearch index here" in run(command, tmp_path).refusal(2)
     assert "no simsearch index here" in run("backup", tmp_path, tmp_path / "b").refusal(2)
     assert "no backup here" in run("restore", tmp_path, tmp_path / "i").refusal(2)
+
+
+@pytest.mark.parametrize("command", ["add", "upsert", "delete"])
+def test_a_backup_is_not_written_to_whatever_is_in_it(
+    run: Run, index_dir: Path, corpus: Path, tmp_path: Path, command: str
+) -> None:
+    backup = tmp_path / "backup"
+    assert run("backup", index_dir, backup).code == 0
+    given = "card" if command == "delete" else corpus
+    refused = run(command, given, "-i", backup).refusal(2)
+    assert "is a backup, which can be searched, not written to" in refused
+    assert "simsearch restore" in refused

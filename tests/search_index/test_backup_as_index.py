@@ -3,25 +3,28 @@
 from __future__ import annotations
 
 import resource
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 from conftest import HashEncoder, OtherHashEncoder
-from stores import raw
+from stores import fault, raw
 
-from simsearch.errors import CorruptIndex, InvalidInput, SystemFailure
+from simsearch.errors import AlreadyExists, CorruptIndex, InvalidInput, SystemFailure
 from simsearch.records import Document
 from simsearch.search_index import (
     SearchIndex,
     backup_index,
     build_generation,
+    build_index,
     check_index,
     compact_index,
     repair_index,
     restore_index,
 )
+from simsearch.storage import MANIFEST
 
 
 @pytest.fixture
@@ -122,3 +125,71 @@ def test_a_disk_that_refuses_the_copy_of_the_database_is_named_and_not_the_sourc
     assert str(caught.value).startswith(str(tmp_path / "copies"))
     assert list((tmp_path / "copies").iterdir()) == []
     assert check_index(tmp_path / "index", encoder=HashEncoder()).worst is None
+
+
+def _as_directory(backup: Path) -> None:
+    (backup / MANIFEST).unlink()
+    (backup / MANIFEST).mkdir()
+
+
+def _as_link(backup: Path) -> None:
+    (backup / MANIFEST).rename(backup.parent / "elsewhere")
+    (backup / MANIFEST).symlink_to(backup.parent / "elsewhere")
+
+
+@pytest.mark.parametrize(
+    ("spoil", "what"),
+    [
+        (lambda backup: (backup / "extra").touch(), "'extra' does not belong to it"),
+        (lambda backup: (backup / "COMMITTED").unlink(), "'COMMITTED' is missing"),
+        (lambda backup: (backup / MANIFEST).write_text("garbage"), "'MANIFEST.json' is damaged"),
+        (lambda backup: (backup / MANIFEST).write_text("{}"), "'MANIFEST.json' is damaged"),
+        (_as_directory, "'MANIFEST.json' is damaged"),
+        (_as_link, "'MANIFEST.json' is damaged"),
+    ],
+)
+def test_one_of_which_only_the_manifest_does_not_hold_is_told_and_becomes_an_index(
+    backup: Path, tmp_path: Path, spoil: Callable[[Path], object], what: str
+) -> None:
+    spoil(backup)
+    with pytest.raises(CorruptIndex, match=rf"{what}.*`simsearch repair .*backup`"):
+        restore_index(backup, tmp_path / "restored")
+    found = check_index(backup, encoder=HashEncoder()).findings
+    assert [each.what for each in found if each.code == "backup" and what in each.what]
+    report = repair_index(backup, encoder=HashEncoder())
+    assert (report.documents, report.complete) == (1, True)
+    _write(backup)
+    with SearchIndex.open(backup, encoder=HashEncoder()) as index:
+        assert {document.id for document in index.iterate()} == {"a", "c"}
+
+
+def test_a_repair_that_fails_leaves_a_damaged_backup_as_it_was(backup: Path) -> None:
+    with raw(backup) as connection:
+        connection.execute("UPDATE vector_blocks SET data = zeroblob(length(data))")
+    before = contents(backup)
+    with fault("repair.install:eio"), pytest.raises(OSError, match="Input/output"):
+        repair_index(backup, encoder=HashEncoder())
+    after = contents(backup)
+    assert {name: after[name] for name in before} == before
+    assert repair_index(backup, encoder=HashEncoder()).encoded == 1
+    manifest = backup / "quarantine" / "1" / MANIFEST
+    assert manifest.read_bytes() == before[MANIFEST]
+
+
+def test_no_replacement_takes_its_place(backup: Path, tmp_path: Path) -> None:
+    before = contents(backup)
+    shutil.copytree(backup, tmp_path / "second")
+    with pytest.raises(AlreadyExists, match="is a backup, which is never replaced"):
+        restore_index(tmp_path / "second", backup, replace=True)
+    with (
+        pytest.raises(AlreadyExists, match="is a backup, which is never replaced"),
+        build_index(backup, encoder=HashEncoder(), replace=True),
+    ):
+        pytest.fail("an index was begun")
+    assert contents(backup) == before
+
+
+def test_a_dry_run_of_a_repair_leaves_nothing_in_it(backup: Path) -> None:
+    before = contents(backup)
+    repair_index(backup, encoder=HashEncoder(), dry_run=True)
+    assert contents(backup) == before

@@ -682,3 +682,29 @@ def test_an_index_without_a_database_is_reported_whoever_may_read_it(path):
         file.unlink()
     path.chmod(0o755)
     assert ("damage", "database") in codes(check_index(path, quick=True))
+
+
+def test_a_purge_deletes_a_replacement_that_was_cut_short(path, hash_encoder):
+    with (
+        pytest.raises(KeyboardInterrupt),
+        build_index(path, encoder=hash_encoder, replace=True) as index,
+    ):
+        index.add([Document("secret", SECRET)])
+        raise KeyboardInterrupt
+    beside = path.parent / f".{path.name}.new"
+    assert beside.is_dir()
+    compact_index(path)
+    assert beside.is_dir()
+    compact_index(path, purge=True)
+    assert not beside.exists()
+
+
+def test_what_is_no_file_in_the_place_of_the_number_of_the_last_commit_is_found(path, hash_encoder):
+    (path / "COMMITTED").unlink()
+    (path / "COMMITTED").mkdir()
+    (found,) = check_index(path, encoder=hash_encoder, quick=True).findings
+    assert (found.code, found.severity.value, found.remedy) == (
+        "witness",
+        "warning",
+        f"delete {path / 'COMMITTED'}",
+    )

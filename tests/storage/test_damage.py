@@ -176,7 +176,7 @@ def test_a_log_with_a_flipped_bit_is_a_loss_that_is_named(store, directory, tmp_
     log[-100] ^= 1  # in the last commit
     (killed / "meta.db-wal").write_bytes(log)
     (killed / "meta.db-shm").unlink()
-    with pytest.raises(CorruptIndex, match="commits 2 to 2 are lost"):
+    with pytest.raises(CorruptIndex, match="commit 2 is lost"):
         DocumentStore.open(killed)
 
 
