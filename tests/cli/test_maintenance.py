@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from command_line import Run, contents, stored
+from command_line import Run, Write, contents, stored
 from stores import raw
 
 
@@ -99,9 +99,9 @@ def test_what_is_no_index_or_no_backup_is_wrong_usage(run: Run, tmp_path: Path) 
 
 @pytest.mark.parametrize("command", ["add", "upsert", "delete"])
 def test_a_backup_is_not_written_to_whatever_is_in_it(
-    run: Run, index_dir: Path, corpus: Path, tmp_path: Path, command: str
+    run: Run, write: Write, index_dir: Path, tmp_path: Path, command: str
 ) -> None:
-    backup = tmp_path / "backup"
+    corpus, backup = write("more.jsonl", '{"id": "card", "text": "more"}\n'), tmp_path / "backup"
     assert run("backup", index_dir, backup).code == 0
     given = "card" if command == "delete" else corpus
     refused = run(command, given, "-i", backup).refusal(2)
