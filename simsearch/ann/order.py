@@ -10,7 +10,7 @@ import numpy.typing as npt
 FloatArray = npt.NDArray[np.float32]
 IntArray = npt.NDArray[np.int64]
 
-_MANY: Final = 8  # lines from which on it pays to look for the best before they are sorted
+_MANY: Final = 32  # lines from which on it pays to look for the best before they are sorted
 
 
 def best(rows: IntArray, similarities: FloatArray, k: int) -> tuple[IntArray, FloatArray]:
