@@ -3,7 +3,7 @@
 import contextlib
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
@@ -30,7 +30,7 @@ from simsearch.errors import InvalidInput
 from simsearch.wording import counted
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from simsearch.cli.encoding import Encoding
     from simsearch.cli.tuning import Tuning
@@ -39,7 +39,6 @@ if TYPE_CHECKING:
     from simsearch.search_index import (
         AnnotatingEncoder,
         BuildReport,
-        ModeChoice,
         SearchIndex,
         SearchInfo,
         TextEncoder,
@@ -131,9 +130,10 @@ def index(
                 output.say(f"{removed:,} of them are not in this corpus, and were removed")
             built = build_what_is_worth_it(output, target, queries)
             state = _State(target.count(), built, target.info().search)
+        choice = None
         if encoder is not None:
             choice = measured_by_run(index_dir, encoder, output, encoder=loaded)
-            state = state._replace(mode=choice)
+        state = state._replace(more={"mode": None if choice is None else choice_facts(choice)})
     return _report(output, "indexed", report, index_dir, state, source)
 
 
@@ -309,7 +309,7 @@ class _State(NamedTuple):
     documents: int
     built: "list[BuildReport]"
     search: "SearchInfo"
-    mode: "ModeChoice | None" = None  # where it was measured by this command
+    more: "Mapping[str, Any] | None" = None  # what one command alone tells
 
 
 def _report(
@@ -325,8 +325,7 @@ def _report(
     facts["truncated"] = source.truncated
     if output.json_only:
         built = [asdict(each) for each in state.built]
-        mode = None if state.mode is None else choice_facts(state.mode)
-        search = {"built": built, "search": asdict(state.search), "mode": mode}
+        search = {"built": built, "search": asdict(state.search), **(state.more or {})}
         output.result({**facts, "index": str(index_dir), **search})
     else:
         output.text(
