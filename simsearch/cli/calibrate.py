@@ -67,9 +67,9 @@ def calibrate(
     reranking = None
     if index_dir is not None:
         known = _known(index_dir, data, split, file_options)
-        report = _index(output, index_dir, known, match_score)
-        if rerank is not None:
+        if rerank is not None:  # first: what cannot rerank is refused before anything is kept
             reranking = _rerank(index_dir, known, rerank.value, rerank_top)
+        report = _index(output, index_dir, known, match_score)
     elif data is None:
         raise InvalidInput("--from-feedback are the judgements of an index (-i INDEX_DIR)")
     elif encoder is not None:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from simsearch.cli.output import Output
 from simsearch.errors import InvalidInput
+from simsearch.wording import counted
 
 if TYPE_CHECKING:
     from simsearch.search_index import SearchIndex
@@ -52,7 +53,7 @@ def ask_about(output: Output, index: "SearchIndex", query: str, ids: Sequence[st
         judgements = [Judgement(query, ids[abs(each) - 1], each > 0) for each in numbers]
         index.judge_many(judgements)
         if judgements:
-            output.say(f"{len(judgements)} judgements kept")
+            output.say(f"{counted(len(judgements), 'judgement')} kept")
         return True
 
 

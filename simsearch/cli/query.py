@@ -161,12 +161,19 @@ class _Wanted:
         self._k = k
         self._search = search
         # The probability from which on the target precision is reached.
-        self.threshold = None if target_precision is None else index.threshold(target_precision)
-        least = [each for each in (self.threshold, min_probability) if each is not None]
+        threshold = None if target_precision is None else index.threshold(target_precision)
+        least = [each for each in (threshold, min_probability) if each is not None]
         self.least = max(least) if least else None
-        # Nothing that words alone have found is reranked.
+        self.threshold = None if target_precision is None else self.least
+        if search["diversity"] and rerank not in (None, Rerank.NONE):
+            raise InvalidInput(
+                "--diversity takes hits that are unlike those before, and --rerank would put them "
+                "in another order (give one of the two)"
+            )
+        # Nothing that words alone have found is reranked, nor what is to be unlike.
         by_words = (search["mode"] or index.mode_choice().mode) == "lexical"
-        kept = RerankChoice() if by_words else index.rerank_choice()
+        plain = by_words or search["diversity"]
+        kept = RerankChoice() if plain else index.rerank_choice()
         self._by = kept.by if rerank is None else rerank.value
         self._top = kept.top if rerank_top is None else rerank_top
 

@@ -9,6 +9,7 @@ from simsearch.cli.feedback import ask, refuse_no_terminal
 from simsearch.cli.input import read_queries
 from simsearch.cli.options import IndexDir, bundled
 from simsearch.cli.output import Output, clean
+from simsearch.wording import counted
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -69,7 +70,9 @@ def _described(proposal: "Proposal") -> str:
     from simsearch.cli.query import shown_text
 
     hit = proposal.hit
-    if proposal.margin is None:
+    if proposal.margin is None and hit.probability is None:
+        why = "the only hit"
+    elif proposal.margin is None:
         why = f"probability {hit.probability:.2f}"
     else:
         why = f"margin {proposal.margin:.4f}"
@@ -87,7 +90,7 @@ def _ask_about(output: Output, index: "SearchIndex", found: "Sequence[Proposal]"
         if answer:
             index.judge(each.query, each.hit.id, relevant=answer == "r")
             kept += 1
-    output.say(f"{kept} judgements kept")
+    output.say(f"{counted(kept, 'judgement')} kept")
 
 
 def _answer() -> str:

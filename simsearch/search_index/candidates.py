@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 import numpy as np
@@ -54,18 +54,23 @@ class Asked:
 
 @dataclass(frozen=True, slots=True)
 class Met:
-    """The candidates of a query, and by document number the passage that is nearest to it."""
+    """The candidates of a query, and by document number the passage that is nearest to it.
+
+    `nearest` are the similarities of the two documents that are nearest in the whole index, by
+    number, where a filter was asked and they tell how probable a hit is; else there are none.
+    """
 
     candidates: Candidates
     matches: dict[int, Match]
+    nearest: Mapping[int, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class Found:
     """A document that is to become a hit.
 
-    `lead` is how far its similarity is above the best of the query's other candidates; None where
-    it has no similarity, or is the only one.
+    `lead` is how far its similarity is above the best of the other documents, whatever a filter
+    lets through; None where it has no similarity, or is the only one.
     """
 
     number: int
@@ -91,6 +96,18 @@ class Reader:
 
         Call it inside a snapshot.
         """
+        found = self._met(asked, n, mode)
+        by_words = mode is SearchMode.LEXICAL
+        if asked.among is None or by_words or stored_calibration(self.store) is None:
+            return found
+        # How probable a hit is was measured by its lead over all that the index holds.
+        nearest = self._nearest(replace(asked, among=None), 2)
+        return [
+            replace(met, nearest={each.passage.document: each.similarity for each in its})
+            for met, its in zip(found, nearest, strict=True)
+        ]
+
+    def _met(self, asked: Asked, n: int, mode: SearchMode) -> list[Met]:
         if mode is SearchMode.DENSE:
             return [_met(matches, {}) for matches in self._nearest(asked, n)]
         if mode is SearchMode.LEXICAL:
@@ -177,11 +194,12 @@ def ranked(met: Met, k: int, *, mode: SearchMode, fusion: Fusion) -> list[Found]
 
 
 def _leads(met: Met) -> dict[int, float]:
-    """Return the lead of each candidate that has a similarity; none where only one has."""
-    if len(met.matches) < 2:
+    """Return the lead of each document with a similarity; none where only one has."""
+    own = {number: match.similarity for number, match in met.matches.items()}
+    similarities = {**met.nearest, **own}
+    if len(similarities) < 2:
         return {}
-    leads = leads_of([match.similarity for match in met.matches.values()])
-    return dict(zip(met.matches, leads, strict=True))
+    return dict(zip(similarities, leads_of(list(similarities.values())), strict=True))
 
 
 def _with_words(candidates: Candidates) -> Candidates:

@@ -147,6 +147,10 @@ def reranked(
     `encoder` is asked for where there is something to compare.
     """
     method = as_rerank(by)
+    if len(queries) != len(found):
+        raise InvalidInput(
+            f"got {len(queries)} queries and the hits of {len(found)} (expected those of each)"
+        )
     if method is Rerank.NONE or not queries:
         return [list(hits) for hits in found]
     if any(hit.dense is None for hits in found for hit in hits):

@@ -74,11 +74,10 @@ def propose_judgements(
             "there are no queries to review: give some (--queries FILE), or judge hits first "
             "(`simsearch judge`, or `query --feedback`)"
         )
-    calibrated = index.calibration() is not None
     kept: list[list[_Candidate]] = []
     for part in _parts(distinct):
         for query, hits in zip(part, index.search_many(part, DEPTH), strict=True):
-            found = _uncertain(query, hits) if calibrated else _close(query, hits)
+            found = _uncertain(query, hits) or _close(query, hits)
             open_ = [each for each in found if (query, each.proposal.hit.id) not in known]
             kept.append(sorted(open_, key=lambda each: each.order)[:n])
         # No more queries than proposals are needed, and texts of documents may be long.
@@ -101,7 +100,12 @@ def _uncertain(query: str, hits: Sequence[Hit]) -> list[_Candidate]:
 
 
 def _close(query: str, hits: Sequence[Hit]) -> list[_Candidate]:
-    """Return every hit with the neighbour that it would most easily change places with."""
+    """Return every hit with the neighbour that it would most easily change places with.
+
+    The only one that there is has none, and teaches least.
+    """
+    if len(hits) == 1:
+        return [_Candidate(math.inf, Proposal(query, hits[0], None))]
     best: dict[str, _Candidate] = {}
     for rank, (above, below) in enumerate(itertools.pairwise(hits), start=1):
         margin = above.score - below.score

@@ -253,10 +253,11 @@ def _sought(
     index: SearchIndex, pairs: Sequence[Example]
 ) -> tuple[dict[str, str], dict[str, dict[str, int]]]:
     """Return the distinct anchors, and which documents have the text of a positive of theirs."""
-    wanted: dict[str, set[str]] = {}
+    # In the order of the pairs, not of a set: by it queries are divided into folds.
+    wanted: dict[str, dict[str, None]] = {}
     for pair in pairs:
         if isinstance(pair, Pair | Triplet):
-            wanted.setdefault(fold(pair.positive), set()).add(pair.anchor)
+            wanted.setdefault(fold(pair.positive), {})[pair.anchor] = None
     qrels: dict[str, dict[str, int]] = {
         anchor: {} for anchors in wanted.values() for anchor in anchors
     }

@@ -57,6 +57,12 @@ def test_diversity_and_groups(run: Run, tmp_path: Path, tiny_encoder_dir: Path) 
     assert "diversity must be 0..1, got 2" in run(*arguments, "--diversity", "2").refusal(2)
 
 
+def test_hits_that_are_to_be_unlike_are_not_put_in_another_order(run: Run, index_dir: Path) -> None:
+    refused = run("query", "cat", "-i", index_dir, "--diversity", 0.9, "--rerank", "maxsim")
+    assert "--rerank would put them in another order (give one of the two)" in refused.refusal(2)
+    assert run("query", "cat", "-i", index_dir, "--diversity", 0.9, "--rerank", "none").code == 0
+
+
 def test_a_file_of_queries_is_answered_in_parts_as_it_is_read(
     run: Run, write: Write, index_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -123,6 +123,13 @@ def test_hits_by_words_alone_are_not_reranked(index):
         index.rerank(["cat mat"], found, by="maxsim")
 
 
+def test_hits_of_another_number_of_queries_are_not_reranked(index):
+    hits = index.search("cat mat")
+    for queries, found in ((["cat"], [hits, hits]), (["cat", "mat"], [hits])):
+        with pytest.raises(InvalidInput, match=f"got {len(queries)} queries .* of {len(found)} "):
+            index.rerank(queries, found, by="maxsim")
+
+
 def test_a_lead_is_over_the_best_of_the_others():
     assert leads_of([0.9, 0.7, 0.4]) == [pytest.approx(x) for x in (0.2, -0.2, -0.5)]
     assert leads_of([0.4, 0.9, 0.9]) == [pytest.approx(x) for x in (-0.5, 0.0, 0.0)]
@@ -142,6 +149,21 @@ def test_among_a_hundred_times_the_documents_the_odds_are_a_tenth(index):
     before = chance(first.score, first.score - second.score)
     odds = first.probability / (1 - first.probability)
     assert odds == pytest.approx(before / (1 - before) / 10)
+
+
+@pytest.mark.parametrize("mode", ["dense", "hybrid"])
+def test_a_filter_that_leaves_better_hits_out_makes_none_more_probable(index, mode):
+    index.upsert([replace(each, metadata={"n": n}) for n, each in enumerate(DOCUMENTS)])
+    query = "the cat sat on the mat"
+    whole = {hit.id: hit for hit in index.search(query, mode=mode)}
+    assert list(whole)[:2] == ["cat", "dog"]
+    (only,) = index.search(query, k=1, mode=mode, where="n = 3")
+    assert (only.id, only.dense) == ("dog", pytest.approx(whole["dog"].dense, abs=1e-6))
+    assert only.probability == pytest.approx(whole["dog"].probability, abs=1e-6)
+    others = index.search(query, mode=mode, where="n in (0, 1, 3)")
+    assert {hit.id: hit.probability for hit in others} == {
+        name: pytest.approx(whole[name].probability, abs=1e-6) for name in ("card", "late", "dog")
+    }
 
 
 def test_a_filter_leaves_the_number_of_documents_what_it_is(index):

@@ -117,10 +117,20 @@ def test_without_queries_those_that_were_judged_are_reviewed(index):
     assert {id_ for query, id_ in proposed(index, None) if query == "text 3"} == {"d0", "d2", "d4"}
 
 
-def test_an_index_of_one_document_has_no_margin_and_no_proposal(tmp_path):
-    with SearchIndex.create(tmp_path / "one", encoder=HashEncoder()) as index:
-        index.add(DOCUMENTS[:1])
-        assert proposed(index, ["text"]) == []
+def test_the_only_hit_of_a_query_is_proposed_after_all_others(tmp_path, index, answer):
+    with SearchIndex.create(tmp_path / "one", encoder=HashEncoder()) as one:
+        one.add(DOCUMENTS[:1])
+        assert proposed(one, ["text"]) == [("text", "d0")]
+    scored = [Hit("a", 0.9, "text"), Hit("b", 0.1, "text")]
+    answer({"one": [Hit("only", 0.9, "text")], "two": scored})
+    assert proposed(index, ["one", "two"])[-1] == ("one", "only")
+
+
+def test_hits_without_a_probability_are_proposed_by_their_margins_also_when_calibrated(
+    index, answer
+):
+    answer({"words": [Hit("a", 2.0, "text"), Hit("b", 1.0, "text")]}, calibrated=True)
+    assert {id_ for _, id_ in proposed(index, ["words"])} == {"a", "b"}
 
 
 def test_without_queries_and_judgements_the_ways_out_are_named(index):

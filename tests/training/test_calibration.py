@@ -20,6 +20,7 @@ from simsearch.records import (
 from simsearch.search_index import RetrievalTask, SearchIndex
 from simsearch.training import (
     TrainingConfig,
+    answerable,
     calibrate_index,
     calibrate_model,
     calibration_facts,
@@ -194,3 +195,17 @@ def test_data_that_does_not_say_what_answers_what_is_refused(example, tmp_path, 
         calibrate_model(Encoder.load(tiny_encoder_dir), [example])
     with fill(tmp_path / "i", 2) as index, pytest.raises(InvalidData, match="do not say which"):
         calibrate_index(index, [example])
+
+
+def test_queries_of_pairs_are_in_the_order_of_the_pairs(tmp_path: Path) -> None:
+    with SearchIndex.create(tmp_path / "i", encoder=HashEncoder()) as index:
+        index.add([Document("d", "one answer"), Document("e", "another")])
+        anchors = [f"question {n * 7 % 40}" for n in range(40)]
+        pairs = [
+            Pair(anchor, "one answer" if n % 3 else "another") for n, anchor in enumerate(anchors)
+        ]
+        queries, qrels, left_out = answerable(index, pairs)
+    # Not that of a set, which is another one in every process: by it queries come into folds.
+    first = [each for n, each in enumerate(anchors) if not n % 3]
+    assert list(queries) == first + [each for n, each in enumerate(anchors) if n % 3]
+    assert (qrels[first[0]], qrels[anchors[1]], left_out) == ({"e": 1}, {"d": 1}, 0)
