@@ -6,8 +6,9 @@
     python benchmarks/heads.py entities NAME   a CoNLL set, beside transformers' recipe
     python benchmarks/heads.py tuned NAME  the encoder tuned for one head (of banking77 or CoNLL),
                                            beside the same head on the base
-    python benchmarks/heads.py joint NAME  scored pairs (stsb), classes (banking77) and entities
-                                           (NAME) train one encoder, beside each alone
+    python benchmarks/heads.py joint NAME  scored pairs (--pairs, by default stsb), classes
+                                           (banking77) and entities (NAME) train one encoder,
+                                           beside each alone; --forgetting 0.99 mixes no weights
     python benchmarks/heads.py filters NAME    an index of the test sets, filtered by what heads
                                            found, beside the gold
     python benchmarks/heads.py pass        embedding, class and entities in one pass, beside
@@ -27,6 +28,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -61,6 +63,7 @@ from simsearch.training import (
 
 DATA = Path(os.environ.get("SIMSEARCH_TEST_DATA") or Path(__file__).parents[2] / "shared" / "data")
 ROUNDS = 7
+_HELD_OUT = 500  # texts of each task that judge joint training, beside those that train
 _SIDES = ("train", "test")
 
 T = TypeVar("T")
@@ -207,15 +210,20 @@ def tuned(name: str, train: int | None, test: int | None, epochs: int | None, ad
     _print_result(result)
 
 
-def joint(name: str, train: int | None, test: int | None, epochs: int | None) -> None:
-    """Print each task before, alone and jointly; pairs are judged on stsb's test set."""
-    pairs = _spread(list(read_examples(DATA / "stsb" / "train.jsonl")), train)
-    gold = list(read_examples(DATA / "stsb" / "test.jsonl"))
-    tasks = [_task(each, train, test)[0] for each in ("banking77", name)]
-    config = TrainingConfig(epochs=epochs, max_forgetting=0.99)
+def joint(name: str, pairs_name: str, train: int | None, config: TrainingConfig) -> None:
+    """Print each task before, alone and jointly; pairs are judged on the test set of theirs.
+
+    Classes and entities on texts that are held out besides those that train.
+    """
+    pairs = _spread(list(read_examples(DATA / pairs_name / "train.jsonl")), train)
+    gold = list(read_examples(DATA / pairs_name / "test.jsonl"))
+    count = None if train is None else train + _HELD_OUT
+    tasks = [_task(each, count, 1)[0] for each in ("banking77", name)]
+    if count is not None:
+        config = replace(config, held_out=_HELD_OUT / count, held_out_limit=_HELD_OUT)
     with tempfile.TemporaryDirectory() as folder:
         result = finetune(
-            [TrainingData(pairs, name="stsb"), *tasks],
+            [TrainingData(pairs, name=pairs_name), *tasks],
             Path(folder) / "model",
             evaluation=gold,
             config=config,
@@ -223,6 +231,7 @@ def joint(name: str, train: int | None, test: int | None, epochs: int | None) ->
             say=_say,
         )
     _print_result(result)
+    print(result.forgetting)
     for row in tasks_table(result):
         print(" | ".join(row))
 
@@ -356,6 +365,9 @@ def main() -> None:
     parser.add_argument("--no-peer", action="store_true")
     parser.add_argument("--epochs", type=int)
     parser.add_argument("--adapt", default="full")
+    parser.add_argument("--pairs", default="stsb")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--forgetting", type=float, default=TrainingConfig().max_forgetting)
     asked = parser.parse_args()
     print(f"simsearch {simsearch.__version__}")
     if asked.part == "entities":
@@ -365,7 +377,10 @@ def main() -> None:
     elif asked.part == "filters":
         filters(asked.name, asked.train, asked.test)
     elif asked.part == "joint":
-        joint(asked.name, asked.train, asked.test, asked.epochs)
+        config = TrainingConfig(
+            epochs=asked.epochs, seed=asked.seed, max_forgetting=asked.forgetting
+        )
+        joint(asked.name, asked.pairs, asked.train, config)
     elif asked.part == "pass":
         one_pass(asked.test)
     else:

@@ -48,7 +48,7 @@ class DataSet:
     """Examples of one kind with their objective, and hard negatives of each, if it has any.
 
     The last ones may be others in other words: `added` are the positions of these others. `weight`
-    is that of the loss.
+    is that of the gradient.
     """
 
     name: str

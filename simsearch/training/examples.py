@@ -52,12 +52,12 @@ _DRAWS = 10  # of a split, until both sides have two classes
 class TrainingData:
     """Examples of one kind, and texts that held-out queries search among beside the answers.
 
-    Of several data sets in a run each has a name, its own objective, and the weight of its loss.
-    `field` names the head that is kept of texts with classes or entities, and the metadata field
-    that it writes to; "" is what such heads write to by default. `head` are other settings of it,
-    its field among them. `negatives` are texts that are known not to answer an anchor, by the
-    anchor, folded: hard negatives of its pairs before any that are mined. `places` say FILE:LINE of
-    each example; there are none of examples that come from no file.
+    Of several data sets in a run each has a name, its own objective, and the weight of its
+    gradient. `field` names the head that is kept of texts with classes or entities, and the
+    metadata field that it writes to; "" is what such heads write to by default. `head` are other
+    settings of it, its field among them. `negatives` are texts that are known not to answer an
+    anchor, by the anchor, folded: hard negatives of its pairs before any that are mined. `places`
+    say FILE:LINE of each example; there are none of examples that come from no file.
     """
 
     examples: Sequence[Example]

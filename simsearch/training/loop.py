@@ -219,13 +219,13 @@ class Training:
 
         def of(embeddings: Tensor) -> Tensor:
             columns = [embeddings[column.to(embeddings.device)] for column in batch.columns]
-            value: Tensor = weight * loss(columns, target)
+            value: Tensor = loss(columns, target)
             return value
 
         seed = (self._config.seed * self.steps + step) * _SEEDS_A_STEP
         value = self._micro_batches.backward(batch.texts, of, seed=seed % (1 << 62))
         self._workers.sum_gradients(self.model.parameters())
-        norm = self.weights.gather_gradients() if math.isfinite(value) else math.nan
+        norm = self.weights.gather_gradients(times=weight) if math.isfinite(value) else math.nan
         if not math.isfinite(norm):
             raise EncoderError(self._not_finite(step, batch, value))
         warmup = math.ceil(self._config.warmup * self.steps)

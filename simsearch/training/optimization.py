@@ -54,10 +54,12 @@ class Weights:
         for name, parameter in self._model.items():
             yield name, self._copies.get(name, parameter)
 
-    def gather_gradients(self) -> float:
-        """Bring the model's gradients to the float32 weights; return their norm, now at most 1.
+    def gather_gradients(self, *, times: float = 1.0) -> float:
+        """Bring the model's gradients to the float32 weights; return the norm that they had.
 
-        A weight that the model has no gradient of, or that does not learn now, gets none.
+        It is now at most 1, times `times`: multiplied before it is shortened, the gradient of a
+        loss that has a long one would stay as it is. A weight that the model has no gradient of,
+        or that does not learn now, gets none.
         """
         for name, copy in self._copies.items():
             gradient = self._model[name].grad
@@ -67,6 +69,9 @@ class Weights:
             if not self._model[name].requires_grad:
                 weight.grad = None
         norm = nn.utils.clip_grad_norm_([weight for _, weight in self], MAX_NORM)
+        for _, weight in self:
+            if weight.grad is not None and times != 1:
+                weight.grad *= times
         return float(norm)
 
     @torch.no_grad()

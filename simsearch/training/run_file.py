@@ -38,7 +38,7 @@ _HEADER: Final = (
 class DataSource:
     """A file of examples, or a folder and a split of it, and what is minimised on it.
 
-    `weight` is that of its loss, `field` what a head of it is called (see `TrainingData`).
+    `weight` is that of its gradient, `field` what a head of it is called (see `TrainingData`).
     """
 
     path: Path

@@ -194,19 +194,25 @@ def test_entities_are_trained_by_tags_and_classes_only_where_they_are_named():
     assert choose_objective("classes", LabelledText).name == "classes"
 
 
-def test_the_weight_of_a_data_set_multiplies_its_loss(tiny_encoder_dir, tmp_path):
-    first = []
+def test_the_weight_of_a_data_set_multiplies_the_step_of_a_gradient_that_was_shortened(
+    tiny_encoder_dir, tmp_path
+):
+    moved = []
     for number, weight in enumerate((1.0, 0.25)):
         run = TinyRun(
             tiny_encoder_dir,
             tmp_path / str(number),
-            replace(CONFIG, epochs=1),
-            data=[classes(40, weight=weight)],
+            replace(CONFIG, epochs=1, optimizer="sgd", held_out=0.1),
+            data=[classes(17, weight=weight)],
             dev=lambda encoder: 0.0,
         )
         run.training._datasets[0].weight = weight
-        first.append(run.run().log[0]["loss"])
-    assert first[1] == pytest.approx(first[0] / 4, rel=1e-5)
+        before = next(run.model.parameters()).detach().clone()
+        log = run.run().log
+        assert (len(log), log[0]["gradient_norm"] > 1) == (1, True)
+        moved.append(next(run.model.parameters()).detach() - before)
+    assert float(moved[0].abs().max()) > 0
+    torch.testing.assert_close(moved[1], moved[0] / 4, rtol=1e-3, atol=1e-8)
 
 
 def test_two_heads_of_one_name_are_refused_before_anything_is_done():
