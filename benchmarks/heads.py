@@ -251,7 +251,7 @@ def _task(
     return TrainingData(tagged[0][:train], name=name, objective="tags"), tagged[1][:test]
 
 
-def _spread(texts: list[T], count: int | None) -> list[T]:
+def _spread(texts: Sequence[T], count: int | None) -> Sequence[T]:
     """Return so many of the texts, from all of them: they lie sorted by class, or by source."""
     return texts if count is None else texts[:: max(1, len(texts) // count)][:count]
 
