@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from simsearch.encoder import Calibration, ChanceCount
+from simsearch.errors import InvalidData
 from simsearch.evaluation import (
     Difference,
     Qrels,
@@ -28,8 +29,10 @@ from simsearch.evaluation import (
 from simsearch.search_index.binding import Embedder
 from simsearch.search_index.evaluate import RetrievalTask, pair_similarities, search_exactly
 from simsearch.search_index.index import SearchIndex
+from simsearch.search_index.mode_tuning import LEAST_QUERIES
 from simsearch.search_index.probability import leads_of
 from simsearch.search_index.reranking import Rerank, RerankChoice, as_rerank
+from simsearch.wording import counted
 
 DoubleArray = npt.NDArray[np.float64]
 BoolArray = npt.NDArray[np.bool_]
@@ -188,9 +191,15 @@ def choose_rerank(
     else it does not. Whichever it is, the index keeps it.
 
     Raises:
+        InvalidData: there are fewer than 10 queries.
         InvalidInput, EncoderError: as `SearchIndex.rerank`.
     """
     names = list(queries)
+    if len(names) < LEAST_QUERIES:
+        raise InvalidData(
+            f"{counted(len(names), 'query', 'queries')} with an answer in the index, at least "
+            f"{LEAST_QUERIES} are needed to measure reranking"
+        )
     asked = [queries[name] for name in names]
     found = index.search_many(asked, k=top)
     again = index.rerank(asked, found, by=by)

@@ -174,6 +174,6 @@ def test_reranking_is_measured_on_an_index_and_enough_pairs(
     rows = [{"anchor": "my card", "positive": "my card was swallowed by the machine"}]
     pairs = write("pairs.jsonl", "\n".join(map(json.dumps, rows)))
     few = run("calibrate", pairs, "-i", index_dir, "--rerank", "maxsim").refusal(3)
-    assert "needs 20 matches" in few
+    assert "1 query with an answer in the index, at least 10 are needed" in few
     beside = run("calibrate", pairs, "--encoder", "somewhere", "--rerank", "maxsim").refusal(2)
     assert "--rerank is measured on the hits of an index" in beside

@@ -11,7 +11,7 @@ import pytest
 from conftest import HashEncoder
 
 from simsearch.encoder import Encoder, PairScorer, pair_scorer_from, pair_scorer_text
-from simsearch.errors import CorruptIndex, EncoderError, InvalidInput
+from simsearch.errors import CorruptIndex, EncoderError, InvalidData, InvalidInput
 from simsearch.query import Fusion, FusionWay, maxsim, unit_rows
 from simsearch.records import Document, Hit
 from simsearch.search_index import (
@@ -392,12 +392,16 @@ def test_what_words_alone_have_found_and_nobody_reranks_loads_no_encoder(index):
 
 def test_an_index_does_not_rerank_by_itself_until_it_measured_better(index):
     assert index.rerank_choice() == RerankChoice(Rerank.NONE, 20)
-    queries = {str(n): document.text for n, document in enumerate(DOCUMENTS)}
-    qrels = {str(n): {document.id: 1} for n, document in enumerate(DOCUMENTS)}
+    asked = list(enumerate(DOCUMENTS * 3))
+    queries = {str(n): document.text for n, document in asked}
+    qrels = {str(n): {document.id: 1} for n, document in asked}
+    few = {name: queries[name] for name in list(queries)[:9]}
+    with pytest.raises(InvalidData, match="9 queries with an answer in the index, at least 10"):
+        choose_rerank(index, few, qrels, by="maxsim", top=4)
     report = choose_rerank(index, queries, qrels, by="maxsim", top=4)
     choice = index.rerank_choice()
     assert report.choice == choice
-    assert (choice.by, choice.measured, choice.queries) == (Rerank.NONE, Rerank.MAXSIM, 4)
+    assert (choice.by, choice.measured, choice.queries) == (Rerank.NONE, Rerank.MAXSIM, 12)
     assert (choice.before, choice.after) == (report.before, report.after)
 
 
