@@ -288,6 +288,11 @@ def check_parents(path: Path) -> None:
         raise SystemFailure(f"{path}: {above} may not be written to (choose another place)")
 
 
+def is_plain_file(path: Path) -> bool:
+    """Whether a regular file is at `path` itself, not behind a link."""
+    return path.is_file() and not path.is_symlink()
+
+
 def occupied(path: Path) -> bool:
     """Whether something other than an empty directory stands at `path`."""
     if path.is_dir() and not path.is_symlink():

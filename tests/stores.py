@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import resource
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
@@ -44,6 +45,17 @@ def raw(directory: Path) -> Iterator[sqlite3.Connection]:
     """Look into the database of an index behind its back, and commit at the end."""
     with contextlib.closing(sqlite3.connect(directory / "meta.db")) as connection, connection:
         yield connection
+
+
+@contextlib.contextmanager
+def no_file_over(size: int) -> Iterator[None]:
+    """Let no file grow beyond so many bytes inside the block."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 @contextlib.contextmanager

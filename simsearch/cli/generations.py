@@ -110,7 +110,7 @@ def reindex(
             "dim": plan.dim,
             "encoded": built.report.encoded,
             "switched": switch,
-            "mode": None if choice is None else choice_facts(choice),
+            "mode": choice_facts(choice),
         },
         comparison,
         seconds=time.perf_counter() - began,

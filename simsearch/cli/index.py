@@ -129,11 +129,9 @@ def index(
                 removed = remove_all_but(target, source.documents())
                 output.say(f"{removed:,} of them are not in this corpus, and were removed")
             built = build_what_is_worth_it(output, target, queries)
-            state = _State(target.count(), built, target.info().search)
-        choice = None
-        if encoder is not None:
-            choice = measured_by_run(index_dir, encoder, output, encoder=loaded)
-        state = state._replace(more={"mode": None if choice is None else choice_facts(choice)})
+            documents, search = target.count(), target.info().search
+        choice = measured_by_run(index_dir, encoder, output, encoder=loaded)
+        state = _State(documents, built, search, more={"mode": choice_facts(choice)})
     return _report(output, "indexed", report, index_dir, state, source)
 
 

@@ -65,18 +65,20 @@ def mode(
         output.say(f"{counted(left_out, 'query', 'queries')} without an answer in the index")
 
 
-def choice_facts(choice: "ModeChoice") -> dict[str, Any]:
-    """Return a choice as the JSON output has it."""
-    return {**asdict(choice), "reason": choice.reason}
+def choice_facts(choice: "ModeChoice | None") -> dict[str, Any] | None:
+    """Return a choice as the JSON output has it, None where nothing was measured."""
+    return None if choice is None else {**asdict(choice), "reason": choice.reason}
 
 
 def measured_by_run(
-    index_dir: Path, model: str, output: Output, *, encoder: "TextEncoder"
+    index_dir: Path, model: str | None, output: Output, *, encoder: "TextEncoder"
 ) -> "ModeChoice | None":
     """Choose the mode of an index by what the run of its encoder held out, if it has a run.
 
     What stands in the way is told, and is no error: the index is searched by meaning then.
     """
+    if model is None:
+        return None
     import random
 
     from simsearch.search_index import SearchIndex, tune_mode

@@ -18,6 +18,7 @@ from simsearch.files import (
     copy_tree,
     draft_directory,
     install_directory,
+    is_plain_file,
     occupied,
     translated_os_errors,
 )
@@ -117,7 +118,7 @@ def _copy_segments(path: Path, draft: Path) -> None:
     finally:
         store.close()
     present = [path / "segments" / each.name for each in listed]
-    present = [each for each in present if each.is_file() and not each.is_symlink()]
+    present = [each for each in present if is_plain_file(each)]
     if present:
         (draft / "segments").mkdir(mode=0o700)
     for each in present:
@@ -191,7 +192,7 @@ def _describe(directory: Path) -> Files:
 
 
 def _is_content(file: Path, directory: Path) -> bool:
-    return file.is_file() and not file.is_symlink() and file not in _passing(directory)
+    return is_plain_file(file) and file not in _passing(directory)
 
 
 def _passing(directory: Path) -> set[Path]:

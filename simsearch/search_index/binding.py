@@ -24,6 +24,7 @@ from simsearch.encoder import (
     truncate_embeddings,
 )
 from simsearch.errors import CorruptIndex, EncoderError, EncoderMismatch, InvalidInput
+from simsearch.files import is_plain_file
 from simsearch.records import Document, Passage
 
 FloatArray = npt.NDArray[np.float32]
@@ -214,6 +215,6 @@ def _description_sha256(directory: Path) -> str:
 def _description(directory: Path) -> Path:
     path = directory / "encoder" / "encoder.json"
     # A link leads out of the index; what it or a device holds is not even to be read.
-    if path.is_symlink() or not path.is_file():
+    if not is_plain_file(path):
         raise FileNotFoundError(path)
     return path

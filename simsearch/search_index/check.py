@@ -16,7 +16,7 @@ from simsearch.ann import recall_with_interval, recalled
 from simsearch.cache import file_sha256, hash_file
 from simsearch.encoder import ModelMoved
 from simsearch.errors import CorruptIndex, SimsearchError
-from simsearch.files import occupied
+from simsearch.files import is_plain_file, occupied
 from simsearch.records import Document, is_blank, whole_passage
 from simsearch.search_index.backup import manifest_findings
 from simsearch.search_index.binding import TextEncoder, fitted
@@ -212,7 +212,7 @@ def _check_previous(path: Path, *, quick: bool) -> list[Finding]:
 def _check_encoder_files(path: Path) -> list[Finding]:
     """Find files that changed although their state, by which their hash is remembered, did not."""
     folder = path / "encoder"
-    files = sorted(each for each in folder.rglob("*") if each.is_file() and not each.is_symlink())
+    files = sorted(each for each in folder.rglob("*") if is_plain_file(each))
     return [
         Finding(
             Severity.DAMAGE,

@@ -139,11 +139,7 @@ def repair_index(
                 install_directory(draft, path, replace=True)
             quarantine = str(path / place)
         else:
-            with translated_os_errors(path):
-                remove_entry(path / MANIFEST)  # what it says of them is not true any more
-                for finding in damaged:
-                    remove_entry(Path(finding.path))
-                sync_directory(path)
+            _remove_segments(path, damaged)
     return replace(report, quarantine=quarantine, segments=build_again(path))
 
 
@@ -187,6 +183,14 @@ def _segment_damage(inspection: Inspection) -> list[Finding]:
     before = len(inspection.findings)
     inspection.read_segments(quick=False)
     return [each for each in inspection.findings[before:] if each.code == "segment"]
+
+
+def _remove_segments(path: Path, damaged: list[Finding]) -> None:
+    with translated_os_errors(path):
+        remove_entry(path / MANIFEST)  # what a backup says of them is not true any more
+        for finding in damaged:
+            remove_entry(Path(finding.path))
+        sync_directory(path)
 
 
 def _encoder_damage(path: Path, inspection: Inspection, findings: list[Finding]) -> bool:

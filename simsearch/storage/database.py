@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from simsearch.errors import CorruptIndex, IndexLocked, InvalidInput, SystemFailure
+from simsearch.files import is_plain_file
 from simsearch.storage.schema import format_of, strange_statements
 
 # What a backup has, and an index has not.
@@ -47,7 +48,7 @@ def database_path(directory: Path) -> Path:
             and deleted beside it.
     """
     path = directory / "meta.db"
-    if path.is_symlink() or not path.is_file():
+    if not is_plain_file(path):
         raise CorruptIndex(
             f"{path} is missing: this index has lost its documents (restore a backup, or index the "
             "corpus again)"
@@ -124,13 +125,7 @@ def _read_only(path: Path, mode: str) -> sqlite3.Connection:
     connection = sqlite3.connect(
         f"{path.as_uri()}?{mode}", uri=True, isolation_level=None, check_same_thread=False
     )
-    _prepared(connection, path, _SAFETY)
-    try:
-        connection.execute("PRAGMA schema_version").fetchone()  # the first look at the file
-    except BaseException:
-        connection.close()
-        raise
-    return connection
+    return _prepared(connection, path, _SAFETY)
 
 
 def has_log(path: Path) -> bool:
@@ -152,6 +147,8 @@ def _prepared(
             (value,) = connection.execute(f"PRAGMA {name}").fetchone()
             if value != expected:
                 raise SystemFailure(f"{path}: SQLite did not accept {pragma} (got {value!r})")
+        # Until now nobody may have looked at the file: what stands in the way is found here.
+        connection.execute("PRAGMA schema_version").fetchone()
     except BaseException:
         connection.close()
         raise

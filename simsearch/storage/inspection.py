@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from simsearch.cache import hash_file
 from simsearch.errors import CorruptIndex
+from simsearch.files import is_plain_file
 from simsearch.records import Document
 from simsearch.storage.checksums import (
     read_with_checksum,
@@ -131,7 +132,7 @@ class Inspection:
 
     def _check_witness(self) -> None:
         path = self.directory / "COMMITTED"
-        if os.path.lexists(path) and (path.is_symlink() or not path.is_file()):
+        if os.path.lexists(path) and not is_plain_file(path):
             what, remedy = "is no file, so that a lost log would go unseen", f"delete {path}"
             self.findings.append(Finding(Severity.WARNING, "witness", str(path), what, remedy))
             return
@@ -397,7 +398,7 @@ class Inspection:
 def _is_file_of(path: Path, size: int, sha256: str | None) -> bool:
     """Whether there is a file of this size that can be read, and, if given, of this hash."""
     try:
-        sound = path.is_file() and not path.is_symlink() and path.stat().st_size == size
+        sound = is_plain_file(path) and path.stat().st_size == size
         return sound and (sha256 is None or hash_file(path) == sha256)
     except OSError:  # a disk that does not read it, or no permission
         return False

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from simsearch.errors import IndexLocked, SystemFailure
 from simsearch.failpoints import failpoint
-from simsearch.files import translated_os_errors
+from simsearch.files import is_plain_file, translated_os_errors
 from simsearch.storage.database import file_identity
 from simsearch.storage.mounts import refuse_network
 
@@ -87,7 +87,7 @@ def _refuse_foreign(path: Path) -> None:
     """Refuse a directory that is gone, and what stands in the place of a lock file and is none."""
     if not path.parent.is_dir():
         raise SystemFailure(f"{path.parent} was deleted (open it again if it was made anew)")
-    if path.is_symlink() or (path.exists() and not path.is_file()):
+    if os.path.lexists(path) and not is_plain_file(path):
         raise SystemFailure(
             f"{path} is no regular file, which simsearch never makes (move it out of the index)"
         )

@@ -19,8 +19,7 @@ from pathlib import Path
 
 from simsearch.cache import file_sha256, remembered
 from simsearch.failpoints import failpoint
-from simsearch.files import sync_directory, translated_os_errors
-from simsearch.storage.database import refuse_read_only
+from simsearch.files import is_plain_file, sync_directory, translated_os_errors
 from simsearch.storage.locks import writer_lock
 from simsearch.storage.session import Session
 
@@ -128,7 +127,7 @@ class Segments:
             IndexLocked: somebody is building.
             InvalidInput, SystemFailure: the index cannot be written to.
         """
-        refuse_read_only(self._session.directory)
+        self._session.refuse_read_only()
         with translated_os_errors(self.folder):
             self._make_folder()
         with writer_lock(self.folder / LOCK, budget=0):
@@ -257,7 +256,7 @@ class Segments:
 def _fault(path: Path, size: int, sha256: str) -> str | None:
     """Return why a file is not the one that was written, None if it is."""
     try:
-        if path.is_symlink() or not path.is_file():
+        if not is_plain_file(path):
             return "is missing"
         if path.stat().st_size != size or file_sha256(path) != sha256:
             return "is damaged"

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from simsearch.errors import CorruptIndex
 from simsearch.failpoints import failpoint
+from simsearch.files import is_plain_file
 
 NAME = "COMMITTED"
 
@@ -35,7 +36,7 @@ def write_witness(directory: Path, commit_number: int) -> None:
 def read_witness(directory: Path) -> int:
     """Return the number that was noted, 0 where there is none or it cannot be read."""
     path = directory / NAME
-    if path.is_symlink() or not path.is_file():
+    if not is_plain_file(path):
         return 0
     with contextlib.suppress(OSError):
         number = path.read_bytes()[:100].split(b" ")[0]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import resource
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -10,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import HashEncoder, OtherHashEncoder
-from stores import fault, raw
+from stores import fault, no_file_over, raw
 
 from simsearch.errors import AlreadyExists, CorruptIndex, InvalidInput, SystemFailure
 from simsearch.records import Document
@@ -115,13 +114,8 @@ def test_a_disk_that_refuses_the_copy_of_the_database_is_named_and_not_the_sourc
     with SearchIndex.create(tmp_path / "index", encoder=HashEncoder()) as index:
         vectors = np.random.default_rng(0).standard_normal((500, 256)).astype(np.float32)
         index.add([Document(str(n), "text") for n in range(500)], vectors)
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    try:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (65536, hard))
-        with pytest.raises(SystemFailure) as caught:
-            backup_index(tmp_path / "index", tmp_path / "copies" / "backup")
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    with no_file_over(65536), pytest.raises(SystemFailure) as caught:
+        backup_index(tmp_path / "index", tmp_path / "copies" / "backup")
     assert str(caught.value).startswith(str(tmp_path / "copies"))
     assert list((tmp_path / "copies").iterdir()) == []
     assert check_index(tmp_path / "index", encoder=HashEncoder()).worst is None

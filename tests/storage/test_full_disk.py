@@ -2,29 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
-import resource
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from conftest import HashEncoder
+from stores import no_file_over
 
 from simsearch.errors import SystemFailure
 from simsearch.files import translated_os_errors
 from simsearch.records import Document
 from simsearch.search_index import SearchIndex, check_index, repair_index
-
-
-@contextlib.contextmanager
-def no_room() -> Iterator[None]:
-    """Let no file grow beyond 1,000 bytes inside the block."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 @pytest.fixture
@@ -35,7 +22,7 @@ def path(tmp_path: Path) -> Path:
 
 
 def test_an_index_is_searched_and_checked_and_not_written_to(path: Path) -> None:
-    with no_room():
+    with no_file_over(1000):
         with SearchIndex.open(path, encoder=HashEncoder()) as index:
             assert [hit.id for hit in index.search("the cat", k=1)] == ["a"]
             assert [document.id for document in index.iterate()] == ["a", "b"]
@@ -46,7 +33,7 @@ def test_an_index_is_searched_and_checked_and_not_written_to(path: Path) -> None
 
 
 def test_a_handle_of_that_time_sees_what_is_written_when_there_is_room_again(path: Path) -> None:
-    with no_room():
+    with no_file_over(1000):
         reader = SearchIndex.open(path, encoder=HashEncoder())
     with reader, SearchIndex.open(path, encoder=HashEncoder()) as writer:
         for count, name in enumerate(["c", "d"], start=3):
