@@ -60,10 +60,18 @@ def _span(hit: Hit, place: Place) -> dict[str, Any]:
     return {"field": field, "start": start, "end": end, "text": _written(hit, place)}
 
 
-def strongest(explanation: Explanation) -> list[WordShare]:
-    """Return the words without which the similarity would fall most, the first one first."""
-    count = max(_LEAST, min(_MOST, round(_SHARE * len(explanation.words))))
-    ranked = sorted(explanation.words, key=lambda word: -word.loss)
+def strongest(hit: Hit, explanation: Explanation) -> list[WordShare]:
+    """Return the words without which the similarity would fall most, the first one first.
+
+    A full stop has a share in a similarity, but is no reason for a person.
+    """
+    words = [
+        word
+        for word in explanation.words
+        if _is_worded(_written(hit, (word.field, word.start, word.end)))
+    ]
+    count = max(_LEAST, min(_MOST, round(_SHARE * len(words))))
+    ranked = sorted(words, key=lambda word: -word.loss)
     return [word for word in ranked[:count] if word.loss > 0]
 
 
@@ -73,7 +81,7 @@ def highlighted(hit: Hit, explanation: Explanation, *, bold: bool) -> str:
     Marked are the strongest words, and those that are in the query, too. Where the title has some
     it stands before, whole.
     """
-    marks = _marks(explanation)
+    marks = _marks(hit, explanation)
     before, after = (_BOLD, _PLAIN) if bold else ("*", "*")
     in_text = {
         (start, end): weight for (field, start, end), weight in marks.items() if field == "text"
@@ -88,10 +96,10 @@ def highlighted(hit: Hit, explanation: Explanation, *, bold: bool) -> str:
     return shown
 
 
-def _marks(explanation: Explanation) -> dict[Place, float]:
+def _marks(hit: Hit, explanation: Explanation) -> dict[Place, float]:
     """Return the places that are marked, with what each is worth: 1 in all for each of the two."""
     marks: dict[Place, float] = {}
-    words = strongest(explanation)
+    words = strongest(hit, explanation)
     whole = sum(word.loss for word in words)
     for word in words:
         marks[word.field, word.start, word.end] = word.loss / whole
@@ -154,10 +162,11 @@ def reasons(hit: Hit, explanation: Explanation, query: str) -> list[str]:
 def _of_similarity(hit: Hit, explanation: Explanation, query: str) -> str:
     """Return the strongest words, what is lost without each, and the query's words they go with."""
     told = []
-    for word in strongest(explanation)[:_REASONS]:
-        partners = ", ".join(clean(query[start:end]) for start, end, _ in word.query[:2])
+    for word in strongest(hit, explanation)[:_REASONS]:
+        asked = [query[start:end] for start, end, _ in word.query]
+        partners = ", ".join([clean(each) for each in asked if _is_worded(each)][:2])
         written = _written(hit, (word.field, word.start, word.end))
-        told.append(f"{clean(written)} {word.loss:+.3f} ({partners})")
+        told.append(f"{clean(written)} {word.loss:+.3f}" + (f" ({partners})" if partners else ""))
     return "; ".join(told) or "no word in particular"
 
 
@@ -169,6 +178,10 @@ def _of_terms(hit: Hit, explanation: Explanation, query: str) -> str:
         held = dict.fromkeys(clean(_written(hit, place)) for place in term.places)
         told.append(f"{', '.join(list(held)[:2]) or asked} {term.contribution:+.3f} ({asked})")
     return "; ".join(told) or "no word that was looked for"
+
+
+def _is_worded(written: str) -> bool:
+    return any(map(str.isalnum, written))
 
 
 def _written(hit: Hit, place: Place) -> str:

@@ -30,6 +30,7 @@ def judge(
     from simsearch.records import Judgement
     from simsearch.search_index import SearchIndex
 
+    ids = list(dict.fromkeys(ids))
     if remove == (relevant is not None):
         raise InvalidInput("say whether they are --right or --wrong, or take it back by --remove")
     with SearchIndex.open(index_dir) as index:

@@ -57,7 +57,7 @@ def mode(
         ("mode", "ndcg@10"), [(name, f"{score:.4f}") for name, score in choice.scores.items()]
     )
     output.text(
-        f"hybrid - the better of the others: {choice.low:+.4f} .. {choice.high:+.4f}, "
+        f"{choice.compared}: {choice.low:+.4f} .. {choice.high:+.4f}, "
         f"p {choice.p:.4f} ({counted(choice.queries, 'query', 'queries')})"
     )
     output.text(f"default of this index from now on: {choice.mode}")
@@ -67,7 +67,11 @@ def mode(
 
 def choice_facts(choice: "ModeChoice | None") -> dict[str, Any] | None:
     """Return a choice as the JSON output has it, None where nothing was measured."""
-    return None if choice is None else {**asdict(choice), "reason": choice.reason}
+    return (
+        None
+        if choice is None
+        else {**asdict(choice), "compared": choice.compared, "reason": choice.reason}
+    )
 
 
 def measured_by_run(

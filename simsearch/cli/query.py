@@ -131,6 +131,8 @@ def _print_found(output: Output, text: str, hits: "list[Hit]", wanted: "_Wanted"
         return
     if not hits and wanted.least is not None:
         output.text("no good answer")
+    elif not hits:
+        output.say(wanted.why_none)
     print_hits(output, hits, query=text)
 
 
@@ -171,11 +173,18 @@ class _Wanted:
                 "in another order (give one of the two)"
             )
         # Nothing that words alone have found is reranked, nor what is to be unlike.
-        by_words = (search["mode"] or index.mode_choice().mode) == "lexical"
-        plain = by_words or search["diversity"]
-        kept = RerankChoice() if plain else index.rerank_choice()
+        self._mode = mode = search["mode"] or index.mode_choice().mode
+        plain = mode == "lexical" or search["diversity"]
+        kept = RerankChoice() if plain else index.rerank_choice().for_search(mode)
         self._by = kept.by if rerank is None else rerank.value
         self._top = kept.top if rerank_top is None else rerank_top
+
+    @property
+    def why_none(self) -> str:
+        """What to say of a query without hits."""
+        passing = "" if self._search["where"] is None else " that passes the filter"
+        sharing = " shares a word with the query" if self._mode == "lexical" else ""
+        return f"no document{passing}{sharing}"
 
     def find(self, queries: list[str]) -> "list[list[Hit]]":
         """Return the hits of each query."""

@@ -84,7 +84,7 @@ def _ask_about(output: Output, index: "SearchIndex", found: "Sequence[Proposal]"
     kept = 0
     for rank, each in enumerate(found, start=1):
         output.text(f"{rank:3}  {_described(each)}")
-        answer = _answer()
+        answer = _answer(output)
         if answer == "q":
             break
         if answer:
@@ -93,10 +93,11 @@ def _ask_about(output: Output, index: "SearchIndex", found: "Sequence[Proposal]"
     output.say(f"{counted(kept, 'judgement')} kept")
 
 
-def _answer() -> str:
+def _answer(output: Output) -> str:
     """Return r, w, q, or nothing; the end of the input is a q."""
     while True:
         line = ask("r: right, w: wrong, Enter: next, q: quit: ")
         word = "q" if line is None else line.strip().lower()
         if word in ("r", "w", "q", ""):
             return word
+        output.say(f"an answer is r, w, q or Enter, got {clean(word)}")

@@ -71,7 +71,7 @@ def cluster_documents(
     `threshold`; one that is in no such neighbourhood is in none. With `clusters` every document is
     in one, the nearest of centroids that depend on `seed`. A document of several passages is as
     the mean of them. `stage` is called when a long stage begins, and returns what is told how far
-    it is. Nothing is written. Other threads that use the same handle wait meanwhile.
+    it is. Nothing is written, and searches by the same handle go on meanwhile.
 
     Raises:
         InvalidInput: `threshold` is not over 0 and at most 1; `min_size` is below 2; there are

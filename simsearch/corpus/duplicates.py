@@ -120,8 +120,8 @@ def find_duplicates(
     Similarities are cosines, rounded to six digits. Documents of several passages are similar if
     each passage of either has one in the other that is; their similarity is the lowest of these.
     `where`: only the documents that a filter lets through are compared with each other. `advance`
-    is told how many blocks are compared, and how many there are. Nothing is written. Other threads
-    that use the same handle wait meanwhile.
+    is told how many blocks are compared, and how many there are. Nothing is written, and searches
+    by the same handle go on meanwhile.
 
     Raises:
         InvalidInput: `threshold` is not over 0 and at most 1; or documents have several passages,

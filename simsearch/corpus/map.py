@@ -18,7 +18,7 @@ from simsearch.corpus.reading import Corpus, opened_corpus
 from simsearch.errors import InvalidInput
 from simsearch.files import check_target, replace_file, translated_os_errors
 from simsearch.records import Document
-from simsearch.search_index import SearchIndex
+from simsearch.search_index import SearchIndex, refuse_unknown_field
 
 FloatArray = npt.NDArray[np.float32]
 IntArray = npt.NDArray[np.int64]
@@ -79,8 +79,8 @@ def map_documents(
     with opened_corpus(index, where) as corpus:
         if not len(corpus):
             raise InvalidInput(f"{index.path} has no document to draw")
-        if color_by is not None and not corpus.store.metadata.has_field(color_by):
-            raise InvalidInput(f"no document has the field {color_by!r} (--color-by takes one)")
+        if color_by is not None:
+            refuse_unknown_field(corpus.store, color_by)
         chosen = _sampled(corpus, sample, seed)
         vectors, documents = corpus.read_places(chosen), corpus.documents(chosen)
         total = len(corpus)

@@ -83,14 +83,14 @@ class Corpus:
 def opened_corpus(index: SearchIndex, where: str | None = None) -> Iterator[Corpus]:
     """Give the documents of an index, of those alone that a filter lets through.
 
-    Other threads that use the same handle wait meanwhile; other handles and processes do not.
+    They are read by a handle of their own, so that searches by `index` go on meanwhile.
 
     Raises:
         InvalidFilter: `where` is no filter, or names a field that no document has.
         CorruptIndex: documents or vectors are lost.
     """
     wanted = None if where is None else parse_filter(where)
-    with index.live_rows() as (vectors, store):
+    with SearchIndex.open(index.path) as own, own.live_rows() as (vectors, store):
         outline = store.outline()
         numbers = np.array([number for number, _, _ in outline], dtype=np.int64)
         counts = np.array([rows for _, rows, _ in outline], dtype=np.int64)

@@ -76,6 +76,7 @@ if TYPE_CHECKING:
     )
     from simsearch.search_index.filtering import (
         FilteredRows,
+        refuse_unknown_field,
     )
     from simsearch.search_index.index import (
         SearchIndex,
@@ -182,7 +183,7 @@ _HOMES = {
         "evaluate_sts",
         "pair_similarities",
     ),
-    "filtering": ("FilteredRows",),
+    "filtering": ("FilteredRows", "refuse_unknown_field"),
     "index": ("SearchIndex",),
     "judged_answers": ("answers_of_judgements",),
     "judging": ("JudgedDocument", "JudgementState"),
@@ -280,6 +281,7 @@ __all__ = [
     "plan_reindex",
     "propose_judgements",
     "refuse_known_ids",
+    "refuse_unknown_field",
     "remove_all_but",
     "repair_index",
     "restore_index",

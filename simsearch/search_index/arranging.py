@@ -11,6 +11,7 @@ from simsearch.errors import InvalidInput
 from simsearch.query import Fusion, SearchMode, diverse_order, first_of_each
 from simsearch.records import Hit
 from simsearch.search_index.candidates import Asked, Found, Reader, ranked
+from simsearch.search_index.filtering import refuse_unknown_field
 
 # How many candidates diverse hits are chosen from: at least so many, or so many times k.
 _POOL: Final = 100
@@ -65,8 +66,7 @@ def _grouped(
     reader: Reader, asked: Asked, k: int, arrangement: Arrangement, field: str
 ) -> list[list[Found]]:
     """Look deeper for every query that met fewer than `k` groups, until it has met all there is."""
-    if reader.store.count() and not reader.store.metadata.has_field(field):
-        raise InvalidInput(f"no document has the field {field!r} (--group-by takes one of them)")
+    refuse_unknown_field(reader.store, field)
     results: list[list[Found]] = [[] for _ in asked.texts]
     waiting, depth = list(range(len(results))), _DEEPER * k
     while waiting:

@@ -201,7 +201,8 @@ def choose_rerank(
             f"{LEAST_QUERIES} are needed to measure reranking"
         )
     asked = [queries[name] for name in names]
-    found = index.search_many(asked, k=top)
+    mode = index.mode_choice().mode
+    found = index.search_many(asked, k=top, mode=mode)
     again = index.rerank(asked, found, by=by)
     before, after = (
         score_run(
@@ -226,6 +227,7 @@ def choose_rerank(
         low=difference.low,
         high=difference.high,
         p=difference.p,
+        mode=mode,
     )
     index.keep_rerank_choice(choice)
     return RerankReport(choice.before, choice.after, difference, choice)

@@ -66,6 +66,17 @@ def refuse_unknown_fields(store: DocumentStore, wanted: Filter) -> None:
         raise unknown_field(wanted, unknown[0], store.metadata.field_names())
 
 
+def refuse_unknown_field(store: DocumentStore, name: str) -> None:
+    """Refuse to count or group by a field which no document has; without documents none does.
+
+    Raises:
+        InvalidInput: naming the fields that are near it.
+    """
+    if not store.metadata.has_field(name) and store.count():
+        near = near_fields(name, store.metadata.field_names())
+        raise InvalidInput(f"no document has the field {name!r} ({near})")
+
+
 def facet(store: DocumentStore, name: str, k: int, wanted: Filter | None) -> Facet:
     """Return the `k` most frequent values of a field, of the documents that a filter lets through.
 
@@ -76,9 +87,7 @@ def facet(store: DocumentStore, name: str, k: int, wanted: Filter | None) -> Fac
     with store.snapshot():
         if wanted is not None:
             refuse_unknown_fields(store, wanted)
-        if not store.metadata.has_field(name) and store.count():
-            near = near_fields(name, store.metadata.field_names())
-            raise InvalidInput(f"no document has a field {name!r} ({near})")
+        refuse_unknown_field(store, name)
         return store.metadata.count_values(name, k, None if wanted is None else wanted.condition)
 
 

@@ -20,7 +20,9 @@ def index_info(index: IndexHandle, store: DocumentStore) -> IndexInfo:
     passages = store.passages.count()
     generation = number_of(store.settings.constants)
     previous, building = other_generations(index.path, generation)
-    choice, rerank = mode_choice(store), rerank_choice(store)
+    choice = mode_choice(store)
+    kept = rerank_choice(store)
+    rerank = kept.for_search(choice.mode)
     return IndexInfo(
         path=str(index.path),
         format=FORMAT_VERSION,

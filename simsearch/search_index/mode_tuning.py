@@ -98,7 +98,9 @@ def choose_mode(questions: Sequence[Question], qrels: Qrels, *, seed: int = 0) -
     found = paired_bootstrap(single[better], hybrid)
     mode = SearchMode.HYBRID if _proved(found) else SearchMode.DENSE
     if mode is SearchMode.DENSE and better is SearchMode.LEXICAL:
-        mode = better if _proved(paired_bootstrap(single[other], single[better])) else mode
+        over_dense = paired_bootstrap(single[other], single[better])
+        if _proved(over_dense):
+            mode, found = better, over_dense
     return ModeChoice(
         mode=mode,
         fusion=fusion,

@@ -17,7 +17,7 @@ import numpy as np
 from simsearch.encoder import PairScorer, TokenReading, pair_scorer_from
 from simsearch.encoder.runtime import FloatArray
 from simsearch.errors import CorruptIndex, EncoderError, InvalidInput
-from simsearch.query import Fusion, FusionWay, maxsim, reciprocal_ranks, unit_rows
+from simsearch.query import Fusion, FusionWay, SearchMode, maxsim, reciprocal_ranks, unit_rows
 from simsearch.records import Hit
 from simsearch.search_index.binding import PAIR_SCORER, TextEncoder
 from simsearch.search_index.explaining import TokenEncoder, hit_contents, token_encoder
@@ -60,7 +60,8 @@ class RerankChoice:
 
     `measured` is what was held against no reranking, on so many `queries` with known answers; NONE
     where nobody has measured. `before` and `after` are the mean nDCG@10; `low`, `high` and `p`
-    belong to their difference.
+    belong to their difference. `mode` is the search whose hits were reranked: of another one the
+    figures say nothing.
     """
 
     by: Rerank = Rerank.NONE
@@ -72,6 +73,11 @@ class RerankChoice:
     low: float = 0.0
     high: float = 0.0
     p: float = 1.0
+    mode: SearchMode | None = None  # None: earlier versions did not keep it
+
+    def for_search(self, mode: SearchMode | str) -> RerankChoice:
+        """Return what is done with the hits of that search: no reranking if it was not measured."""
+        return self if self.mode in (None, mode) else RerankChoice()
 
     @property
     def reason(self) -> str:
@@ -81,8 +87,9 @@ class RerankChoice:
                 "not measured on this index (run `simsearch calibrate PAIRS -i INDEX_DIR --rerank "
                 "maxsim`)"
             )
+        searched = "" if self.mode is None else f", {self.mode}"
         return (
-            f"nDCG@10 of {counted(self.queries, 'query', 'queries')}: {self.before:.4f}, "
+            f"nDCG@10 of {counted(self.queries, 'query', 'queries')}{searched}: {self.before:.4f}, "
             f"reranked by {self.measured} "
             f"{self.after:.4f} ({self.low:+.4f} .. {self.high:+.4f}, p {self.p:.4f})"
         )
@@ -92,6 +99,7 @@ _FIGURES: Mapping[str, Callable[[Any], Any]] = {
     "measured": Rerank,
     "queries": int,
     **dict.fromkeys(("before", "after", "low", "high", "p"), float),
+    "mode": SearchMode,
 }
 
 
@@ -106,8 +114,12 @@ def rerank_choice(store: DocumentStore) -> RerankChoice:
         return RerankChoice()
     try:
         content = json.loads(text)
-        # Earlier versions kept no more than these two.
-        figures = {name: kind(content[name]) for name, kind in _FIGURES.items() if name in content}
+        # Earlier versions kept no more than the first two, or not the mode.
+        figures = {
+            name: kind(content[name])
+            for name, kind in _FIGURES.items()
+            if content.get(name) is not None
+        }
         return RerankChoice(Rerank(content["by"]), int(content["top"]), **figures)
     except (ValueError, KeyError, TypeError) as error:
         raise CorruptIndex(f"the setting {_SETTING!r} of the index: {error!r}") from error

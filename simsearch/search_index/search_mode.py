@@ -19,8 +19,8 @@ class ModeChoice:
 
     `queries` is how many with known answers chose `mode` and the weight of `fusion`, 0 where
     nobody has measured. `scores` are the mean nDCG@10 of each mode on them, the hybrid one on
-    queries that did not choose its weight; `low`, `high` and `p` belong to the difference between
-    hybrid and the better of the other two.
+    queries that did not choose its weight; `low`, `high` and `p` belong to the difference that
+    decided, which `compared` names.
     """
 
     mode: SearchMode = SearchMode.DENSE
@@ -32,6 +32,17 @@ class ModeChoice:
     p: float = 1.0
 
     @property
+    def compared(self) -> str:
+        """Which two modes the interval is of: lexical and dense where lexical was chosen.
+
+        Else hybrid and the better of the other two.
+        """
+        if self.mode is SearchMode.LEXICAL:
+            return f"{SearchMode.LEXICAL} - {SearchMode.DENSE}"
+        single = {name: score for name, score in self.scores.items() if name != SearchMode.HYBRID}
+        return f"{SearchMode.HYBRID} - {max(single, key=lambda name: single[name])}"
+
+    @property
     def reason(self) -> str:
         """Why this mode, in words."""
         if not self.queries:
@@ -39,7 +50,7 @@ class ModeChoice:
         scores = ", ".join(f"{name} {score:.4f}" for name, score in self.scores.items())
         return (
             f"nDCG@10 of {counted(self.queries, 'query', 'queries')}: {scores} "
-            f"({self.low:+.4f} .. {self.high:+.4f}, p {self.p:.4f})"
+            f"({self.compared} {self.low:+.4f} .. {self.high:+.4f}, p {self.p:.4f})"
         )
 
 

@@ -28,7 +28,9 @@ def similar_documents(
     store = reader.store
     number = next((store.number_of(each) for each in askable_ids([document_id])), None)
     if number is None:
-        raise NotFound(f"no document has the id {document_id!r}")
+        raise NotFound(
+            f"no document has the id {document_id!r} (take the id of a hit, or of the corpus)"
+        )
     rows = reader.vectors.vectors_at(store.rows_of([number]))
     # One more, for the nearest of all is the document itself.
     found = nearest_documents(

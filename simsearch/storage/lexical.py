@@ -109,14 +109,22 @@ class LexicalIndex:
         return found
 
     def _chosen(self, terms: Sequence[str]) -> list[str]:
-        """Return the rarest terms that can be scored in a short time, but at least one."""
+        """Return the rarest terms that can be scored in a short time, or one that takes longer.
+
+        None that more than half of the documents hold: BM25 gives next to nothing for it, and a
+        fusion would make the whole lexical share of that.
+        """
         commit_number, living = self._session.numbers("commit_number", "living_rows")
         counts = self._counts_of(terms, commit_number)
-        half = living // 2  # BM25 gives next to nothing for what more documents hold
+        half = living // 2
         chosen, rows = list[str](), 0
         for term in sorted((term for term in terms if counts[term]), key=counts.__getitem__):
             rows += counts[term]
-            if chosen and (rows > BUDGET or counts[term] > half):
+            if chosen and rows > BUDGET:
+                break
+            # What is over the budget was counted no further.
+            count = counts[term] if counts[term] <= BUDGET else self._count(term, half + 1)
+            if count > half:
                 break
             chosen.append(term)
         return chosen
@@ -127,13 +135,13 @@ class LexicalIndex:
             self._counts, self._counted = {}, state
         for term in terms:
             if term not in self._counts:
-                self._counts[term] = self._count(term)
+                self._counts[term] = self._count(term, BUDGET + 1)
         return {term: self._counts[term] for term in terms}
 
-    def _count(self, term: str) -> int:
+    def _count(self, term: str, most: int) -> int:
         limited = "SELECT 1 FROM lexical WHERE lexical MATCH ? LIMIT ?"
         (count,) = self._connection.execute(
-            f"SELECT count(*) FROM ({limited})", (quoted(term), BUDGET + 1)
+            f"SELECT count(*) FROM ({limited})", (quoted(term), most)
         ).fetchone()
         return int(count)
 

@@ -164,7 +164,8 @@ def test_reranking_is_measured_beside_and_stays_off_unless_it_is_better(
     info = run("info", index_dir, "--json").object
     assert (info["rerank"], info["rerank_top"]) == (found["choice"]["by"], 20)
     assert info["rerank_reason"].startswith(
-        f"nDCG@10 of 40 queries: {found['before']:.4f}, reranked by maxsim {found['after']:.4f} ("
+        f"nDCG@10 of 40 queries, dense: {found['before']:.4f}, reranked by maxsim "
+        f"{found['after']:.4f} ("
     )
     told = run("calibrate", pairs, "-i", index_dir, "--rerank", "maxsim").out.splitlines()[-1]
     assert told.startswith(f"ndcg@10 {found['before']:.4f}, reranked {found['after']:.4f} (")

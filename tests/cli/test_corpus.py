@@ -53,7 +53,9 @@ def test_similar_obeys_k_and_where(run: Run, twins: Path) -> None:
 
 def test_similar_refuses_an_unknown_id(run: Run, index_dir: Path) -> None:
     outcome = run("similar", "dog", "-i", index_dir)
-    assert outcome.refusal(2) == "no document has the id 'dog'"
+    assert outcome.refusal(2) == (
+        "no document has the id 'dog' (take the id of a hit, or of the corpus)"
+    )
 
 
 def test_similar_of_the_only_document_finds_none(run: Run, index_dir: Path) -> None:

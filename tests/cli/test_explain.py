@@ -34,7 +34,17 @@ HIT = Hit("1", 0.5, TEXT, title="lost order", explanation=EXPLANATION)
 
 
 def test_the_strongest_words_are_those_most_is_lost_without():
-    assert [each.loss for each in strongest(EXPLANATION)] == [0.3, 0.2, 0.02]
+    assert [each.loss for each in strongest(HIT, EXPLANATION)] == [0.3, 0.2, 0.02]
+
+
+def test_a_full_stop_is_no_reason_whatever_is_lost_without_it():
+    stop = WordShare(len(TEXT) - 1, len(TEXT), "text", 0.2, 0.4, ((0, 1, 0.3), (2, 6, 0.1)))
+    card = WordShare(TEXT.index("card"), TEXT.index("card") + 4, "text", 0.2, 0.3, stop.query)
+    found = Explanation((card, stop), 0.0, exact=True)
+    hit = replace(HIT, parts={"dense": 0.4}, explanation=found)
+    assert [each.loss for each in strongest(hit, found)] == [0.3]
+    assert reasons(hit, found, "? card") == ["dense +0.4000  card +0.300 (card)"]
+    assert [each["text"] for each in explanation_fields(hit)["spans"]] == ["card", "."]
 
 
 def test_a_terminal_shows_them_in_bold_and_a_file_between_asterisks():

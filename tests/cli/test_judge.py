@@ -44,6 +44,9 @@ def test_documents_are_judged_listed_and_what_was_said_is_taken_back(
     assert run("judge", "card gone", "cat", "--wrong", "-i", index_dir).out == (
         "judged 1 document wrong\n"
     )
+    assert run("judge", "card gone", "cat", "cat", "--wrong", "-i", index_dir).out == (
+        "judged 1 document wrong\n"
+    )
     assert run("judgements", "-i", index_dir).out == (
         "right  card  card gone\nwrong  cat  card gone\n"
     )

@@ -53,7 +53,9 @@ def test_diversity_and_groups(run: Run, tmp_path: Path, tiny_encoder_dir: Path) 
     assert found(run(*arguments)) == [["t0", "t1"]]
     assert found(run(*arguments, "--diversity", "0.9")) == [["t0", "bird"]]
     assert found(run(*arguments, "--group-by", "kind")) == [["t0", "bird"]]
-    assert "no document has the field 'sort'" in run(*arguments, "--group-by", "sort").refusal(2)
+    assert "no document has the field 'sort' (fields: kind)" in run(
+        *arguments, "--group-by", "sort"
+    ).refusal(2)
     assert "diversity must be 0..1, got 2" in run(*arguments, "--diversity", "2").refusal(2)
 
 

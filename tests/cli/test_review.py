@@ -45,6 +45,7 @@ def test_proposals_are_asked_about_until_somebody_quits(
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
     outcome = run("review", "-i", index_dir, "--queries", queries, "--feedback")
     assert "2 judgements kept" in outcome.err
+    assert "an answer is r, w, q or Enter, got yes" in outcome.err
     with SearchIndex.open(index_dir) as index:
         assert index.judgements() == [
             Judgement(proposals[0]["query"], proposals[0]["id"], False),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import sqlite3
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -102,6 +103,18 @@ def test_the_same_is_found_in_segments_beside_them_and_after_deletions(tmp_path,
     assert set(found) == {
         (f"d{living[a]}", f"d{living[b]}") for a, b in zip(first, second, strict=True)
     }
+
+
+def test_searches_by_the_same_handle_go_on_meanwhile(tmp_path, vectors):
+    with made(tmp_path / "index", vectors) as index, ThreadPoolExecutor(1) as pool:
+        found = []
+
+        def advance(done, count):
+            searched = pool.submit(index.search_vectors, vectors[7:8], 1)
+            found.append(searched.result(timeout=60)[0][0].id)
+
+        assert find_duplicates(index, threshold=0.9, advance=advance).documents == 400
+    assert set(found) == {"d7"}
 
 
 def test_only_documents_that_pass_a_filter_are_compared(tmp_path, vectors):

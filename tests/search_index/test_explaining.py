@@ -12,9 +12,10 @@ from conftest import HashEncoder
 
 from simsearch.encoder import Encoder, PairScorer, pair_scorer_from, pair_scorer_text
 from simsearch.errors import CorruptIndex, EncoderError, InvalidData, InvalidInput
-from simsearch.query import Fusion, FusionWay, maxsim, unit_rows
+from simsearch.query import Fusion, FusionWay, SearchMode, maxsim, unit_rows
 from simsearch.records import Document, Hit
 from simsearch.search_index import (
+    ModeChoice,
     Rerank,
     RerankChoice,
     SearchIndex,
@@ -409,6 +410,7 @@ def test_a_choice_of_an_earlier_version_is_read(index):
     with index._store.transaction():
         index._store.settings.write_constant("rerank", '{"by": "maxsim", "top": 30}')
     assert index.rerank_choice() == RerankChoice(Rerank.MAXSIM, 30)
+    assert index.rerank_choice().for_search("hybrid") == RerankChoice(Rerank.MAXSIM, 30)
     assert index.rerank_choice().reason.startswith("not measured on this index")
 
 
@@ -432,9 +434,16 @@ def test_what_measured_better_is_kept_and_seen_by_others(tmp_path):
         assert report.after > report.before
         assert report.difference.low > 0
         assert (report.choice.by, report.choice.top) == (Rerank.PAIR, 10)
-        assert report.choice.reason.startswith("nDCG@10 of 20 queries: ")
+        assert report.choice.reason.startswith("nDCG@10 of 20 queries, dense: ")
         with SearchIndex.open(index.path, encoder=Odd(None)) as other:
             assert other.rerank_choice() == report.choice
+        # Of hits of another search nothing was measured.
+        assert report.choice.for_search("dense") == report.choice
+        assert report.choice.for_search("hybrid") == RerankChoice(Rerank.NONE)
+        assert index.info().rerank == "pair"
+        index.keep_mode_choice(ModeChoice(SearchMode.HYBRID))
+        assert index.info().rerank == "none"
+        assert choose_rerank(index, queries, qrels, by="pair", top=10).choice.mode == "hybrid"
 
 
 def test_a_malformed_choice_is_damage(index):

@@ -115,7 +115,9 @@ def test_equally_frequent_values_are_in_order_of_kind_and_value(index: SearchInd
 
 def test_a_field_that_no_document_has_is_refused_with_near_names(index: SearchIndex) -> None:
     write(index, ["a"])
-    with pytest.raises(InvalidInput, match=r"no document has a field 'halve' \(did you mean half"):
+    with pytest.raises(
+        InvalidInput, match=r"no document has the field 'halve' \(did you mean half"
+    ):
         index.facet("halve")
     with pytest.raises(InvalidFilter, match="no document has a field g"):
         index.facet("f", where="g = 1")

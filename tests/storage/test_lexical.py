@@ -156,7 +156,7 @@ def test_an_empty_index_finds_nothing(store):
 
 
 def test_equal_scores_are_in_the_order_of_documents(store):
-    put(store, {name: "same words" for name in "edcba"} | {"x": "other", "y": "more", "z": "texts"})
+    put(store, {name: "same words" for name in "edcba"} | dict.fromkeys("vwxyz", "other texts"))
     assert found(store, "words", n=3) == ["e", "d", "c"]
 
 
@@ -207,10 +207,22 @@ def test_words_that_many_documents_hold_are_looked_for_only_where_rarer_ones_fin
     put(store, {f"d{n}": "common word" for n in range(20)} | {"rare": "a rare text"})
     assert found(store, "a rare common word") == ["rare"]
     assert len(found(store, "a rare common word", n=30, least=5)) == 21
-    assert len(found(store, "common word", n=30)) == 20
+    assert len(found(store, "common word", n=30, least=1)) == 20
     monkeypatch.setattr(lexical, "BUDGET", 3)
     put(store, {f"e{n}": "a seldom text" for n in range(3)})
     assert found(store, "rare seldom") == ["rare"]  # 1 + 3 documents are more than 3
+
+
+@pytest.mark.parametrize("budget", [lexical.BUDGET, 4])
+def test_a_word_of_more_than_half_of_the_documents_is_looked_for_only_where_any_hit_is_wanted(
+    store, monkeypatch, budget
+):
+    monkeypatch.setattr(lexical, "BUDGET", budget)
+    texts = ["common half"] * 10 + ["common"] + ["other"] * 9
+    put(store, {f"d{n}": text for n, text in enumerate(texts)})
+    assert found(store, "common") == []
+    assert len(found(store, "common", n=20, least=20)) == 11
+    assert len(found(store, "half", n=20)) == 10
 
 
 def test_a_store_whose_terms_were_made_by_other_rules_is_made_anew_by_the_next_write(
