@@ -18,6 +18,7 @@ import numpy.typing as npt
 
 from simsearch.failpoints import failpoint
 from simsearch.records import Document
+from simsearch.storage.commit_memory import CommitMemory
 from simsearch.storage.session import Session
 from simsearch.storage.terms import TERMS_VERSION, document_terms, query_terms
 
@@ -43,8 +44,7 @@ class LexicalIndex:
 
     def __init__(self, session: Session) -> None:
         self._session = session
-        self._counts: dict[str, int] = {}  # documents with a term, up to BUDGET + 1
-        self._counted: object = None  # the commit they are of
+        self._counts = CommitMemory[int](session)  # documents with a term, up to BUDGET + 1
 
     def add(self, documents: Iterable[Numbered]) -> None:
         """Add documents; inside a transaction."""
@@ -114,8 +114,8 @@ class LexicalIndex:
         None that more than half of the documents hold: BM25 gives next to nothing for it, and a
         fusion would make the whole lexical share of that.
         """
-        commit_number, living = self._session.numbers("commit_number", "living_rows")
-        counts = self._counts_of(terms, commit_number)
+        (living,) = self._session.numbers("living_rows")
+        counts = self._counts_of(terms)
         half = living // 2
         chosen, rows = list[str](), 0
         for term in sorted((term for term in terms if counts[term]), key=counts.__getitem__):
@@ -129,14 +129,14 @@ class LexicalIndex:
             chosen.append(term)
         return chosen
 
-    def _counts_of(self, terms: Sequence[str], commit_number: int) -> dict[str, int]:
-        state = self._session.identity, commit_number
-        if state != self._counted or len(self._counts) > _KEPT_COUNTS:
-            self._counts, self._counted = {}, state
+    def _counts_of(self, terms: Sequence[str]) -> dict[str, int]:
+        counts = self._counts.values()
+        if len(counts) > _KEPT_COUNTS:
+            counts.clear()
         for term in terms:
-            if term not in self._counts:
-                self._counts[term] = self._count(term, BUDGET + 1)
-        return {term: self._counts[term] for term in terms}
+            if term not in counts:
+                counts[term] = self._count(term, BUDGET + 1)
+        return {term: counts[term] for term in terms}
 
     def _count(self, term: str, most: int) -> int:
         limited = "SELECT 1 FROM lexical WHERE lexical MATCH ? LIMIT ?"

@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from simsearch.conditions import Condition
 from simsearch.records import Facet
+from simsearch.storage.commit_memory import CommitMemory
 from simsearch.storage.facets import count_values
 from simsearch.storage.filters import (
     field_names,
@@ -30,6 +31,7 @@ class Metadata:
     def __init__(self, session: Session) -> None:
         self._session = session
         self._documents = VerifiedDocuments(session)
+        self._fields = CommitMemory[bool](session)  # whether a document has them
 
     def matching_rows(self, condition: Condition) -> IntArray:
         """Return the rows (n,) of the documents of which the condition is true, ascending.
@@ -49,7 +51,10 @@ class Metadata:
     def has_field(self, name: str) -> bool:
         """Whether a document has a metadata field of this name."""
         with self._verified():
-            return has_field(self._session.connection, name)
+            known = self._fields.values()
+            if name not in known:
+                known[name] = has_field(self._session.connection, name)
+            return known[name]
 
     def field_names(self) -> list[str]:
         """Return the names of all metadata fields; this reads every document."""

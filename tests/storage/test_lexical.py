@@ -184,6 +184,18 @@ def test_scores_after_deletions_are_those_of_an_index_without_them(filled, direc
     assert [score for _, score in one] == [score for _, score in two]
 
 
+def test_numbers_of_documents_are_those_of_the_commit_that_is_read(store):
+    put(store, {f"d{n}": "card" if n < 2 else "other" for n in range(6)})
+    assert found(store, "card") == ["d0", "d1"]
+    with store.transaction():
+        more = [as_document(f"e{n}", "card") for n in range(5)]
+        store.insert(more, whole(more, vectors(5, 9.0)))
+    assert found(store, "card") == []  # more than half of them hold it now
+    with store.transaction():
+        store.remove([document.id for document in more])
+    assert found(store, "card") == ["d0", "d1"]
+
+
 def test_what_is_rolled_back_is_not_found(filled):
     with pytest.raises(KeyboardInterrupt), filled.transaction():
         filled.remove(["cat"])
