@@ -9,6 +9,7 @@ from simsearch.cli.classifier import classification_fields
 from simsearch.cli.heads import HeadEncoder, TextFile, Texts, asked_texts
 from simsearch.cli.input import report_counts
 from simsearch.cli.ner import span_fields
+from simsearch.cli.opened import finished_index
 from simsearch.cli.options import bundled
 from simsearch.cli.output import Output, clean, shorten
 from simsearch.errors import InvalidInput
@@ -75,13 +76,11 @@ def _annotate_index(path: Path, heads: list[Path], output: Output, *, replace: b
 
     from simsearch.encoder import Encoder, EncodingCounts
     from simsearch.heads import Annotator, load_head
-    from simsearch.search_index import SearchIndex, annotate_index
+    from simsearch.search_index import annotate_index
 
     loaded = [load_head(each) for each in heads]
     counts = EncodingCounts()
-    with SearchIndex.open(path) as index, output.progress() as begin:
-        if not index.finished:
-            raise InvalidInput(f"{path} is unfinished (run `simsearch index` again to finish it)")
+    with finished_index(path) as index, output.progress() as begin:
         own = index.encoder
         if not isinstance(own, Encoder):
             raise TypeError(f"expected an Encoder, got {type(own).__name__}")

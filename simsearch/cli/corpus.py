@@ -1,13 +1,12 @@
 """similar, duplicates, cluster, map: what a corpus is like, by the vectors of its index."""
 
-import contextlib
-from collections.abc import Iterator
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from simsearch.cli.opened import searched_index
 from simsearch.cli.options import IndexDir, K, Where, bundled
 from simsearch.cli.output import Output, clean, shorten
 from simsearch.cli.query import hit_fields, print_hits
@@ -38,7 +37,7 @@ def similar(
 
     By the stored vectors: nothing is encoded.
     """
-    with _opened(index_dir, None, output) as index:
+    with searched_index(index_dir, output) as index:
         hits = index.similar(document_id, k, where=where)
     if output.json_only:
         output.result({"query": document_id, "hits": [hit_fields(hit) for hit in hits]})
@@ -68,7 +67,7 @@ def duplicates(
     from simsearch.corpus import check_threshold, find_duplicates, similar_pairs
 
     check_threshold(threshold)
-    with _opened(argument, option, output) as index:
+    with searched_index(_named(argument, option), output) as index:
         with output.progress() as stage:
             advance = stage("comparing")
             if pairs:
@@ -132,7 +131,7 @@ def cluster(
     given = {name: value for name, value in given.items() if value is not None}
     if clusters is not None and given:
         raise InvalidInput("--clusters goes without --threshold and --min-size")
-    with _opened(argument, option, output) as index, output.progress() as stage:
+    with searched_index(_named(argument, option), output) as index, output.progress() as stage:
         report = cluster_documents(
             index, clusters=clusters, seed=seed, where=where, stage=stage, **given
         )
@@ -193,7 +192,7 @@ def map(
     from simsearch.corpus import check_map_target, map_documents, write_map
 
     check_map_target(target)
-    with _opened(argument, option, output) as index:
+    with searched_index(_named(argument, option), output) as index:
         drawn = map_documents(
             index,
             method=method.value,
@@ -232,17 +231,9 @@ def _text(index: "SearchIndex", document_id: str) -> str:
     return "" if document is None else shorten(document.content, 100)
 
 
-@contextlib.contextmanager
-def _opened(argument: Path | None, option: Path | None, output: Output) -> "Iterator[SearchIndex]":
-    """Open the index that was named in one way or the other."""
-    from simsearch.search_index import SearchIndex
-
-    if (argument is None) == (option is None):
-        raise InvalidInput("name one index directory, as INDEX_DIR or with -i")
+def _named(argument: Path | None, option: Path | None) -> Path:
+    """Return the index directory that was named in one way or the other."""
     index_dir = argument or option
-    with SearchIndex.open(str(index_dir)) as index:
-        if not index.count():
-            output.say("the index is empty")
-        if not index.finished:
-            output.warn(f"{index_dir} is unfinished: its corpus was not loaded to the end")
-        yield index
+    if index_dir is None or (argument and option):
+        raise InvalidInput("name one index directory, as INDEX_DIR or with -i")
+    return index_dir

@@ -1,6 +1,7 @@
 """index, add, upsert, delete, get, info, upgrade: what is in an index."""
 
 import contextlib
+from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
@@ -9,6 +10,7 @@ import typer
 
 from simsearch.cli.input import CorpusSource, spooled_corpus
 from simsearch.cli.mode import choice_facts, measured_by_run
+from simsearch.cli.opened import finished_index
 from simsearch.cli.options import (
     Corpus,
     Dim,
@@ -176,7 +178,7 @@ def add(
     on_error: Skip = OnError.STOP,
 ) -> int:
     """Add the documents of CORPUS; an id that is in the index already is an error."""
-    _open_finished(index_dir).close()  # before a large corpus is read in vain
+    _refuse_unwritable(index_dir)
     with spooled_corpus(corpus, options, index_dir, on_error, output) as source:
         return _extend(
             source, index_dir, output, encoding, encoder, embeddings, head, replace=False
@@ -196,7 +198,7 @@ def upsert(
     on_error: Skip = OnError.STOP,
 ) -> int:
     """Add the documents of CORPUS, replacing those whose id is in the index."""
-    _open_finished(index_dir).close()
+    _refuse_unwritable(index_dir)
     with spooled_corpus(corpus, options, index_dir, on_error, output) as source:
         return _extend(source, index_dir, output, encoding, encoder, embeddings, head, replace=True)
 
@@ -237,18 +239,17 @@ def _extend(
         return _report(output, verb, report, index_dir, state, source)
 
 
-def _open_finished(index_dir: Path) -> "SearchIndex":
-    from simsearch.search_index import SearchIndex
-
-    with contextlib.ExitStack() as stack:
-        index = stack.enter_context(SearchIndex.open(index_dir))
-        if not index.finished:
-            raise InvalidInput(
-                f"{index_dir} is unfinished (run `simsearch index` again to finish it)"
-            )
+@contextlib.contextmanager
+def _written_index(index_dir: Path) -> "Iterator[SearchIndex]":
+    with finished_index(index_dir) as index:
         index.refuse_read_only()
-        stack.pop_all()
-        return index
+        yield index
+
+
+def _refuse_unwritable(index_dir: Path) -> None:
+    """Refuse, before a large corpus is read in vain."""
+    with _written_index(index_dir):
+        pass
 
 
 @bundled
@@ -264,7 +265,7 @@ def delete(
     ids = ids or []
     if bool(ids) == (where is not None):
         raise InvalidInput("give the ids of the documents to delete, or a filter with --where")
-    with _open_finished(index_dir) as target:
+    with _written_index(index_dir) as target:
         deleted = target.delete(ids) if where is None else target.delete_where(where)
         unknown = len(set(ids)) - deleted if where is None else 0
         if output.json_only:

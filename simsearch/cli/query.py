@@ -9,6 +9,7 @@ import typer
 
 from simsearch.cli.explanation import explanation_fields, highlighted, reasons
 from simsearch.cli.input import read_queries
+from simsearch.cli.opened import searched_index
 from simsearch.cli.options import MAX_K, IndexDir, K, Mode, Rerank, Where, bundled
 from simsearch.cli.output import Output, clean, shorten
 from simsearch.errors import InvalidInput
@@ -71,19 +72,13 @@ def query(
 
     With --min-probability or --target-precision perhaps none: no good answer is an answer, too.
     """
-    from simsearch.search_index import SearchIndex
-
     if feedback:
         _check_feedback(output, queries)
     parts = _parts(texts or [], queries)
     first = next(parts, None)
     if first is None:
         raise InvalidInput("give a query, or a file of them with --queries")
-    with SearchIndex.open(index_dir) as index:
-        if not index.count():
-            output.say("the index is empty")
-        if not index.finished:
-            output.warn(f"{index_dir} is unfinished: its corpus was not loaded to the end")
+    with searched_index(index_dir, output) as index:
         wanted = _Wanted(
             index,
             k,

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from simsearch.cli.input import read_queries
+from simsearch.cli.opened import finished_index
 from simsearch.cli.options import bundled
 from simsearch.cli.output import Output
 from simsearch.errors import InvalidInput
@@ -64,7 +65,7 @@ _LEAST_QUERIES = 20
 @bundled
 def optimize(index_dir: IndexArgument, output: Output) -> int:
     """Build what makes searches quick, where there are rows enough that have nothing yet."""
-    with _finished(index_dir) as index:
+    with finished_index(index_dir) as index:
         built = index.optimize(say=output.say)
         if output.json_only:
             facts = {
@@ -95,7 +96,7 @@ def tune(
     if rebuild and dry_run:
         raise InvalidInput("--rebuild builds, --dry-run does not: give one of them")
     texts = tuning.texts()
-    with _finished(index_dir) as index:
+    with finished_index(index_dir) as index:
         report = tune_index(
             index,
             queries=texts,
@@ -119,16 +120,6 @@ def tune(
     for line in report.shortfall:
         output.warn(f"the index is not what it has to be: {line}")
     return 0 if report.kept else 1
-
-
-def _finished(index_dir: Path) -> "SearchIndex":
-    from simsearch.search_index import SearchIndex
-
-    index = SearchIndex.open(index_dir)
-    if not index.finished:
-        index.close()
-        raise InvalidInput(f"{index_dir} is unfinished (run `simsearch index` again to finish it)")
-    return index
 
 
 def build_what_is_worth_it(

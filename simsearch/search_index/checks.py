@@ -6,6 +6,7 @@ import json
 import re
 import unicodedata
 from collections.abc import Iterable
+from pathlib import Path
 
 from simsearch.errors import DuplicateId, InvalidInput
 from simsearch.formats import check_document
@@ -80,6 +81,11 @@ def _check_length(text: str, name: str) -> None:
         raise InvalidInput(
             f"{name} has {len(text)} characters, at most {MAX_QUERY_LENGTH} are accepted"
         )
+
+
+def unfinished(path: Path) -> InvalidInput:
+    """Return the error for an index whose corpus was not loaded to the end."""
+    return InvalidInput(f"{path} is unfinished (run `simsearch index` again to finish it)")
 
 
 def checked_documents(documents: Iterable[Document]) -> list[Document]:

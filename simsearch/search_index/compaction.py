@@ -6,7 +6,6 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from simsearch.errors import InvalidInput
 from simsearch.failpoints import failpoint
 from simsearch.files import (
     directory_bytes,
@@ -17,6 +16,7 @@ from simsearch.files import (
 )
 from simsearch.search_index.building import build_again
 from simsearch.search_index.bulk import discard_build
+from simsearch.search_index.checks import unfinished
 from simsearch.search_index.directory import check_format, replacing_place
 from simsearch.search_index.generations import (
     building_place,
@@ -68,7 +68,7 @@ def compact_index(path: str | os.PathLike[str], *, purge: bool = False) -> Compa
     with settled(path), Inspection(path) as inspection:
         check_format(path)  # again: it may have been replaced while the lock was waited for
         if inspection.finished != "yes":
-            raise InvalidInput(f"{path} is unfinished (run `simsearch index` again to finish it)")
+            raise unfinished(path)
         inspection.refuse_damage(path)
         before = directory_bytes(path)
         dead = inspection.variables["next_row"] - inspection.variables["living_rows"]

@@ -12,7 +12,7 @@ from simsearch.encoder import Calibration
 from simsearch.errors import CorruptIndex
 from simsearch.query import parse_filter
 from simsearch.records import Document, Facet, Judgement
-from simsearch.search_index.checks import askable_ids, check_k
+from simsearch.search_index.checks import askable_ids, check_k, unfinished
 from simsearch.search_index.filtering import facet, matching_ids
 from simsearch.search_index.judging import (
     JudgedDocument,
@@ -128,6 +128,15 @@ class IndexHandle:
         if value not in (yes_no(True), yes_no(False)):
             raise CorruptIndex(f"{self._path}: no setting of finished is {value!r}")
         return value == yes_no(True)
+
+    def refuse_unfinished(self) -> None:
+        """Refuse an index whose corpus was not loaded to the end.
+
+        Raises:
+            InvalidInput: it is unfinished.
+        """
+        if not self.finished:
+            raise unfinished(self._path)
 
     def mark_finished(self) -> None:
         """Say that the corpus is loaded."""

@@ -26,7 +26,7 @@ from simsearch.search_index.bulk import (
     document_batches,
     open_build,
 )
-from simsearch.search_index.checks import check_dim
+from simsearch.search_index.checks import check_dim, unfinished
 from simsearch.search_index.directory import check_format
 from simsearch.search_index.generations import (
     building_place,
@@ -301,7 +301,7 @@ def opened(path: Path) -> Iterator[DocumentStore]:
     check_format(path)
     with contextlib.closing(DocumentStore.open(path)) as live:
         if live.settings.read("finished") != "yes":
-            raise InvalidInput(f"{path} is unfinished (run `simsearch index` again to finish it)")
+            raise unfinished(path)
         live.ids()
         yield live
 

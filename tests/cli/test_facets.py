@@ -34,4 +34,4 @@ def test_values_of_a_field_are_counted_under_a_filter(
     assert shown.out == "tags  documents\na             2\nsure  documents\ntrue          1\n"
     assert "2 documents, 0 without tags; 1 more values (-k)" in shown.err
     message = run("facets", "intnt", "-i", index).refusal(2)
-    assert message.endswith("no document has a field 'intnt' (did you mean intent?)")
+    assert message.endswith("no document has the field 'intnt' (did you mean intent?)")
