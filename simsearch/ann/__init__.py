@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from simsearch.ann.built_index import BuiltIndex
     from simsearch.ann.candidates import Parameters
     from simsearch.ann.exact import without_own
-    from simsearch.ann.filter_plan import FilterLevel, FilterPlan, Way, plan_filters
+    from simsearch.ann.filter_plan import FilterLevel, FilterPlan, plan_filters
     from simsearch.ann.filtered import FilteredIndex
     from simsearch.ann.index_file import IndexRecord
     from simsearch.ann.kmeans import kmeans
@@ -34,7 +34,7 @@ _HOMES = {
     "built_index": ("BuiltIndex",),
     "candidates": ("Parameters",),
     "exact": ("without_own",),
-    "filter_plan": ("FilterLevel", "FilterPlan", "Way", "plan_filters"),
+    "filter_plan": ("FilterLevel", "FilterPlan", "plan_filters"),
     "filtered": ("FilteredIndex",),
     "index_file": ("IndexRecord",),
     "kmeans": ("kmeans",),
@@ -69,7 +69,6 @@ __all__ = [
     "Target",
     "TargetMissed",
     "VectorIndex",
-    "Way",
     "append_index",
     "blocks",
     "check_enough",

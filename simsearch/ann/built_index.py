@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from functools import cached_property
-from typing import Any
+from typing import Any, Final
 
 import faiss
 import numpy as np
@@ -19,6 +20,16 @@ from simsearch.errors import InvalidInput
 
 FloatArray = npt.NDArray[np.float32]
 IntArray = npt.NDArray[np.int64]
+
+
+# More than so many standard deviations below the mean is no chance.
+_DEVIATIONS: Final = 3
+# For each neighbour that a filter has left out, so many times more rows are compared.
+_FOR_EACH: Final = 4
+# To compare a larger part of the rows than one in so many is no quicker than all that pass.
+_MOST: Final = 16
+# What is missing among more rows may be so many times as much.
+_GROWN: Final = 3
 
 
 class BuiltIndex:
@@ -97,53 +108,90 @@ class BuiltIndex:
         return BuiltIndex(self._index, self.candidate, parameters, self.vectors)
 
     def search(
-        self,
-        queries: FloatArray,
-        k: int,
-        *,
-        among: Subset | None = None,
-        overfetch: bool = False,
-        skip: IntArray | None = None,
+        self, queries: FloatArray, k: int, *, skip: IntArray | None = None
     ) -> tuple[IntArray, FloatArray]:
         """Return positions and similarities, best first, both (n_queries, min(k, n)).
 
-        `among` says which rows are searched: FAISS is told so, or with `overfetch` so many more are
-        found that enough of them are among those. `skip` (n_queries,): this row is left out for
-        each query, as if it were not in the index; -1 for none. What was not found is -1, at the
-        end.
+        `skip` (n_queries,): this row is left out for each query, as if it were not in the index; -1
+        for none. What was not found is -1, at the end.
 
         Raises:
-            InvalidInput: dimensions differ, a value is not finite, `k` is below 1, or this kind
-                of index cannot be told which rows to search.
+            InvalidInput: dimensions differ, a value is not finite, or `k` is below 1.
         """
         check_depth(k)
         queries = checked_vectors(queries, self.dim)
         k = min(k, len(self))
         if not len(queries):
             return np.empty((0, k), dtype=np.int64), np.empty((0, k), dtype=np.float32)
-        told = among is not None and not overfetch
-        parameters = self._search_parameters(among) if told else self._unfiltered
         depth = k * (self.parameters.k_factor or 1) + (0 if skip is None else 1)
-        if among is not None and overfetch:
-            depth = fetch_depth(depth, len(among) / among.of)
-        similarities, rows = self._index.search(queries, min(depth, len(self)), params=parameters)
+        rows = self._by_codes(queries, depth)
         if skip is not None:
             rows[rows == skip[:, None]] = -1
-        if among is not None and overfetch:
-            rows[~among.mask[rows]] = -1
-        if not self.exact:
-            similarities = similarities_at(self.vectors, queries, rows)
-        return best(rows, similarities, k)
+        return best(rows, similarities_at(self.vectors, queries, rows), k)
 
-    @cached_property
-    def _unfiltered(self) -> Any:
-        """The parameters of a search among all rows: to make them costs more than to read them."""
-        return self._search_parameters(None)
+    def search_among(
+        self, queries: FloatArray, k: int, among: Subset
+    ) -> tuple[IntArray, FloatArray]:
+        """Return positions in `among` and similarities, both (n_queries, min(k, n)), as `search`.
 
-    @property
-    def selects(self) -> bool:
-        """Whether a search can be told which rows to look at."""
-        return not isinstance(self._inner, faiss.IndexFastScan)
+        So many rows are found that enough of them are in it, if chance has put them there. Where
+        more are missing than by chance, because the filter has to do with the query, the best of
+        the others are neighbours of a lower rank, which codes find less well: more of them are
+        compared. A query of which this would be too many, or the index one of lists or a graph, is
+        given none: the best of too few would be a list that looks whole and is not. (FAISS can be
+        told which rows to search, and never says so.)
+
+        Raises:
+            InvalidInput: as `search`.
+        """
+        check_depth(k)
+        queries = checked_vectors(queries, self.dim)
+        k = min(k, len(self))
+        if not len(queries):
+            return np.empty((0, k), dtype=np.int64), np.empty((0, k), dtype=np.float32)
+        share = len(among) / among.of
+        depth = min(fetch_depth(k * self._reach(k), share), len(self))
+        rows = _passing(self._by_codes(queries, depth), among)
+        found, similarities = best(rows, similarities_at(self.vectors, queries, rows), k)
+        missing = depth * share - np.count_nonzero(rows >= 0, axis=1)
+        by_chance = _DEVIATIONS * math.sqrt(depth * share * (1 - share)) if depth < len(self) else k
+        for line in np.flatnonzero(missing > by_chance).tolist():
+            its = slice(line, line + 1)
+            found[its], similarities[its] = -1, -np.inf
+            more = self._more(queries[its], k, among, depth, float(missing[line]))
+            if more is not None:
+                compared = similarities_at(self.vectors, queries[its], more)
+                found[its], similarities[its] = best(more, compared, k)
+        return found, similarities
+
+    def _more(
+        self, query: FloatArray, k: int, among: Subset, depth: int, missing: float
+    ) -> IntArray | None:
+        """Return more rows (1, m) in `among`, None if there would have to be too many.
+
+        So many are `missing` of the first `depth`. Lists and graphs were proven to find what is
+        near, and are asked for no more.
+        """
+        share = len(among) / among.of
+        more = depth + math.ceil(_FOR_EACH * self._reach(k) * missing / share)
+        narrow = bool(self.candidate.nprobes or self.candidate.ef_searches)
+        if narrow or missing > depth * share / 2 or more > len(self) / _MOST:
+            return None
+        rows = _passing(self._by_codes(query, more), among)
+        if more * share - np.count_nonzero(rows >= 0) > _GROWN * missing:
+            return None
+        return rows
+
+    def _reach(self, k: int) -> int:
+        """How many rows are looked at for each of `k`: codes, or nodes of a graph."""
+        of_graph = math.ceil((self.parameters.ef_search or 1) / max(1, k))
+        return self.parameters.k_factor or of_graph
+
+    def _by_codes(self, queries: FloatArray, depth: int) -> IntArray:
+        """Return the rows that are found, (n_queries, depth), best first; -1 at the end."""
+        depth = min(depth, len(self))
+        rows: IntArray = self._index.search(queries, depth, params=self._search_parameters)[1]
+        return rows
 
     def size_in_bytes(self) -> int:
         """Return the size of its codes, as a file and about the same in memory."""
@@ -165,9 +213,9 @@ class BuiltIndex:
             index = faiss.downcast_index(index.index)
         return index
 
-    def _search_parameters(self, among: Subset | None) -> Any:
-        if among is not None and not self.selects:
-            raise InvalidInput(f"{self.candidate.name} cannot be told which rows to search")
+    @cached_property
+    def _search_parameters(self) -> Any:
+        """What FAISS is told of lists and graphs: to make it costs more than to read it."""
         own: Any
         if isinstance(self._inner, faiss.IndexIVF):
             own = faiss.SearchParametersIVF()
@@ -175,17 +223,18 @@ class BuiltIndex:
         elif isinstance(self._inner, faiss.IndexHNSW):
             own = faiss.SearchParametersHNSW()  # type: ignore[attr-defined]
             own.efSearch = self.parameters.ef_search
-        elif among is None:
-            return None
         else:
-            own = faiss.SearchParameters()
-        if among is not None:
-            own.sel = among.selector
+            return None
         if self._inner is self._index:
             return own
         through = faiss.SearchParametersPreTransform()
         through.index_params = own
         return through
+
+
+def _passing(rows: IntArray, among: Subset) -> IntArray:
+    """Return rows with -1 in the place of those that are not in `among`."""
+    return np.where(among.mask[rows], rows, -1)
 
 
 def _training_part(

@@ -10,7 +10,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import Final
 
 import numpy as np
@@ -33,18 +32,9 @@ SELECTIVITIES: Final = (1.0, 0.9, 0.5, 0.2, 0.05, 0.01)
 # Deeper than the target asks: how many times, and for which parts. Small ones are quick exactly.
 _DEEPER: Final = 10
 _DEEP_SELECTIVITIES: Final = (1.0, 0.9, 0.5, 0.2)
-_MOSTLY_KEPT: Final = 0.2
 _LEAST_ROWS: Final = 1_000  # below, a part is always searched exactly
 _TIMED_ROWS: Final = 20_000
 _TIMED_QUERIES: Final = 20
-
-
-class Way(StrEnum):
-    """How the nearest of some rows are found."""
-
-    EXACT = "exact"  # compare all of them
-    SELECT = "select"  # let FAISS skip the others
-    OVERFETCH = "overfetch"  # ask for more than k, and drop the others
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +45,6 @@ class FilterLevel:
     """
 
     selectivity: float
-    way: Way
     parameters: Parameters
     recall: Recall
     seconds: float
@@ -126,32 +115,19 @@ def plan_filters(
     levels: list[FilterLevel] = []
     depths = {target.k: SELECTIVITIES, _DEEPER * target.k: _DEEP_SELECTIVITIES}
     for depth, selectivities in () if index.exact else depths.items():
-        least = dict.fromkeys(Way, Parameters())
+        least = Parameters()
         for selectivity in selectivities:
             among = rng.random(len(vectors)) < selectivity
             among[asked] = False
             if among.sum() < _LEAST_ROWS:
                 break
             subset = Subset.where(among)
-            found = []
-            for way in _ways(index, selectivity):
-                tuning, judging = (
-                    FilteredQuestions(vectors, half, subset, way, depth) for half in halves
-                )
-                level = _level(index, tuning, judging, selectivity, least[way], target, clock)
-                if level is not None:
-                    least[way] = level.parameters
-                    found.append(level)
-            if found:
-                levels.append(min(found, key=lambda level: level.seconds))
+            tuning, judging = (FilteredQuestions(vectors, half, subset, depth) for half in halves)
+            level = _level(index, tuning, judging, selectivity, least, target, clock)
+            if level is not None:
+                least = level.parameters
+                levels.append(level)
     return FilterPlan(tuple(levels), seconds_a_row, k=target.k)
-
-
-def _ways(index: BuiltIndex, selectivity: float) -> tuple[Way, ...]:
-    """Return the ways that may be quick: of what is fetched, most is dropped in a small part."""
-    if not index.selects:
-        return (Way.OVERFETCH,)
-    return (Way.SELECT, Way.OVERFETCH) if selectivity >= _MOSTLY_KEPT else (Way.SELECT,)
 
 
 def _exact_seconds(
@@ -196,7 +172,7 @@ def _level(
     for position in range(_TIMED_QUERIES):
         judging.answer_one(ready, position)
     seconds = (clock() - before) / _TIMED_QUERIES
-    return FilterLevel(selectivity, judging.way, parameters, recall, seconds, judging.k)
+    return FilterLevel(selectivity, parameters, recall, seconds, judging.k)
 
 
 def _judged(
@@ -234,13 +210,10 @@ def larger_of(first: Parameters, second: Parameters) -> Parameters:
 class FilteredQuestions:
     """Queries whose exact neighbours among some rows are known."""
 
-    def __init__(
-        self, vectors: FloatArray, queries: FloatArray, among: Subset, way: Way, k: int
-    ) -> None:
+    def __init__(self, vectors: FloatArray, queries: FloatArray, among: Subset, k: int) -> None:
         self._vectors = vectors
         self._queries = queries
         self._among = among
-        self.way = way
         self.k = k
         self._exact = neighbours_in(vectors, among, queries, k)[1]
 
@@ -249,24 +222,14 @@ class FilteredQuestions:
 
     def answers(self, index: BuiltIndex) -> IntArray:
         """Return the rows (n, k) that an index finds among them, -1 where it finds none."""
-        return approximate_among(index, self._among, self._queries, self.k, self.way)[0]
+        return index.search_among(self._queries, self.k, self._among)[0]
 
     def answer_one(self, index: BuiltIndex, position: int) -> None:
         """Search for one of the queries by itself."""
         one = self._queries[position % len(self)][None]
-        approximate_among(index, self._among, one, self.k, self.way)
+        index.search_among(one, self.k, self._among)
 
     def recall(self, answers: IntArray) -> Recall:
         """Return the recall of answers, and its interval."""
         of_each = recall_of_each(self._vectors, self._queries, answers, self._exact)
         return recall_with_interval(of_each, self._exact.shape[1])
-
-
-def approximate_among(
-    index: BuiltIndex, among: Subset | None, queries: FloatArray, k: int, way: Way
-) -> tuple[IntArray, FloatArray]:
-    """Return rows and similarities (n_queries, k or less), only rows in `among`; None for all.
-
-    What was not found is -1, at the end.
-    """
-    return index.search(queries, k, among=among, overfetch=way is Way.OVERFETCH)

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import functools
-from typing import Any
 
-import faiss
 import numpy as np
 import numpy.typing as npt
 
@@ -51,10 +49,3 @@ class Subset:
         mask = np.zeros(self.of, dtype=bool)
         mask[self.positions] = True
         return mask
-
-    @functools.cached_property
-    def selector(self) -> Any:
-        """FAISS's selector of the positions."""
-        bitmap = np.packbits(self.mask, bitorder="little")
-        # The stub has the arguments of C++.
-        return faiss.IDSelectorBitmap(bitmap)  # type: ignore[call-arg, arg-type]

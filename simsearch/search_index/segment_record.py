@@ -17,7 +17,6 @@ from simsearch.ann import (
     Plan,
     Recall,
     Target,
-    Way,
 )
 from simsearch.errors import CorruptIndex
 from simsearch.storage import read_with_checksum, with_checksum
@@ -103,7 +102,6 @@ def _filter_plan(content: Mapping[str, Any]) -> FilterPlan:
     levels = tuple(
         FilterLevel(
             selectivity=level["selectivity"],
-            way=Way(level["way"]),
             parameters=Parameters(**level["parameters"]),
             recall=Recall(**level["recall"]),
             seconds=level["seconds"],

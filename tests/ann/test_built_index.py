@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from ann.conftest import nearest, overlap
+from ann.conftest import clustered, nearest, overlap
 
 from simsearch.ann.built_index import BuiltIndex
 from simsearch.ann.candidates import FLAT, Parameters, candidates_for, lists_for
@@ -24,8 +24,6 @@ KINDS = {
         points_to_train=FEW["ivf-pq4fs-1bit"].points_to_train,
     ),
 }
-# Those that cannot be told which rows to search: FAISS scans their codes in blocks.
-BLOCKS = {"pq4fs-2bit", "pq4fs-1bit", "pca-pq4fs", "rabitq"}
 # The least part of the neighbours that 8 bits a component find without a second look.
 LEAST = {name: 0.95 if name == "hnsw-sq8" else 0.99 for name in KINDS}
 
@@ -106,34 +104,46 @@ def test_the_size_is_about_what_is_said_beforehand(built, name):
     assert 0.98 * guess <= built[name].size_in_bytes() <= 1.02 * guess + fixed
 
 
-@pytest.mark.parametrize("name", sorted(KINDS.keys() - BLOCKS))
-def test_a_search_among_some_rows_finds_only_those(built, rows, queries, name):
-    among = np.zeros(3_000, dtype=bool)
-    among[::7] = True
-    index = built[name]
-    expected = np.flatnonzero(among)[nearest(rows[among], queries, 10)[0]]
-    found, _ = index.search(queries, 10, among=Subset.where(among))
-    assert among[found[found >= 0]].all()
-    assert overlap(found, expected) >= LEAST[name] - 0.05
-
-
-@pytest.mark.parametrize("name", ["pq4fs-1bit", "ivf-pq4fs-2bit", "rabitq"])
+@pytest.mark.parametrize("name", ["pq4fs-1bit", "ivf-pq4fs-2bit", "rabitq", "hnsw"])
 @pytest.mark.parametrize("every", [2, 7])
 def test_enough_is_fetched_that_some_rows_are_found_among_others(built, rows, queries, name, every):
     among = np.zeros(3_000, dtype=bool)
     among[::every] = True
     index = built[name].with_parameters(replace(built[name].parameters, k_factor=8))
-    found, similarities = index.search(queries, 10, among=Subset.where(among), overfetch=True)
+    found, similarities = index.search_among(queries, 10, Subset.where(among))
     expected = np.flatnonzero(among)[nearest(rows[among], queries, 10)[0]]
     assert among[found[found >= 0]].all()
     assert np.isneginf(similarities[found == -1]).all()
     assert overlap(found, expected) >= 0.97
 
 
-def test_those_that_cannot_be_told_which_rows_to_search_say_so(built, queries):
-    assert {name for name, index in built.items() if not index.selects} == BLOCKS
-    with pytest.raises(InvalidInput, match="cannot be told which rows to search"):
-        built["pq4fs-1bit"].search(queries, 10, among=Subset.where(np.ones(3_000, dtype=bool)))
+def test_what_a_filter_leaves_out_near_a_query_is_made_up_for_or_nothing_is_given(rows, queries):
+    many = clustered(20_000, 32, seed=3)
+    index = BuiltIndex.build(KINDS["pq4fs-2bit"], many, seed=0).with_parameters(
+        Parameters(k_factor=10)
+    )
+    for left_out, least, none in [(0, 0.9, 0), (3, 0.95, 0), (10, 0.95, 0), (2_000, 1.0, 50)]:
+        shares, given_none = [], 0
+        for query in queries[:50]:
+            order = np.argsort(-(many @ query))[left_out:]
+            found, similarities = index.search_among(
+                query[None], 10, Subset(np.sort(order), 20_000)
+            )
+            assert ((found == -1) == np.isneginf(similarities)).all()
+            given_none += int((found == -1).all())
+            shares.append(1.0 if (found == -1).all() else overlap(found, order[None, :10]))
+        assert np.mean(shares) >= least
+        assert given_none == none
+
+
+@pytest.mark.parametrize("name", ["ivf-pq4fs-2bit", "hnsw"])
+def test_lists_and_graphs_give_nothing_where_a_filter_leaves_out_what_is_near(
+    built, rows, queries, name
+):
+    for query in queries[:20]:
+        order = np.argsort(-(rows @ query))[30:]
+        found, _ = built[name].search_among(query[None], 10, Subset(np.sort(order), 3_000))
+        assert (found == -1).all()
 
 
 def test_fewer_lists_are_fewer_neighbours_and_the_rest_is_none(built, rows, queries):
