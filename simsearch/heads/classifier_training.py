@@ -96,13 +96,17 @@ def train_classifier(
             f"{'one' if several_labels else 'two'} at least"
         )
     embeddings = encoder.encode_documents([text.text for text in texts], counts=counts)
-    fitting = _Fitting(embeddings, _members(texts, labels), several_labels, config)
+    fitting = _Fitting(
+        embeddings, _members(texts, labels), _equal_texts(texts), several_labels, config
+    )
     outside = encoder.encode_documents(list(out_of_scope)) if out_of_scope else None
     known = [text for text in calibration if set(text.labels) <= set(labels)]
     held = None
     if known:
         vectors = encoder.encode_documents([text.text for text in known])
-        held = _Fitting(vectors, _members(known, labels), several_labels, config)
+        held = _Fitting(
+            vectors, _members(known, labels), _equal_texts(known), several_labels, config
+        )
     weight, bias, scope, metrics = fitting.run(outside, held)
     reference = EncoderReference.of(encoder)
     head = Classifier(
@@ -117,6 +121,13 @@ def _members(texts: Sequence[ClassifiedText], labels: Sequence[str]) -> BoolArra
     for row, text in enumerate(texts):
         members[row, [number[label] for label in text.labels]] = True
     return members
+
+
+def _equal_texts(texts: Sequence[ClassifiedText]) -> IntArray:
+    """Return a number for each text, (n,), the same where only case and white space differ."""
+    numbers: dict[str, int] = {}
+    folded = (" ".join(text.text.casefold().split()) for text in texts)
+    return np.array([numbers.setdefault(each, len(numbers)) for each in folded], dtype=np.int64)
 
 
 def draw_shots(
@@ -136,10 +147,11 @@ def draw_shots(
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Fitting:
-    """Texts as numbers: `embeddings` (n, dim), `members` (n, classes)."""
+    """Texts as numbers: `embeddings` (n, dim), `members` (n, classes), `equal` (n,) texts."""
 
     embeddings: FloatArray
     members: BoolArray
+    equal: IntArray
     several_labels: bool
     config: ClassifierConfig
 
@@ -152,7 +164,10 @@ class _Fitting:
         if held_out is not None:
             return self._calibrated(weight, bias, outside, held_out)
         folds = stratified_folds(
-            self.members, folds=3 if len(self.members) > _MANY_TEXTS else 5, seed=self.config.seed
+            self.members,
+            equal=self.equal,  # what is both learned and asked tells nothing of new texts
+            folds=3 if len(self.members) > _MANY_TEXTS else 5,
+            seed=self.config.seed,
         )
         logits = np.full(self.members.shape, np.nan, dtype=np.float32)
         for fold in range(folds.max() + 1):

@@ -26,11 +26,21 @@ _LOG_TEMPERATURE = (-4.0, 4.0)
 TOLERANCE = 1e-4  # scikit-learn's; at 1e-3 banking77 loses 0.9 points (docs/log.md, 2026-11-26)
 
 
-def stratified_folds(members: BoolArray, *, folds: int, seed: int) -> IntArray:
+def stratified_folds(
+    members: BoolArray, *, equal: IntArray | None = None, folds: int, seed: int
+) -> IntArray:
     """Return the fold in which each row is left out, (n,); -1: never, it is the only of its class.
 
-    Rows of the same classes are spread over the folds evenly, in an order drawn by `seed`.
+    Rows of the same classes are spread over the folds evenly, in an order drawn by `seed`. `equal`
+    (n,) numbers the texts of the rows: equal ones are left out together, and count as one.
     """
+    if equal is not None:
+        numbers, first, back = np.unique(equal, return_index=True, return_inverse=True)
+        # As many rows as there are texts, in the order in which they come first.
+        rank = np.argsort(np.argsort(first))[back]
+        joined = np.zeros((len(numbers), members.shape[1]), dtype=np.bool_)
+        np.logical_or.at(joined, rank, members)
+        return stratified_folds(joined, folds=folds, seed=seed)[rank]
     order = np.random.default_rng(seed).permutation(len(members))
     groups: dict[bytes, list[int]] = {}
     for row in order.tolist():
