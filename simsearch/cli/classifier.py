@@ -28,7 +28,12 @@ from simsearch.wording import counted
 if TYPE_CHECKING:
     from simsearch.encoder import Encoder, EncodingCounts
     from simsearch.formats import LabelledTexts, ReadOptions
-    from simsearch.heads import Classification, ClassifierConfig, ClassifierTraining
+    from simsearch.heads import (
+        Classification,
+        Classifier,
+        ClassifierConfig,
+        ClassifierTraining,
+    )
     from simsearch.training import TrainingData
 
 app = typer.Typer(no_args_is_help=True, help="Classes of texts: train a head, ask it, score it.")
@@ -182,8 +187,10 @@ def predict(
     encoder: HeadEncoder = None,
 ) -> None:
     """Print the class of each TEXT, and its probability."""
+    from simsearch.heads import Classifier
+
     asked = asked_texts(texts, file)
-    predicted = _classify(head, asked, encoder, min_in_scope)
+    predicted = _classify(Classifier.load(head), asked, encoder, min_in_scope)
     for text, each in zip(asked, predicted, strict=True):
         if output.json_only:
             output.result(classification_fields(text, each))
@@ -208,11 +215,8 @@ def classification_fields(text: str, found: "Classification") -> dict[str, Any]:
 
 
 def _classify(
-    head: Path, texts: list[str], encoder: str | None, min_in_scope: float | None
+    classifier: "Classifier", texts: list[str], encoder: str | None, min_in_scope: float | None
 ) -> "list[Classification]":
-    from simsearch.heads import Classifier
-
-    classifier = Classifier.load(head)
     embeddings = classifier.encoder.load(encoder).encode_documents(texts)
     return classifier.classify(embeddings, min_in_scope=min_in_scope)
 
@@ -246,21 +250,33 @@ def evaluate(
         if plot.suffix not in (".png", ".svg"):
             raise InvalidInput(f"--plot must end in .png or .svg, got {plot.name!r}")
     classifier = Classifier.load(head)
+    if plot is not None and classifier.several_labels:
+        raise InvalidInput("--plot is for one label a text, and this head gives several")
+    other = None if against is None else Classifier.load(against)
+    if other is not None and other.several_labels != classifier.several_labels:
+        raise InvalidInput(
+            f"one of {head} and {against} gives several labels a text, and the other one: they "
+            "cannot be compared"
+        )
+    for path, each in ((head, classifier), (against, other)):
+        if min_in_scope is not None and each is not None and each.scope is None:
+            raise InvalidInput(f"{path} has no scope: --min-in-scope needs one to reject texts")
     with spooled([data], beside=None) as (file,):
         gold = read_labelled_texts(file, file_options)
     if gold.several_labels != classifier.several_labels:
         has, needs = ("labels", "label") if gold.several_labels else ("label", "labels")
         raise InvalidData(f"{data}: has {has!r}, but this head was trained on {needs!r}")
     texts = [each.text for each in gold.texts]
-    predicted = _classify(head, texts, encoder, min_in_scope)
+    predicted = _classify(classifier, texts, encoder, min_in_scope)
     scores = score_classifier(classifier, gold.texts, predicted)
     differences = {}
-    if against is not None:
-        other = _classify(against, texts, None, None)
-        differences = compare_classifiers(gold.texts, other, predicted)
-    if plot is not None:
-        if scores.confusion is None:
-            raise InvalidInput("--plot is for one label a text")
+    if other is not None:
+        # What is rejected counts on both sides, or a head would be worse than itself.
+        before = _classify(other, texts, None, min_in_scope)
+        differences = compare_classifiers(
+            gold.texts, before, predicted, several_labels=classifier.several_labels
+        )
+    if plot is not None and scores.confusion is not None:
         draw_confusion_matrix(plot, classifier.labels, scores.confusion)
     if output.json_only:
         output.result(scores_as_json(scores, differences))

@@ -128,19 +128,24 @@ def _logistic(
 def fit_temperature(logits: FloatArray, members: BoolArray, several_labels: bool) -> float:
     """Return the temperature by which the logits (n, classes) are divided for true probabilities.
 
-    It is the one of the least negative log likelihood, between exp(-4) and exp(4).
+    It is the one of the least cross-entropy, between exp(-4) and exp(4). What is right counts as
+    (n + 1) / (n + 2), and what is wrong shares the rest (Platt 1999): that n texts are all right
+    does not make the next one certain.
     """
     from scipy.optimize import minimize_scalar
 
     wide = logits.astype(np.float64)
+    doubt = 1 / (len(wide) + 2)
+    others = 1 if several_labels else max(1, wide.shape[1] - 1)
+    wanted = np.where(members, 1 - doubt, doubt / others)
 
     def loss(log_temperature: float) -> float:
         scaled = wide / np.exp(log_temperature)
         if several_labels:
-            return float(np.logaddexp(0, np.where(members, -scaled, scaled)).mean())
+            return float((np.logaddexp(0, scaled) - wanted * scaled).mean())
         highest = scaled.max(axis=1)
         total = highest + np.log(np.exp(scaled - highest[:, None]).sum(axis=1))
-        return float((total - scaled[members]).mean())
+        return float((total - (wanted * scaled).sum(axis=1)).mean())
 
     found = minimize_scalar(loss, bounds=_LOG_TEMPERATURE, method="bounded")
     return float(np.exp(found.x))

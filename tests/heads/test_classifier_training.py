@@ -139,7 +139,25 @@ def test_the_temperature_is_the_one_of_the_least_loss():
         scaled = np.exp(logits * 5 / temperature)
         return log_loss(gold, scaled / scaled.sum(axis=1, keepdims=True))
 
-    assert loss(found) <= min(loss(found * 1.02), loss(found / 1.02))
+    assert loss(found) <= min(loss(found * 1.05), loss(found / 1.05))
+
+
+@pytest.mark.parametrize("several_labels", [False, True])
+def test_six_texts_that_are_all_right_make_the_next_one_no_surer_than_seven_in_eight(
+    several_labels,
+):
+    members = np.eye(2, dtype=bool)[[0, 0, 0, 1, 1, 1]]
+    half = np.where(members, 0.5, -0.5).astype(np.float32)
+    logits = half * 2 if several_labels else half  # a lead of 1 either way
+    found = fit_temperature(logits, members, several_labels)
+    assert found == pytest.approx(1 / np.log(7), rel=1e-3)  # 1 / (1 + exp(-log 7)) = 7/8
+
+
+def test_the_other_classes_share_the_doubt():
+    members = np.eye(3, dtype=bool)[[0, 1, 2]]
+    logits = members.astype(np.float32)
+    # 3 texts: 4/5 for the right one of three, 1/10 for each other: a lead of log 8.
+    assert fit_temperature(logits, members, False) == pytest.approx(1 / np.log(8), rel=1e-3)
 
 
 def test_folds_spread_every_class_and_leave_a_single_text_in():
