@@ -46,10 +46,10 @@ def train(
         typer.Option(help="A map of its own for each layer of the encoder, or one of their mean."),
     ] = HeadLayers.CONCATENATED,
     epochs: Annotated[
-        int | None, typer.Option(min=1, help="Default: 8, or as many as make 250 steps.")
+        int | None, typer.Option(min=1, help="Default: 8, or as many as make 140 steps.")
     ] = None,
-    batch_size: Annotated[int, typer.Option(min=1, help="Texts of a step.")] = 16,
-    learning_rate: Annotated[float, typer.Option(help="The highest one of the training.")] = 1e-3,
+    batch_size: Annotated[int, typer.Option(min=1, help="Texts of a step.")] = 8,
+    learning_rate: Annotated[float, typer.Option(help="The highest one of the training.")] = 2e-3,
     field: Annotated[str, typer.Option(help="Metadata field of the entities.")] = "entities",
 ) -> int:
     """Train a tagger on DATA: CoNLL (two or four columns), or JSONL with `text` and `spans`.
@@ -104,6 +104,7 @@ def _print_trained(output: Output, head: Path, trained: "TaggerTraining", second
                 "words": trained.words,
                 "spans": trained.spans,
                 "cut_spans": trained.cut_spans,
+                "lost_spans": trained.lost_spans,
                 "steps": steps,
                 "loss": loss,
                 "seconds": round(seconds, 2),
