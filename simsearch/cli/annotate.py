@@ -1,5 +1,6 @@
 """annotate: what several heads say of texts, from one pass; or of the documents of an index."""
 
+import functools
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -39,6 +40,7 @@ def annotate(
     With -i write them into the metadata of all documents of an index, whose vectors stay as they
     are. Classifiers take the stored vectors: nothing is encoded. A tagger reads every text.
     """
+    from simsearch.encoder import reading_by
     from simsearch.heads import Annotator, load_head
 
     if index_dir is not None:
@@ -48,9 +50,10 @@ def annotate(
         return
     if replace:
         raise InvalidInput("--replace goes with -i INDEX_DIR")
-    asked = asked_texts(texts, file)
-    heads = [load_head(path) for path in head]
-    annotator = Annotator(heads, heads[0].encoder.load(encoder))
+    heads = functools.cache(lambda: [load_head(path) for path in head])
+    load = functools.cache(lambda: heads()[0].encoder.load(encoder))
+    asked = asked_texts(texts, file, reading_by(load))
+    annotator = Annotator(heads(), load())
     for text, found in zip(asked, annotator.annotate(asked), strict=True):
         if output.json_only:
             facts: dict[str, Any] = {"text": text, "classes": {}, "spans": {}}

@@ -242,11 +242,11 @@ def spooled(paths: Sequence[Path], *, beside: Path | None) -> Iterator[list[Path
         yield [copy if path == STDIN else path for path in paths]
 
 
-def read_texts(path: Path) -> Iterator[str]:
+def read_texts(path: Path, *, reads: Callable[[str], bool] | None = None) -> Iterator[str]:
     """Read a file with one text per line.
 
     Raises:
-        InvalidData: a line is blank, or holds a NUL.
+        InvalidData: a line is blank, or holds a NUL, or an encoder `reads` nothing in it.
     """
     from simsearch.formats import read_lines, source_name
     from simsearch.records import is_blank
@@ -257,6 +257,8 @@ def read_texts(path: Path) -> Iterator[str]:
             raise InvalidData(f"{where}: the text has a NUL character at column {column}")
         if is_blank(line):
             raise InvalidData(f"{where}: the text is empty")
+        if reads is not None and not reads(line):
+            raise InvalidData(f"{where}: the text holds nothing that the encoder reads")
         yield line
 
 

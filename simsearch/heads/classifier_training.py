@@ -19,6 +19,7 @@ from simsearch.encoder import Encoder, EncodingCounts
 from simsearch.encoder.runtime import FloatArray
 from simsearch.errors import InvalidData, InvalidInput
 from simsearch.evaluation import (
+    LabelScore,
     accuracy,
     class_scores,
     expected_calibration_error,
@@ -82,11 +83,14 @@ def train_classifier(
 
     Raises:
         InvalidData: fewer than two classes (with several labels: none at all).
-        InvalidInput: `shots` or `out_of_scope` with several labels a text.
+        InvalidInput: `shots` or `out_of_scope` with several labels a text, or the latter without
+            `scope`.
     """
     config = config or ClassifierConfig()
     if several_labels and (config.shots is not None or out_of_scope):
         raise InvalidInput("shots and out-of-scope texts are for one label a text")
+    if out_of_scope and not config.scope:
+        raise InvalidInput("out-of-scope texts are for a head that learns its scope: not without")
     if not several_labels and config.shots is not None:
         texts = draw_shots(texts, config.shots, seed=config.seed)
     labels = sorted({label for text in texts for label in text.labels})
@@ -220,21 +224,25 @@ class _Fitting:
         return weight, np.array([each[1] for each in maps], dtype=np.float32)
 
     def _scores(self, logits: FloatArray, members: BoolArray) -> dict[str, float]:
+        """Return the scores of `score_classifier`, each as it is there."""
         if self.several_labels:
             held = sigmoid(logits)
             decided = held >= DECIDED
+            seen = (members | decided).any(axis=0)
             confidence = np.maximum(held, 1 - held).ravel().astype(np.float64)
             return {
                 "accuracy": float((decided == members).all(axis=1).mean()),
                 "micro_f1": micro_f1(members, decided),
-                "macro_f1": macro_f1(label_scores(members, decided)),
+                "macro_f1": _macro_f1(label_scores(members, decided), seen),
                 "ece": expected_calibration_error(confidence, (decided == members).ravel()),
             }
         gold, predicted = members.argmax(axis=1), logits.argmax(axis=1)
         confidence = softmax(logits).max(axis=1).astype(np.float64)
+        seen = members.any(axis=0)
+        seen[predicted] = True
         return {
             "accuracy": accuracy(gold, predicted),
-            "macro_f1": macro_f1(class_scores(gold, predicted, classes=members.shape[1])),
+            "macro_f1": _macro_f1(class_scores(gold, predicted, classes=members.shape[1]), seen),
             "ece": expected_calibration_error(confidence, gold == predicted),
         }
 
@@ -255,6 +263,11 @@ class _Fitting:
             return None
         centroids = class_centroids(self.embeddings, self.members.astype(np.float32))
         seen = folds >= 0
+        if outside is not None and not seen.any():
+            logger.warning(
+                "the texts out of scope are left unused: no class has two different texts, so none "
+                "could be left out to be told from them"
+            )
         if not seen.any() or (outside is None and classes < _LEAST_CLASSES):
             return None
         if outside is not None:
@@ -292,3 +305,9 @@ class _Fitting:
                 vectors = self.embeddings[rows]
                 part.append(scope_signs(vectors @ weight.T + bias, vectors, centroids))
         return np.concatenate(inner), np.concatenate(outer)
+
+
+def _macro_f1(scores: Sequence[LabelScore], seen: BoolArray) -> float:
+    """Return the mean F1 of the classes that texts or predictions have; 0 if there is none."""
+    kept = [each for each, here in zip(scores, seen.tolist(), strict=True) if here]
+    return macro_f1(kept) if kept else 0.0

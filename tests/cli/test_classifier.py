@@ -186,7 +186,7 @@ def test_one_shot_of_each_class_says_that_nothing_could_be_left_out(
     arguments = ["-o", tmp_path / "h", "--encoder", tiny_encoder_dir, "--shots", "1"]
     outcome = run("classifier", "train", write("train.jsonl", rows(20)), *arguments)
     assert outcome.code == 0
-    assert "no class has two texts: nothing could be left out" in outcome.err
+    assert "no class has two different texts: nothing could be left out" in outcome.err
     assert outcome.out.splitlines() == [f"{tmp_path / 'h'}: 5 classes of 5 texts"]
 
 
@@ -214,6 +214,7 @@ def test_an_encoder_is_tuned_for_a_head_and_said_to_be_another(
         (["--model", "m"], "go with --adapt"),
         (["--adapt", "half", "--model", "m"], "no adaptation 'half'"),
         (["--adapt", "full", "--model", "m", "--out-of-scope", "x"], "not with --adapt"),
+        (["--no-scope", "--out-of-scope", "x"], "of no use with --no-scope"),
     ],
 )
 def test_tuning_is_asked_for_whole(run: Run, write: Write, tmp_path, options, message):

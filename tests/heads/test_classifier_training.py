@@ -191,6 +191,25 @@ def test_texts_that_stand_three_times_teach_nothing_of_new_ones(hash_encoder):
     assert thrice.metrics["accuracy"] < 0.35  # the labels are drawn: 0.2
 
 
+def test_classes_that_cannot_be_left_out_do_not_count_as_never_found(hash_encoder):
+    pair = labelled_texts(60, topics=("animal", "money"))
+    single = [ClassifiedText("red blue green my", ("colour",))]
+    training = train_classifier([*pair, *single], hash_encoder)
+    alone = train_classifier(pair, hash_encoder)
+    assert training.metrics["macro_f1"] == pytest.approx(alone.metrics["macro_f1"], abs=0.03)
+
+
+def test_texts_out_of_scope_that_cannot_be_used_are_warned_of_or_refused(hash_encoder, caplog):
+    config = ClassifierConfig(shots=1)
+    head = train_classifier(TRAIN, hash_encoder, config=config, out_of_scope=["x y"]).head
+    assert head.scope is None
+    assert "the texts out of scope are left unused" in caplog.text
+    with pytest.raises(InvalidInput, match="learns its scope"):
+        train_classifier(
+            TRAIN, hash_encoder, config=ClassifierConfig(scope=False), out_of_scope=["x y"]
+        )
+
+
 def test_where_nothing_can_be_left_out_there_are_no_scores(hash_encoder):
     texts = [ClassifiedText("cat", ("animal",)), ClassifiedText("cash", ("money",))]
     training = train_classifier(texts, hash_encoder)
