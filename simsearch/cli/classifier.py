@@ -13,6 +13,7 @@ from simsearch.cli.heads import (
     Data,
     HeadDir,
     HeadEncoder,
+    MinInScope,
     TextFile,
     Texts,
     asked_texts,
@@ -38,15 +39,6 @@ if TYPE_CHECKING:
     from simsearch.training import TrainingData
 
 app = typer.Typer(no_args_is_help=True, help="Classes of texts: train a head, ask it, score it.")
-MinInScope = Annotated[
-    float | None,
-    typer.Option(
-        "--min-in-scope",
-        min=0.0,
-        max=1.0,
-        help="Give no label to a text that is less probably of any known class.",
-    ),
-]
 
 
 @app.command("train")

@@ -28,6 +28,15 @@ HeadEncoder = Annotated[
 Against = Annotated[
     Path | None, typer.Option("--against", help="Another head, to be compared with on this data.")
 ]
+MinInScope = Annotated[
+    float | None,
+    typer.Option(
+        "--min-in-scope",
+        min=0.0,
+        max=1.0,
+        help="Give no label to a text that is less probably of any known class.",
+    ),
+]
 
 
 def asked_texts(

@@ -118,7 +118,8 @@ def compare_classifiers(
     Raises:
         InvalidInput: a text has several labels, or a head gives them, where one is expected.
     """
-    if not several_labels and any(len(each.labels) > 1 for each in (*gold, *before, *after)):
+    counts = (len(each.labels) for side in (gold, before, after) for each in side)
+    if not several_labels and max(counts, default=0) > 1:
         raise InvalidInput(
             "expected one label a text, got several labels (compare heads that were trained on "
             "`labels` with several_labels=True)"

@@ -228,21 +228,20 @@ class _Fitting:
         if self.several_labels:
             held = sigmoid(logits)
             decided = held >= DECIDED
-            seen = (members | decided).any(axis=0)
+            found = members | decided
             confidence = np.maximum(held, 1 - held).ravel().astype(np.float64)
             return {
                 "accuracy": float((decided == members).all(axis=1).mean()),
                 "micro_f1": micro_f1(members, decided),
-                "macro_f1": _macro_f1(label_scores(members, decided), seen),
+                "macro_f1": _macro_f1(label_scores(members, decided), found),
                 "ece": expected_calibration_error(confidence, (decided == members).ravel()),
             }
         gold, predicted = members.argmax(axis=1), logits.argmax(axis=1)
         confidence = softmax(logits).max(axis=1).astype(np.float64)
-        seen = members.any(axis=0)
-        seen[predicted] = True
+        found = members | np.eye(members.shape[1], dtype=np.bool_)[predicted]
         return {
             "accuracy": accuracy(gold, predicted),
-            "macro_f1": _macro_f1(class_scores(gold, predicted, classes=members.shape[1]), seen),
+            "macro_f1": _macro_f1(class_scores(gold, predicted, classes=members.shape[1]), found),
             "ece": expected_calibration_error(confidence, gold == predicted),
         }
 
@@ -307,7 +306,7 @@ class _Fitting:
         return np.concatenate(inner), np.concatenate(outer)
 
 
-def _macro_f1(scores: Sequence[LabelScore], seen: BoolArray) -> float:
-    """Return the mean F1 of the classes that texts or predictions have; 0 if there is none."""
-    kept = [each for each, here in zip(scores, seen.tolist(), strict=True) if here]
+def _macro_f1(scores: Sequence[LabelScore], found: BoolArray) -> float:
+    """Return the mean F1 of the classes in any row of `found` (n, classes); 0 if there is none."""
+    kept = [scores[number] for number in np.flatnonzero(found.any(axis=0)).tolist()]
     return macro_f1(kept) if kept else 0.0

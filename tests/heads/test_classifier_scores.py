@@ -101,3 +101,11 @@ def test_the_confusion_matrix_is_drawn(tmp_path):
     scores = score_classifier(HEAD, GOLD, said("a", "b", "b", None, "b"))
     draw_confusion_matrix(tmp_path / "matrix.png", ("a $", "b" * 50, "c"), scores.confusion)
     assert (tmp_path / "matrix.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_what_the_font_lacks_is_said_once(tmp_path, caplog):
+    scores = score_classifier(HEAD, GOLD, said("a", "b", "b", None, "b"))
+    draw_confusion_matrix(tmp_path / "m.png", ("中文", "韓國", "c"), scores.confusion)
+    assert [record.getMessage() for record in caplog.records] == [
+        "m.png: labels have characters that the font does not have"
+    ]

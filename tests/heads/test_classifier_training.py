@@ -232,6 +232,7 @@ def test_one_class_only_is_refused(hash_encoder):
         ({"shots": 0}, "shots must be at least 1, got 0"),
         ({"seed": -1}, "seed must not be negative"),
         ({"field": "a.b"}, "--field must be 1 to 64"),
+        ({"field": "title"}, "--field must not be 'title'"),
         ({"class_weight": "balanced"}, "must be a ClassWeight"),
     ],
 )
