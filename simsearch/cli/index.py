@@ -128,7 +128,8 @@ def index(
         ) as target:
             taken_up = target.count()
             write = _writing(target.upsert, annotating, target)
-            report = source.write(write, vectors)
+            in_passages = long_texts is LongTexts.PASSAGES
+            report = source.write(write, vectors, in_passages=in_passages)
             if taken_up:
                 output.say(f"{taken_up:,} documents were there from a run that was cut short")
                 removed = remove_all_but(target, source.documents())

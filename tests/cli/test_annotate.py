@@ -153,3 +153,15 @@ def test_a_text_of_no_class_gets_no_label_where_that_is_asked_for(
     assert found["classes"]["topic"]["label"] is None
     tagger = run("annotate", "the cat sat", *heads[2:], *never)
     assert "none of the heads has a scope" in tagger.refusal(2)
+
+
+def test_nobody_is_advised_to_split_what_is_split(
+    run: Run, write: Write, heads: list[str], tiny_encoder_dir: Path, tmp_path: Path
+):
+    corpus = write("corpus.jsonl", json.dumps({"id": "a", "text": "the cat sat. " * 200}) + "\n")
+    arguments = ["index", corpus, "--encoder", tiny_encoder_dir, *heads[:2]]
+    cut = run(*arguments, "-i", tmp_path / "cut")
+    assert "`index --long-texts passages` splits them instead" in cut.err
+    split = run(*arguments, "-i", tmp_path / "split", "--long-texts", "passages")
+    assert split.code == 0
+    assert "were cut for classifiers (taggers and the index have them whole)" in split.err
