@@ -170,7 +170,7 @@ def fine_tuned(
             words, batch = encoded(part)
             target = torch.full(batch["input_ids"].shape, -100)
             for row, (text, own) in enumerate(zip(part, words, strict=True)):
-                right, _ = tags_of_spans(text.spans, own, labels)
+                right = tags_of_spans(text.spans, own, labels).tags
                 for place, word in enumerate(batch.word_ids(row)):
                     if word is not None and word != batch.word_ids(row)[place - 1]:
                         target[row, place] = int(right[word])

@@ -1,12 +1,13 @@
 """annotate: what several heads say of texts, from one pass; or of the documents of an index."""
 
+import functools
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from simsearch.cli.classifier import classification_fields
-from simsearch.cli.heads import HeadEncoder, TextFile, Texts, asked_texts
+from simsearch.cli.heads import HeadEncoder, MinInScope, TextFile, Texts, asked_texts
 from simsearch.cli.input import report_counts
 from simsearch.cli.ner import span_fields
 from simsearch.cli.opened import finished_index
@@ -33,24 +34,27 @@ def annotate(
         typer.Option("--replace", help="With -i: let go what stands in the fields of the heads."),
     ] = False,
     encoder: HeadEncoder = None,
+    min_in_scope: MinInScope = None,
 ) -> None:
     """Print the classes of each TEXT and the entities in it, from one pass of the encoder.
 
     With -i write them into the metadata of all documents of an index, whose vectors stay as they
     are. Classifiers take the stored vectors: nothing is encoded. A tagger reads every text.
     """
+    from simsearch.encoder import reading_by
     from simsearch.heads import Annotator, load_head
 
     if index_dir is not None:
         if texts or file is not None or encoder is not None:
             raise InvalidInput("-i takes the texts and the encoder of the index: give no others")
-        _annotate_index(index_dir, head, output, replace=replace)
+        _annotate_index(index_dir, head, output, replace=replace, min_in_scope=min_in_scope)
         return
     if replace:
         raise InvalidInput("--replace goes with -i INDEX_DIR")
-    asked = asked_texts(texts, file)
-    heads = [load_head(path) for path in head]
-    annotator = Annotator(heads, heads[0].encoder.load(encoder))
+    heads = functools.cache(lambda: [load_head(path) for path in head])
+    load = functools.cache(lambda: heads()[0].encoder.load(encoder))
+    asked = asked_texts(texts, file, reading_by(load))
+    annotator = Annotator(heads(), load(), min_in_scope=min_in_scope)
     for text, found in zip(asked, annotator.annotate(asked), strict=True):
         if output.json_only:
             facts: dict[str, Any] = {"text": text, "classes": {}, "spans": {}}
@@ -71,7 +75,14 @@ def annotate(
                 output.text(f"{span.probability:.4f}  {field}: {clean(span.label)}  {part}")
 
 
-def _annotate_index(path: Path, heads: list[Path], output: Output, *, replace: bool) -> None:
+def _annotate_index(
+    path: Path,
+    heads: list[Path],
+    output: Output,
+    *,
+    replace: bool,
+    min_in_scope: float | None,
+) -> None:
     from dataclasses import asdict
 
     from simsearch.encoder import Encoder, EncodingCounts
@@ -87,7 +98,7 @@ def _annotate_index(path: Path, heads: list[Path], output: Output, *, replace: b
         advance, total = begin("annotating"), index.count()
         report = annotate_index(
             index,
-            Annotator(loaded, own),
+            Annotator(loaded, own, min_in_scope=min_in_scope),
             replace_fields=replace,
             counts=counts,
             progress=lambda done: advance(done, total),

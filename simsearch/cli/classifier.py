@@ -1,5 +1,6 @@
 """classifier: heads that say what class a text is of."""
 
+import functools
 from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Annotated, Any
@@ -12,6 +13,7 @@ from simsearch.cli.heads import (
     Data,
     HeadDir,
     HeadEncoder,
+    MinInScope,
     TextFile,
     Texts,
     asked_texts,
@@ -28,19 +30,15 @@ from simsearch.wording import counted
 if TYPE_CHECKING:
     from simsearch.encoder import Encoder, EncodingCounts
     from simsearch.formats import LabelledTexts, ReadOptions
-    from simsearch.heads import Classification, ClassifierConfig, ClassifierTraining
+    from simsearch.heads import (
+        Classification,
+        Classifier,
+        ClassifierConfig,
+        ClassifierTraining,
+    )
     from simsearch.training import TrainingData
 
 app = typer.Typer(no_args_is_help=True, help="Classes of texts: train a head, ask it, score it.")
-MinInScope = Annotated[
-    float | None,
-    typer.Option(
-        "--min-in-scope",
-        min=0.0,
-        max=1.0,
-        help="Give no label to a text that is less probably of any known class.",
-    ),
-]
 
 
 @app.command("train")
@@ -74,6 +72,7 @@ def train(
     new encoder is tuned, which another index has to be built with; exit code 1 means that a head on
     the old one is as good.
     """
+    from simsearch.encoder import reading_of
     from simsearch.formats import read_labelled_texts
     from simsearch.heads import ClassifierConfig, train_classifier
     from simsearch.heads import ClassWeight as Weight
@@ -82,6 +81,8 @@ def train(
     making.check()
     if making.adapt is not None and out_of_scope is not None:
         raise InvalidInput("--out-of-scope is for an encoder that stays as it is: not with --adapt")
+    if out_of_scope is not None and not scope:
+        raise InvalidInput("--out-of-scope is of no use with --no-scope: leave one of them out")
     config = ClassifierConfig(
         strength=strength,
         class_weight=Weight(class_weight),
@@ -91,10 +92,10 @@ def train(
         field=field,
     )
     with spooled([data], beside=None) as (file,):
-        read = read_labelled_texts(file, file_options)
+        read = read_labelled_texts(file, file_options, reads=reading_of(making.encoder))
     if making.adapt is not None:
         return making.tune(_tuning_data(read, config), output)
-    outside = [] if out_of_scope is None else _texts_of(out_of_scope, file_options)
+    outside = [] if out_of_scope is None else _texts_of(out_of_scope, file_options, making.encoder)
 
     def fit(encoder: "Encoder", counts: "EncodingCounts") -> "ClassifierTraining":
         return train_classifier(
@@ -132,7 +133,7 @@ def _print_trained(
             [(name, f"{value:.4f}") for name, value in trained.metrics.items()],
         )
     else:
-        output.say("no class has two texts: nothing could be left out to be scored")
+        output.say("no class has two different texts: nothing could be left out to be scored")
     output.text(
         f"{head}: {counted(labels, 'class', 'classes')} of {counted(trained.texts, 'text')}"
     )
@@ -157,13 +158,14 @@ def _tuning_data(read: "LabelledTexts", config: "ClassifierConfig") -> "Training
     return TrainingData(examples, objective="classes", head=with_changes(config, shots=None))
 
 
-def _texts_of(path: Path, options: "ReadOptions") -> list[str]:
+def _texts_of(path: Path, options: "ReadOptions", encoder: str | None) -> list[str]:
+    from simsearch.encoder import reading_of
     from simsearch.formats import read_examples
     from simsearch.records import LabelledText, UnlabelledText
 
     texts = [
         each.text
-        for each in read_examples(path, options)
+        for each in read_examples(path, options, reads=reading_of(encoder))
         if isinstance(each, LabelledText | UnlabelledText)
     ]
     if not texts:
@@ -182,8 +184,13 @@ def predict(
     encoder: HeadEncoder = None,
 ) -> None:
     """Print the class of each TEXT, and its probability."""
-    asked = asked_texts(texts, file)
-    predicted = _classify(head, asked, encoder, min_in_scope)
+    from simsearch.encoder import reading_by
+    from simsearch.heads import Classifier
+
+    loaded = functools.cache(lambda: Classifier.load(head))
+    load = functools.cache(lambda: loaded().encoder.load(encoder))
+    asked = asked_texts(texts, file, reading_by(load))
+    predicted = _classify(loaded(), asked, load(), min_in_scope)
     for text, each in zip(asked, predicted, strict=True):
         if output.json_only:
             output.result(classification_fields(text, each))
@@ -208,12 +215,9 @@ def classification_fields(text: str, found: "Classification") -> dict[str, Any]:
 
 
 def _classify(
-    head: Path, texts: list[str], encoder: str | None, min_in_scope: float | None
+    classifier: "Classifier", texts: list[str], encoder: "Encoder", min_in_scope: float | None
 ) -> "list[Classification]":
-    from simsearch.heads import Classifier
-
-    classifier = Classifier.load(head)
-    embeddings = classifier.encoder.load(encoder).encode_documents(texts)
+    embeddings = encoder.encode_documents(texts)
     return classifier.classify(embeddings, min_in_scope=min_in_scope)
 
 
@@ -232,6 +236,7 @@ def evaluate(
     encoder: HeadEncoder = None,
 ) -> None:
     """Score a classifier on DATA, whose classes are known."""
+    from simsearch.encoder import reading_by
     from simsearch.formats import read_labelled_texts
     from simsearch.heads import (
         Classifier,
@@ -246,21 +251,34 @@ def evaluate(
         if plot.suffix not in (".png", ".svg"):
             raise InvalidInput(f"--plot must end in .png or .svg, got {plot.name!r}")
     classifier = Classifier.load(head)
+    if plot is not None and classifier.several_labels:
+        raise InvalidInput("--plot is for one label a text, and this head gives several")
+    other = None if against is None else Classifier.load(against)
+    if other is not None and other.several_labels != classifier.several_labels:
+        raise InvalidInput(
+            f"one of {head} and {against} gives several labels a text, and the other one: they "
+            "cannot be compared"
+        )
+    for path, each in ((head, classifier), (against, other)):
+        if min_in_scope is not None and each is not None and each.scope is None:
+            raise InvalidInput(f"{path} has no scope: --min-in-scope needs one to reject texts")
+    load = functools.cache(lambda: classifier.encoder.load(encoder))
     with spooled([data], beside=None) as (file,):
-        gold = read_labelled_texts(file, file_options)
+        gold = read_labelled_texts(file, file_options, reads=reading_by(load))
     if gold.several_labels != classifier.several_labels:
         has, needs = ("labels", "label") if gold.several_labels else ("label", "labels")
         raise InvalidData(f"{data}: has {has!r}, but this head was trained on {needs!r}")
     texts = [each.text for each in gold.texts]
-    predicted = _classify(head, texts, encoder, min_in_scope)
+    predicted = _classify(classifier, texts, load(), min_in_scope)
     scores = score_classifier(classifier, gold.texts, predicted)
     differences = {}
-    if against is not None:
-        other = _classify(against, texts, None, None)
-        differences = compare_classifiers(gold.texts, other, predicted)
-    if plot is not None:
-        if scores.confusion is None:
-            raise InvalidInput("--plot is for one label a text")
+    if other is not None:
+        # What is rejected counts on both sides, or a head would be worse than itself.
+        before = _classify(other, texts, other.encoder.load(), min_in_scope)
+        differences = compare_classifiers(
+            gold.texts, before, predicted, several_labels=classifier.several_labels
+        )
+    if plot is not None and scores.confusion is not None:
         draw_confusion_matrix(plot, classifier.labels, scores.confusion)
     if output.json_only:
         output.result(scores_as_json(scores, differences))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,7 +10,7 @@ import typer
 
 from simsearch.cli.input import read_texts
 from simsearch.cli.output import Output, shorten
-from simsearch.errors import InvalidInput
+from simsearch.errors import InvalidData, InvalidInput
 
 if TYPE_CHECKING:
     from simsearch.evaluation import Difference, LabelScore
@@ -28,21 +28,35 @@ HeadEncoder = Annotated[
 Against = Annotated[
     Path | None, typer.Option("--against", help="Another head, to be compared with on this data.")
 ]
+MinInScope = Annotated[
+    float | None,
+    typer.Option(
+        "--min-in-scope",
+        min=0.0,
+        max=1.0,
+        help="Give no label to a text that is less probably of any known class.",
+    ),
+]
 
 
-def asked_texts(texts: list[str] | None, file: Path | None) -> list[str]:
-    """Return the texts of a command line, or of a file.
+def asked_texts(
+    texts: list[str] | None, file: Path | None, reads: Callable[[str], bool]
+) -> list[str]:
+    """Return the texts of a command line, or of a file; `reads` is asked of the encoder.
 
     Raises:
         InvalidInput: neither or both are given, or one of them is no text.
+        InvalidData: the encoder reads nothing in one of them.
     """
     from simsearch.search_index import check_query
 
     if bool(texts) == (file is not None):
         raise InvalidInput("give texts, or a file of them with --texts")
-    asked = list(texts or []) if file is None else list(read_texts(file))
-    for text in asked:
+    asked = list(texts or []) if file is None else list(read_texts(file, reads=reads))
+    for number, text in enumerate(asked, start=1):
         check_query(text, name="text")
+        if file is None and not reads(text):
+            raise InvalidData(f"text {number} holds nothing that the encoder reads")
     if not asked:
         raise InvalidInput(f"{file} is empty")
     return asked

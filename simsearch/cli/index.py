@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
+from simsearch.cli.heads import MinInScope
 from simsearch.cli.input import CorpusSource, spooled_corpus
 from simsearch.cli.mode import choice_facts, measured_by_run
 from simsearch.cli.opened import finished_index
@@ -91,6 +92,7 @@ def index(
     dim: Dim = None,
     embeddings: Embeddings = None,
     head: Heads = None,
+    min_in_scope: MinInScope = None,
     on_error: Skip = OnError.STOP,
 ) -> int:
     """Build an index from CORPUS. A run that was cut short is taken up where it stopped."""
@@ -100,6 +102,7 @@ def index(
     check_build(index_dir, replace=replace)
     queries = tuning.texts()
     _refuse_ready_vectors(head, embeddings)
+    _refuse_without_head(head, min_in_scope)
     with contextlib.ExitStack() as stack:
         source = stack.enter_context(spooled_corpus(corpus, options, index_dir, on_error, output))
         source.validate()
@@ -113,7 +116,7 @@ def index(
         vectors = source.vectors(embeddings, dim=dim or loaded.dim)
         annotating = None
         if head:
-            annotating = _annotating(head, loaded)
+            annotating = _annotating(head, loaded, min_in_scope)
             annotating.check(source.documents())
         with build_index(
             index_dir,
@@ -125,7 +128,8 @@ def index(
         ) as target:
             taken_up = target.count()
             write = _writing(target.upsert, annotating, target)
-            report = source.write(write, vectors)
+            in_passages = long_texts is LongTexts.PASSAGES
+            report = source.write(write, vectors, in_passages=in_passages)
             if taken_up:
                 output.say(f"{taken_up:,} documents were there from a run that was cut short")
                 removed = remove_all_but(target, source.documents())
@@ -155,14 +159,22 @@ def _writing(
     return annotating.writing(write, known=known)
 
 
-def _annotating(heads: list[Path], encoder: "TextEncoder | EncoderPool") -> "AnnotatingEncoder":
+def _refuse_without_head(heads: list[Path] | None, min_in_scope: float | None) -> None:
+    if min_in_scope is not None and not heads:
+        raise InvalidInput("--min-in-scope goes with --head HEAD_DIR")
+
+
+def _annotating(
+    heads: list[Path], encoder: "TextEncoder | EncoderPool", min_in_scope: float | None
+) -> "AnnotatingEncoder":
     from simsearch.encoder import Encoder
     from simsearch.heads import Annotator, load_head
     from simsearch.search_index import AnnotatingEncoder
 
     if not isinstance(encoder, Encoder):
         raise InvalidInput("--head takes one device (--device)")
-    return AnnotatingEncoder(Annotator([load_head(path) for path in heads], encoder))
+    loaded = [load_head(path) for path in heads]
+    return AnnotatingEncoder(Annotator(loaded, encoder, min_in_scope=min_in_scope))
 
 
 @bundled
@@ -175,13 +187,22 @@ def add(
     encoder: IndexEncoder = None,
     embeddings: Embeddings = None,
     head: Heads = None,
+    min_in_scope: MinInScope = None,
     on_error: Skip = OnError.STOP,
 ) -> int:
     """Add the documents of CORPUS; an id that is in the index already is an error."""
     _refuse_unwritable(index_dir)
     with spooled_corpus(corpus, options, index_dir, on_error, output) as source:
         return _extend(
-            source, index_dir, output, encoding, encoder, embeddings, head, replace=False
+            source,
+            index_dir,
+            output,
+            encoding,
+            encoder,
+            embeddings,
+            head,
+            min_in_scope,
+            replace=False,
         )
 
 
@@ -195,12 +216,23 @@ def upsert(
     encoder: IndexEncoder = None,
     embeddings: Embeddings = None,
     head: Heads = None,
+    min_in_scope: MinInScope = None,
     on_error: Skip = OnError.STOP,
 ) -> int:
     """Add the documents of CORPUS, replacing those whose id is in the index."""
     _refuse_unwritable(index_dir)
     with spooled_corpus(corpus, options, index_dir, on_error, output) as source:
-        return _extend(source, index_dir, output, encoding, encoder, embeddings, head, replace=True)
+        return _extend(
+            source,
+            index_dir,
+            output,
+            encoding,
+            encoder,
+            embeddings,
+            head,
+            min_in_scope,
+            replace=True,
+        )
 
 
 def _extend(
@@ -211,12 +243,14 @@ def _extend(
     encoder: str | None,
     embeddings: Path | None,
     heads: list[Path] | None,
+    min_in_scope: float | None,
     *,
     replace: bool,
 ) -> int:
     from simsearch.search_index import SearchIndex, refuse_known_ids
 
     _refuse_ready_vectors(heads, embeddings)
+    _refuse_without_head(heads, min_in_scope)
     source.validate()
     to_encode = source.total if embeddings is None else 0
     with contextlib.ExitStack() as stack:
@@ -227,7 +261,7 @@ def _extend(
             refuse_known_ids(target, source.documents())
         annotating = None
         if heads:
-            annotating = _annotating(heads, target.encoder)
+            annotating = _annotating(heads, target.encoder, min_in_scope)
             annotating.check(source.documents())
             target = stack.enter_context(SearchIndex.open(index_dir, encoder=annotating))
         vectors = source.vectors(embeddings, dim=target.dim)

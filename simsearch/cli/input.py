@@ -175,8 +175,13 @@ class CorpusSource:
 
         return check_vectors(read_vectors(path), rows=self.total, dim=dim, name=str(path))
 
-    def write(self, write: Callable[..., WriteReport], vectors: Any) -> WriteReport:
-        """Write the documents in batches, with progress, and report what was noticed."""
+    def write(
+        self, write: Callable[..., WriteReport], vectors: Any, *, in_passages: bool = False
+    ) -> WriteReport:
+        """Write the documents in batches, with progress, and report what was noticed.
+
+        Of an index `in_passages` only heads read whole texts, and nobody is advised to split them.
+        """
         from simsearch.encoder import EncodingCounts
         from simsearch.formats import source_name
         from simsearch.search_index import write_corpus
@@ -197,9 +202,10 @@ class CorpusSource:
                 counts=counts,
                 progress=lambda done: advance(done, self.total),
             )
-        report_counts(
-            self._output, counts, advice=" (`index --long-texts passages` splits them instead)"
-        )
+        advice = " (`index --long-texts passages` splits them instead)"
+        if in_passages:
+            advice = " for classifiers (taggers and the index have them whole)"
+        report_counts(self._output, counts, advice=advice)
         self.truncated = counts.truncated
         return report
 
@@ -242,11 +248,11 @@ def spooled(paths: Sequence[Path], *, beside: Path | None) -> Iterator[list[Path
         yield [copy if path == STDIN else path for path in paths]
 
 
-def read_texts(path: Path) -> Iterator[str]:
+def read_texts(path: Path, *, reads: Callable[[str], bool] | None = None) -> Iterator[str]:
     """Read a file with one text per line.
 
     Raises:
-        InvalidData: a line is blank, or holds a NUL.
+        InvalidData: a line is blank, or holds a NUL, or an encoder `reads` nothing in it.
     """
     from simsearch.formats import read_lines, source_name
     from simsearch.records import is_blank
@@ -257,6 +263,8 @@ def read_texts(path: Path) -> Iterator[str]:
             raise InvalidData(f"{where}: the text has a NUL character at column {column}")
         if is_blank(line):
             raise InvalidData(f"{where}: the text is empty")
+        if reads is not None and not reads(line):
+            raise InvalidData(f"{where}: the text holds nothing that the encoder reads")
         yield line
 
 

@@ -1,5 +1,6 @@
 """ner: heads that mark what a text mentions."""
 
+import functools
 from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Annotated, Any
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from simsearch.encoder import Encoder, EncodingCounts
     from simsearch.evaluation import SpanScores
     from simsearch.formats import ReadOptions
-    from simsearch.heads import TaggedSpan, TaggerTraining
+    from simsearch.heads import TaggedSpan, Tagger, TaggerTraining
 
 app = typer.Typer(no_args_is_help=True, help="Entities in texts: train a head, ask it, score it.")
 
@@ -46,10 +47,10 @@ def train(
         typer.Option(help="A map of its own for each layer of the encoder, or one of their mean."),
     ] = HeadLayers.CONCATENATED,
     epochs: Annotated[
-        int | None, typer.Option(min=1, help="Default: 8, or as many as make 250 steps.")
+        int | None, typer.Option(min=1, help="Default: 8, or as many as make 140 steps.")
     ] = None,
-    batch_size: Annotated[int, typer.Option(min=1, help="Texts of a step.")] = 16,
-    learning_rate: Annotated[float, typer.Option(help="The highest one of the training.")] = 1e-3,
+    batch_size: Annotated[int, typer.Option(min=1, help="Texts of a step.")] = 8,
+    learning_rate: Annotated[float, typer.Option(help="The highest one of the training.")] = 2e-3,
     field: Annotated[str, typer.Option(help="Metadata field of the entities.")] = "entities",
 ) -> int:
     """Train a tagger on DATA: CoNLL (two or four columns), or JSONL with `text` and `spans`.
@@ -57,6 +58,7 @@ def train(
     The encoder stays as it is: it reads every text once. With --adapt a new encoder is tuned, which
     another index has to be built with; exit code 1 means that a head on the old one is as good.
     """
+    from simsearch.encoder import reading_of
     from simsearch.formats import read_tagged_texts
     from simsearch.heads import TaggerConfig, train_tagger
 
@@ -71,7 +73,7 @@ def train(
         field=field,
     )
     with spooled([data], beside=None) as (file,):
-        texts = read_tagged_texts(file, file_options)
+        texts = read_tagged_texts(file, file_options, reads=reading_of(making.encoder))
     if making.adapt is not None:
         from simsearch.training import TrainingData
 
@@ -104,6 +106,7 @@ def _print_trained(output: Output, head: Path, trained: "TaggerTraining", second
                 "words": trained.words,
                 "spans": trained.spans,
                 "cut_spans": trained.cut_spans,
+                "lost_spans": trained.lost_spans,
                 "steps": steps,
                 "loss": loss,
                 "seconds": round(seconds, 2),
@@ -126,8 +129,13 @@ def predict(
     encoder: HeadEncoder = None,
 ) -> None:
     """Print the entities in each TEXT: half-open ranges of its characters."""
-    asked = asked_texts(texts, file)
-    for text, spans in zip(asked, _tag(head, asked, encoder), strict=True):
+    from simsearch.encoder import reading_by
+    from simsearch.heads import Tagger, tag_texts
+
+    tagger = functools.cache(lambda: Tagger.load(head))
+    load = functools.cache(lambda: tagger().encoder.load(encoder))
+    asked = asked_texts(texts, file, reading_by(load))
+    for text, spans in zip(asked, tag_texts(tagger(), load(), asked), strict=True):
         if output.json_only:
             output.result({"text": text, "spans": span_fields(text, spans)})
             continue
@@ -154,13 +162,6 @@ def span_fields(text: str, spans: "Sequence[TaggedSpan]") -> list[dict[str, Any]
     ]
 
 
-def _tag(head: Path, texts: "Sequence[str]", encoder: str | None) -> "list[list[TaggedSpan]]":
-    from simsearch.heads import Tagger, tag_texts
-
-    tagger = Tagger.load(head)
-    return tag_texts(tagger, tagger.encoder.load(encoder), texts)
-
-
 @app.command("evaluate")
 @bundled
 def evaluate(
@@ -174,22 +175,26 @@ def evaluate(
     """Score a tagger on DATA: a span counts if both ends and its label are right."""
     from dataclasses import asdict
 
+    from simsearch.encoder import reading_by
     from simsearch.evaluation import compare_spans, score_spans
     from simsearch.formats import read_tagged_texts
-    from simsearch.heads import difference_as_json
+    from simsearch.heads import Tagger, difference_as_json, tag_texts
 
+    tagger = Tagger.load(head)
+    other = None if against is None else Tagger.load(against)
+    load = functools.cache(lambda: tagger.encoder.load(encoder))
     with spooled([data], beside=None) as (file,):
-        gold = read_tagged_texts(file, file_options)
+        gold = read_tagged_texts(file, file_options, reads=reading_by(load))
     texts = [each.text for each in gold]
 
-    def scored(path: Path, name: str | None) -> "SpanScores":
-        found = [[span.span for span in spans] for spans in _tag(path, texts, name)]
+    def scored(tagger: "Tagger", encoder: "Encoder") -> "SpanScores":
+        found = [[span.span for span in spans] for spans in tag_texts(tagger, encoder, texts)]
         return score_spans([each.spans for each in gold], found)
 
-    scores = scored(head, encoder)
+    scores = scored(tagger, load())
     differences = {}
-    if against is not None:
-        differences = {"span_f1": compare_spans(scored(against, None), scores)}
+    if other is not None:
+        differences = {"span_f1": compare_spans(scored(other, other.encoder.load()), scores)}
     metrics = {"span_f1": scores.f1, "precision": scores.precision, "recall": scores.recall}
     if output.json_only:
         facts: dict[str, Any] = {"task": "ner", "metrics": metrics, "n": len(texts)}

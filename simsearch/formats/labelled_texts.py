@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from simsearch.errors import InvalidData
-from simsearch.formats.checks import checked_text, json_type, missing_field, quoted
+from simsearch.formats.checks import Reads, json_type, missing_field, quoted, readable_text
 from simsearch.formats.lines import Source, source_name
 from simsearch.formats.options import DEFAULT_OPTIONS, ReadOptions
 from simsearch.formats.row import OnReject, Row, check_header, convert
@@ -29,12 +29,13 @@ def read_labelled_texts(
     options: ReadOptions = DEFAULT_OPTIONS,
     *,
     on_reject: OnReject | None = None,
+    reads: Reads | None = None,
 ) -> LabelledTexts:
     """Read a file of `text` and `label`, or of `text` and `labels`.
 
     `labels` is a list of names; in CSV and TSV they are separated by semicolons, and an empty
     field has none. A label may be a whole number. With `on_reject` a bad row is reported to it
-    and left out.
+    and left out. A text of which an encoder `reads` nothing is as bad as a blank one.
 
     Raises:
         InvalidData: the columns are others, a row has another one of the two than the first, a
@@ -52,7 +53,7 @@ def read_labelled_texts(
             raise InvalidData(
                 f"{row.where}: has {column!r}, but the file began with {first[0]!r} at {first[1]}"
             )
-        text = checked_text(row, "text", options)
+        text = readable_text(row, "text", options, reads or _everything)
         value = row.fields[column]
         if column == "label":
             return ClassifiedText(text, (_label(row, column, value),))
@@ -63,6 +64,10 @@ def read_labelled_texts(
     if first is None or not texts:
         raise InvalidData(f"{source_name(path)}: no row is left")
     return LabelledTexts(texts, several_labels=first[0] == "labels")
+
+
+def _everything(_: str) -> bool:
+    return True
 
 
 def _column(row: Row) -> str:

@@ -26,7 +26,8 @@ _TAG = re.compile(r"O|([BIESUL])-(\S+)")
 _BEGINS, _ENDS = frozenset("BSU"), frozenset("ESUL")
 _JSON_NAMES = (".jsonl", ".ndjson", ".json")
 _CJK = re.compile(
-    "[\u2e80-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\uff00-\uffef\uac00-\ud7af]"
+    "[\u2e80-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\uff00-\uffef\uac00-\ud7af"
+    "\U00020000-\U0003ffff]"
 )
 
 
@@ -40,11 +41,11 @@ def read_tagged_texts(
 ) -> list[TaggedText]:
     """Read a file of texts with spans, in the format that its name or first character says.
 
-    CoNLL: a token and its tag a line (two columns, or four), separated by tabs or spaces, a blank
-    line after each text. Tags are IOB1, IOB2, BIOES or BILOU. JSONL: `text` and `spans`, a list of
-    `start`, `end` and `label`. With `on_reject` a bad text is reported to it and left out. One of
-    which an encoder `reads` nothing is as bad as a blank one. FILE:LINE of each text is added to
-    `places`.
+    CoNLL: a token and its tag a line (two columns, or four throughout), separated by tabs or
+    spaces, a blank line after each text. Tags are IOB1, IOB2, BIOES or BILOU. JSONL: `text` and
+    `spans`, a list of `start`, `end` and `label`. With `on_reject` a bad text is reported to it and
+    left out. One of which an encoder `reads` nothing is as bad as a blank one. FILE:LINE of each
+    text is added to `places`.
 
     Raises:
         InvalidData: a line or a span is wrong, or there is no text.
@@ -68,11 +69,14 @@ def read_tagged_texts(
         rows = read_jsonl(lines, name, options=options, on_reject=on_reject)
         texts = list(convert(rows, lambda row: kept(_of_row(row, options), row.where), on_reject))
     else:
-        blocks = _blocks((number, without_end(line)) for number, line in lines)
+        blocks = list(_blocks((number, without_end(line)) for number, line in lines))
+        columns = _columns_of(blocks)
         texts = list(
             convert(
                 blocks,
-                lambda block: kept(_of_block(block, name, options), f"{name}:{block[0][0]}"),
+                lambda block: kept(
+                    _of_block(block, name, options, columns), f"{name}:{block[0][0]}"
+                ),
                 on_reject,
             )
         )
@@ -139,17 +143,34 @@ def _blocks(lines: Iterable[tuple[int, str]]) -> Iterator[_Block]:
         yield block
 
 
-def _of_block(block: _Block, name: str, options: ReadOptions) -> TaggedText:
+def _cells(line: str) -> list[str]:
+    return [cell.strip() for cell in (line.split("\t") if "\t" in line else line.split())]
+
+
+def _columns_of(blocks: Sequence[_Block]) -> tuple[int, ...]:
+    """Return how many columns the lines of a file have: as many as the first that may be one."""
+    counts = (len(_cells(line)) for block in blocks for _, line in block)
+    found = next((count for count in counts if count in _COLUMNS), None)
+    return _COLUMNS if found is None else (found,)
+
+
+def _of_block(
+    block: _Block, name: str, options: ReadOptions, columns: tuple[int, ...]
+) -> TaggedText:
     tokens, tags = [], []
     for number, line in block:
         if len(line) > options.max_record:
             raise too_long(f"{name}:{number}", options.max_record)
-        cells = line.split("\t") if "\t" in line else line.split()
-        cells = [cell.strip() for cell in cells]
+        cells = _cells(line)
         if len(cells) not in _COLUMNS or not all(cells):
             raise InvalidData(
                 f"{name}:{number}: expected 2 columns (token, tag) or 4, got {len(cells)}: "
                 f"{quoted(line)}"
+            )
+        if len(cells) not in columns:
+            raise InvalidData(
+                f"{name}:{number}: expected {columns[0]} columns, as the file began, got "
+                f"{len(cells)}: {quoted(line)}"
             )
         if _TAG.fullmatch(cells[-1]) is None:
             raise InvalidData(

@@ -60,11 +60,16 @@ class Annotation:
 class Annotator:
     """Heads of one encoder, asked together."""
 
-    def __init__(self, heads: Sequence[Head], encoder: Encoder) -> None:
+    def __init__(
+        self, heads: Sequence[Head], encoder: Encoder, *, min_in_scope: float | None = None
+    ) -> None:
         """Put heads together.
 
+        With `min_in_scope` classifiers that have a scope give no label to a text that is less
+        probably of a known class.
+
         Raises:
-            InvalidInput: there is none, or two write to the same field.
+            InvalidInput: there is none, two write to the same field, or none can reject a text.
             EncoderMismatch: a head belongs to another encoder.
         """
         if not heads:
@@ -81,6 +86,11 @@ class Annotator:
         self.fields = frozenset(fields)
         self._classifiers = [head for head in heads if isinstance(head, Classifier)]
         self._taggers = [head for head in heads if isinstance(head, Tagger)]
+        self._min_in_scope = min_in_scope
+        if min_in_scope is not None and all(head.scope is None for head in self._classifiers):
+            raise InvalidInput(
+                "none of the heads has a scope: --min-in-scope needs one to reject texts"
+            )
 
     def annotate(
         self,
@@ -130,7 +140,12 @@ class Annotator:
                 encoded = self.encoder.encode_documents(new, counts=counts)
                 found |= zip(new, encoded, strict=True)
             embeddings = np.stack([found[text] for text in texts])
-        classes = {head.field: head.classify(embeddings) for head in self._classifiers}
+        classes = {
+            head.field: head.classify(
+                embeddings, min_in_scope=None if head.scope is None else self._min_in_scope
+            )
+            for head in self._classifiers
+        }
         several = frozenset(head.field for head in self._classifiers if head.several_labels)
         spans = {head.field: head.tag(texts, readings) for head in self._taggers}
         for row, text in enumerate(texts):
@@ -154,10 +169,12 @@ def annotate(
     heads: Sequence[Head | str | os.PathLike[str]],
     *,
     encoder: Encoder | None = None,
+    min_in_scope: float | None = None,
 ) -> list[Annotation]:
     """Return embedding, classes and spans of each text, in order, by one pass.
 
-    Heads may be given as directories. Without `encoder` that of the first head is loaded.
+    `min_in_scope` as in `Annotator`. Heads may be given as directories. Without `encoder` that of
+    the first head is loaded.
 
     Raises:
         InvalidInput: there is no head, two write to one field, or `texts` is one string.
@@ -170,7 +187,7 @@ def annotate(
         encoder = loaded[0].encoder.load()
     if encoder is None:
         raise InvalidInput("there is no head to ask")
-    return list(Annotator(loaded, encoder).annotate(texts))
+    return list(Annotator(loaded, encoder, min_in_scope=min_in_scope).annotate(texts))
 
 
 def _fields_of(head: Head) -> tuple[str, ...]:

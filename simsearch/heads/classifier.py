@@ -153,5 +153,5 @@ def classifier_of(content: HeadContent) -> Classifier:
         bias=content.tensor("bias", classes),
         several_labels=content.setting("several_labels", bool),
         scope=scope,
-        field=content.setting("field", str),
+        field=content.field(),
     )

@@ -107,25 +107,30 @@ def compare_classifiers(
     before: Sequence[Classification],
     after: Sequence[Classification],
     *,
+    several_labels: bool = False,
     seed: int = 0,
 ) -> dict[str, Difference]:
     """Return by how much `after` is better than `before` on the same texts, and how surely.
 
-    Accuracy, for all that is right of a text; and, of one label a text, macro F1.
+    Accuracy, for all that is right of a text; and, unless both heads may give `several_labels`,
+    macro F1.
 
     Raises:
-        InvalidInput: one of them may give several labels and the other not.
+        InvalidInput: a text has several labels, or a head gives them, where one is expected.
     """
-    one_label = all(len(text.labels) == 1 for text in gold)
-    if one_label and any(len(each.labels) > 1 for each in (*before, *after)):
-        raise InvalidInput("one of the heads gives several labels a text, and the data has one")
+    counts = (len(each.labels) for side in (gold, before, after) for each in side)
+    if not several_labels and max(counts, default=0) > 1:
+        raise InvalidInput(
+            "expected one label a text, got several labels (compare heads that were trained on "
+            "`labels` with several_labels=True)"
+        )
     sides = [[set(each.labels) for each in side] for side in (before, after)]
     wanted = [set(text.labels) for text in gold]
     old, new = (
         [float(given == right) for given, right in zip(side, wanted, strict=True)] for side in sides
     )
     differences = {"accuracy": paired_bootstrap(old, new, seed=seed)}
-    if one_label:
+    if not several_labels:
         names = sorted({label for side in (wanted, *sides) for labels in side for label in labels})
         numbers = {label: number for number, label in enumerate(names)}
         right, first, second = (

@@ -19,6 +19,7 @@ from simsearch.encoder import Encoder, EncodingCounts
 from simsearch.encoder.runtime import FloatArray
 from simsearch.errors import InvalidData, InvalidInput
 from simsearch.evaluation import (
+    LabelScore,
     accuracy,
     class_scores,
     expected_calibration_error,
@@ -82,11 +83,14 @@ def train_classifier(
 
     Raises:
         InvalidData: fewer than two classes (with several labels: none at all).
-        InvalidInput: `shots` or `out_of_scope` with several labels a text.
+        InvalidInput: `shots` or `out_of_scope` with several labels a text, or the latter without
+            `scope`.
     """
     config = config or ClassifierConfig()
     if several_labels and (config.shots is not None or out_of_scope):
         raise InvalidInput("shots and out-of-scope texts are for one label a text")
+    if out_of_scope and not config.scope:
+        raise InvalidInput("out-of-scope texts are for a head that learns its scope: not without")
     if not several_labels and config.shots is not None:
         texts = draw_shots(texts, config.shots, seed=config.seed)
     labels = sorted({label for text in texts for label in text.labels})
@@ -96,13 +100,17 @@ def train_classifier(
             f"{'one' if several_labels else 'two'} at least"
         )
     embeddings = encoder.encode_documents([text.text for text in texts], counts=counts)
-    fitting = _Fitting(embeddings, _members(texts, labels), several_labels, config)
+    fitting = _Fitting(
+        embeddings, _members(texts, labels), _equal_texts(texts), several_labels, config
+    )
     outside = encoder.encode_documents(list(out_of_scope)) if out_of_scope else None
     known = [text for text in calibration if set(text.labels) <= set(labels)]
     held = None
     if known:
         vectors = encoder.encode_documents([text.text for text in known])
-        held = _Fitting(vectors, _members(known, labels), several_labels, config)
+        held = _Fitting(
+            vectors, _members(known, labels), _equal_texts(known), several_labels, config
+        )
     weight, bias, scope, metrics = fitting.run(outside, held)
     reference = EncoderReference.of(encoder)
     head = Classifier(
@@ -117,6 +125,13 @@ def _members(texts: Sequence[ClassifiedText], labels: Sequence[str]) -> BoolArra
     for row, text in enumerate(texts):
         members[row, [number[label] for label in text.labels]] = True
     return members
+
+
+def _equal_texts(texts: Sequence[ClassifiedText]) -> IntArray:
+    """Return a number for each text, (n,), the same where only case and white space differ."""
+    numbers: dict[str, int] = {}
+    folded = (" ".join(text.text.casefold().split()) for text in texts)
+    return np.array([numbers.setdefault(each, len(numbers)) for each in folded], dtype=np.int64)
 
 
 def draw_shots(
@@ -136,10 +151,11 @@ def draw_shots(
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Fitting:
-    """Texts as numbers: `embeddings` (n, dim), `members` (n, classes)."""
+    """Texts as numbers: `embeddings` (n, dim), `members` (n, classes), `equal` (n,) texts."""
 
     embeddings: FloatArray
     members: BoolArray
+    equal: IntArray
     several_labels: bool
     config: ClassifierConfig
 
@@ -152,7 +168,10 @@ class _Fitting:
         if held_out is not None:
             return self._calibrated(weight, bias, outside, held_out)
         folds = stratified_folds(
-            self.members, folds=3 if len(self.members) > _MANY_TEXTS else 5, seed=self.config.seed
+            self.members,
+            equal=self.equal,  # what is both learned and asked tells nothing of new texts
+            folds=3 if len(self.members) > _MANY_TEXTS else 5,
+            seed=self.config.seed,
         )
         logits = np.full(self.members.shape, np.nan, dtype=np.float32)
         for fold in range(folds.max() + 1):
@@ -205,21 +224,24 @@ class _Fitting:
         return weight, np.array([each[1] for each in maps], dtype=np.float32)
 
     def _scores(self, logits: FloatArray, members: BoolArray) -> dict[str, float]:
+        """Return the scores of `score_classifier`, each as it is there."""
         if self.several_labels:
             held = sigmoid(logits)
             decided = held >= DECIDED
+            found = members | decided
             confidence = np.maximum(held, 1 - held).ravel().astype(np.float64)
             return {
                 "accuracy": float((decided == members).all(axis=1).mean()),
                 "micro_f1": micro_f1(members, decided),
-                "macro_f1": macro_f1(label_scores(members, decided)),
+                "macro_f1": _macro_f1(label_scores(members, decided), found),
                 "ece": expected_calibration_error(confidence, (decided == members).ravel()),
             }
         gold, predicted = members.argmax(axis=1), logits.argmax(axis=1)
         confidence = softmax(logits).max(axis=1).astype(np.float64)
+        found = members | np.eye(members.shape[1], dtype=np.bool_)[predicted]
         return {
             "accuracy": accuracy(gold, predicted),
-            "macro_f1": macro_f1(class_scores(gold, predicted, classes=members.shape[1])),
+            "macro_f1": _macro_f1(class_scores(gold, predicted, classes=members.shape[1]), found),
             "ece": expected_calibration_error(confidence, gold == predicted),
         }
 
@@ -240,6 +262,11 @@ class _Fitting:
             return None
         centroids = class_centroids(self.embeddings, self.members.astype(np.float32))
         seen = folds >= 0
+        if outside is not None and not seen.any():
+            logger.warning(
+                "the texts out of scope are left unused: no class has two different texts, so none "
+                "could be left out to be told from them"
+            )
         if not seen.any() or (outside is None and classes < _LEAST_CLASSES):
             return None
         if outside is not None:
@@ -277,3 +304,9 @@ class _Fitting:
                 vectors = self.embeddings[rows]
                 part.append(scope_signs(vectors @ weight.T + bias, vectors, centroids))
         return np.concatenate(inner), np.concatenate(outer)
+
+
+def _macro_f1(scores: Sequence[LabelScore], found: BoolArray) -> float:
+    """Return the mean F1 of the classes in any row of `found` (n, classes); 0 if there is none."""
+    kept = [scores[number] for number in np.flatnonzero(found.any(axis=0)).tolist()]
+    return macro_f1(kept) if kept else 0.0

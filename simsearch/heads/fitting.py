@@ -26,11 +26,21 @@ _LOG_TEMPERATURE = (-4.0, 4.0)
 TOLERANCE = 1e-4  # scikit-learn's; at 1e-3 banking77 loses 0.9 points (docs/log.md, 2026-11-26)
 
 
-def stratified_folds(members: BoolArray, *, folds: int, seed: int) -> IntArray:
+def stratified_folds(
+    members: BoolArray, *, equal: IntArray | None = None, folds: int, seed: int
+) -> IntArray:
     """Return the fold in which each row is left out, (n,); -1: never, it is the only of its class.
 
-    Rows of the same classes are spread over the folds evenly, in an order drawn by `seed`.
+    Rows of the same classes are spread over the folds evenly, in an order drawn by `seed`. `equal`
+    (n,) numbers the texts of the rows: equal ones are left out together, and count as one.
     """
+    if equal is not None:
+        numbers, first, back = np.unique(equal, return_index=True, return_inverse=True)
+        # As many rows as there are texts, in the order in which they come first.
+        rank = np.argsort(np.argsort(first))[back]
+        joined = np.zeros((len(numbers), members.shape[1]), dtype=np.bool_)
+        np.logical_or.at(joined, rank, members)
+        return stratified_folds(joined, folds=folds, seed=seed)[rank]
     order = np.random.default_rng(seed).permutation(len(members))
     groups: dict[bytes, list[int]] = {}
     for row in order.tolist():
@@ -118,19 +128,24 @@ def _logistic(
 def fit_temperature(logits: FloatArray, members: BoolArray, several_labels: bool) -> float:
     """Return the temperature by which the logits (n, classes) are divided for true probabilities.
 
-    It is the one of the least negative log likelihood, between exp(-4) and exp(4).
+    It is the one of the least cross-entropy, between exp(-4) and exp(4). What is right counts as
+    (n + 1) / (n + 2), and what is wrong shares the rest (Platt 1999): that n texts are all right
+    does not make the next one certain.
     """
     from scipy.optimize import minimize_scalar
 
     wide = logits.astype(np.float64)
+    doubt = 1 / (len(wide) + 2)
+    others = 1 if several_labels else max(1, wide.shape[1] - 1)
+    wanted = np.where(members, 1 - doubt, doubt / others)
 
     def loss(log_temperature: float) -> float:
         scaled = wide / np.exp(log_temperature)
         if several_labels:
-            return float(np.logaddexp(0, np.where(members, -scaled, scaled)).mean())
+            return float((np.logaddexp(0, scaled) - wanted * scaled).mean())
         highest = scaled.max(axis=1)
         total = highest + np.log(np.exp(scaled - highest[:, None]).sum(axis=1))
-        return float((total - scaled[members]).mean())
+        return float((total - (wanted * scaled).sum(axis=1)).mean())
 
     found = minimize_scalar(loss, bounds=_LOG_TEMPERATURE, method="bounded")
     return float(np.exp(found.x))

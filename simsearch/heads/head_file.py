@@ -33,6 +33,7 @@ from simsearch.files import check_parents, new_directory, occupied
 HEAD_FORMAT = 1
 HEAD_FILE = "head.json"
 TENSORS = "head.safetensors"
+_NO_METADATA = frozenset({"id", "text", "title"})
 _FIELD = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 
@@ -117,6 +118,8 @@ def check_field(field: str) -> str:
     """
     if not _FIELD.fullmatch(field):
         raise InvalidInput(f"--field must be 1 to 64 of A-Z a-z 0-9 _ -, got {field!r}")
+    if field in _NO_METADATA:
+        raise InvalidInput(f"--field must not be {field!r}, which every document has already")
     return field
 
 
@@ -190,6 +193,17 @@ class HeadContent:
             raise EncoderError(f"{self.path / HEAD_FILE}: {key!r} must be a list of names")
         return tuple(value)
 
+    def field(self) -> str:
+        """Return the metadata field that the head writes to.
+
+        Raises:
+            EncoderError: there is none, or it is no name of a field.
+        """
+        try:
+            return check_field(self.setting("field", str))
+        except InvalidInput as error:
+            raise EncoderError(f"{self.path / HEAD_FILE}: {error}") from error
+
     def setting(self, key: str, kind: type[Any]) -> Any:
         """Return a setting of that type.
 
@@ -230,6 +244,11 @@ def read_head(path: Path) -> HeadContent:
     described = path / HEAD_FILE
     if not described.is_file():
         raise NotFound(f"{path} is no head: there is no {HEAD_FILE} in it")
+    if not (path / TENSORS).is_file():
+        raise EncoderError(
+            f"{path} is damaged: there is no {TENSORS} in it (copy the head again, or train it "
+            "again)"
+        )
     try:
         content = json.loads(described.read_text(encoding="utf-8"))
         if not isinstance(content, dict) or content.get("format") != HEAD_FORMAT:

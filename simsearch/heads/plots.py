@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import logging
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+
+logger = logging.getLogger("simsearch")
 
 _WRITTEN = 25  # classes up to which the counts are written into the cells
 
@@ -44,4 +48,8 @@ def draw_confusion_matrix(
             text = str(counts[row, column])
             axes.text(column, row, text, ha="center", va="center", color=shade, fontsize=font)
     figure.colorbar(image, label="share of the class")
-    figure.savefig(path, dpi=110)
+    with warnings.catch_warnings(record=True) as raised:
+        warnings.simplefilter("always")
+        figure.savefig(path, dpi=110)
+    if any("missing from font" in str(each.message) for each in raised):
+        logger.warning("%s: labels have characters that the font does not have", path.name)

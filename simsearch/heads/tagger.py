@@ -257,7 +257,7 @@ def tagger_of(content: HeadContent) -> Tagger:
         output_bias=tensor("output_bias", tags),
         # Said once more what is legal: a file is another's word.
         chain=Chain.of(tensor("begin", tags), tensor("follow", tags, tags)),
-        field=content.setting("field", str),
+        field=content.field(),
     )
 
 

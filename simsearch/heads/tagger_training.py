@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import math
 import tempfile
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import IO, TYPE_CHECKING
@@ -23,7 +24,7 @@ from simsearch.heads.tagger import Tagger, flat_places
 from simsearch.heads.tagger_inputs import HalfArray, TaggerInputs, fit_inputs, halved
 from simsearch.heads.word_vectors import read_texts
 from simsearch.heads.words import tags_of_spans, word_shapes
-from simsearch.records import TaggedText
+from simsearch.records import Span, TaggedText
 
 if TYPE_CHECKING:
     import torch
@@ -100,7 +101,8 @@ class TaggerConfig:
 class TaggerTraining:
     """A trained tagger, what it was trained on, and the loss of every step, per word.
 
-    `cut_spans` did not begin and end with a word, and were widened.
+    `cut_spans` did not begin and end with a word, and were widened; `lost_spans` lie within a word
+    that another span has, and taught nothing.
     """
 
     head: Tagger
@@ -108,6 +110,7 @@ class TaggerTraining:
     words: int
     spans: int
     cut_spans: int
+    lost_spans: int
     losses: list[float]
 
 
@@ -135,11 +138,28 @@ def train_tagger(
         data = _read(texts, labels, encoder, file, counts, reading)
         if data.cut:
             logger.info("%s spans do not begin and end with a word, and were widened", data.cut)
+        _warn_of_lost(texts, data.lost)
         module, inputs, losses = _train(data, len(labels), config, training)
     reference = EncoderReference.of(encoder)
     head = module.tagger(reference, labels, inputs=inputs, field=config.field)
     spans = sum(len(text.spans) for text in texts)
-    return TaggerTraining(head, len(texts), len(data.tags), spans, data.cut, losses)
+    return TaggerTraining(head, len(texts), len(data.tags), spans, data.cut, len(data.lost), losses)
+
+
+def _warn_of_lost(texts: Sequence[TaggedText], lost: Sequence[Span]) -> None:
+    """Tell of spans that have no word of their own, and of labels that have no other spans."""
+    if not lost:
+        return
+    have = Counter(span.label for text in texts for span in text.spans)
+    gone = Counter(span.label for span in lost)
+    never = sorted(label for label, count in gone.items() if count == have[label])
+    named = f"; the head can never find {', '.join(never)}" if never else ""
+    logger.warning(
+        "%s within a word that another span has, and %s left out%s",
+        "1 span lies" if len(lost) == 1 else f"{len(lost):,} spans lie",
+        "was" if len(lost) == 1 else "were",
+        named,
+    )
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -156,6 +176,7 @@ class _Words:
     ends: IntArray
     layers: int
     cut: int
+    lost: Sequence[Span]
 
 
 def _read(
@@ -168,16 +189,18 @@ def _read(
 ) -> _Words:
     shapes, tags, ends = [], [], []
     cut = words = width = 0
+    lost: list[Span] = []
     for start in range(0, len(texts), _READ_AT_ONCE):
         part = texts[start : start + _READ_AT_ONCE]
         readings = read_texts(encoder, [text.text for text in part], counts=counts)
         for text, reading in zip(part, readings, strict=True):
-            own, widened = tags_of_spans(text.spans, reading.words, labels)
-            cut += widened
-            words += len(own)
+            own = tags_of_spans(text.spans, reading.words, labels)
+            cut += own.widened
+            lost += own.lost
+            words += len(own.tags)
             width = reading.vectors.shape[1]
             shapes.append(word_shapes(text.text, reading.words))
-            tags.append(own)
+            tags.append(own.tags)
             ends.append(words)
             file.write(halved(reading.vectors).tobytes())
         if progress is not None:
@@ -193,6 +216,7 @@ def _read(
         ends=np.array(ends),
         layers=len(first.layers),
         cut=cut,
+        lost=lost,
     )
 
 

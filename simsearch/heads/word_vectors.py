@@ -17,6 +17,7 @@ from simsearch.encoder.runtime import FloatArray, IntArray
 from simsearch.heads.words import split_words
 
 _KEPT = 0.75  # of a window before the next one begins
+_AHEAD = 4  # of a text is tokenized for its next window, times what the one before held
 
 
 @dataclass(slots=True, eq=False)
@@ -49,20 +50,26 @@ def read_texts(
         UnencodableText: the encoder has no finite vector for a text.
     """
     pending = [_Pending(text) for text in texts]
-    # Of each window: the text, and the character at which the window begins.
-    windows = [(position, 0) for position in range(len(texts))]
+    # Of each window: the text, the character at which the window begins, and the one before which
+    # the encoder is given no more. A first window has it all, as `encode_documents` has.
+    windows = [(position, 0, len(text)) for position, text in enumerate(texts)]
     done = 0
     first_round = True
     while windows:
         following = []
-        parts = [texts[position][start:] for position, start in windows]
+        parts = [texts[position][start:end] for position, start, end in windows]
         try:
             # Later windows are parts of texts that were counted.
             readings = encoder.read_layers(parts, counts=counts if first_round else None)
             for number, reading in readings:
-                position, start = windows[number]
+                position, start, end = windows[number]
+                own = pending[position]
+                if end < len(texts[position]) and not reading.truncated:  # there is room for more
+                    following.append((position, start, own.end_of(start, 2 * (end - start))))
+                    continue
                 following += [
-                    (position, begin) for begin in pending[position].take(reading, start, dtype)
+                    (position, begin, own.end_of(begin, ahead))
+                    for begin, ahead in own.take(reading, start, dtype)
                 ]
                 done += first_round
                 if progress is not None and first_round:
@@ -84,8 +91,13 @@ class _Pending:
         self._vectors: FloatArray | None = None
         self._embedding: FloatArray | None = None
 
-    def take(self, window: LayerReading, start: int, dtype: type[np.floating]) -> list[int]:
-        """Take the words of a window; return where the next one begins, if there is one."""
+    def take(
+        self, window: LayerReading, start: int, dtype: type[np.floating]
+    ) -> list[tuple[int, int]]:
+        """Take the words of a window; return where the next one begins, if there is one.
+
+        Beside that stands how many characters are enough for it.
+        """
         if self._embedding is None:
             self._embedding = window.embedding.copy()
         offsets = window.offsets + start
@@ -111,7 +123,15 @@ class _Pending:
                 self._vectors = np.zeros((len(self._words), vectors.shape[1]), dtype=dtype)
             self._vectors[chosen] = vectors
         self._room[chosen] = room[better]
-        return self._next_window(pieces, start) if window.truncated else []
+        if not window.truncated:
+            return []
+        ahead = _AHEAD * max(1, behind - start)
+        return [(begin, ahead) for begin in self._next_window(pieces, start)]
+
+    def end_of(self, start: int, size: int) -> int:
+        """Return the end of a part of at least so many characters that cuts through no word."""
+        number = int(np.searchsorted(self._words[:, 0], start + size))
+        return int(self._words[number, 0]) if number < len(self._words) else len(self._text)
 
     def _next_window(self, pieces: IntArray, start: int) -> list[int]:
         """Return the beginning of a word a quarter before the end of a window that was cut."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
@@ -18,7 +19,11 @@ import numpy.typing as npt
 from simsearch.encoder.runtime import FloatArray, IntArray
 from simsearch.records import Span
 
-_CJK = "\u2e80-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\uac00-\ud7af"
+# Without U+3000, which is a space; with the ideographs beyond U+FFFF.
+_CJK = (
+    "\u2e80-\u2fff\u3001-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\uac00-\ud7af"
+    "\U00020000-\U0003ffff"
+)
 _SENTENCE_ENDS = frozenset(".!?。！？:：;；")
 
 OUTSIDE = 0
@@ -102,28 +107,36 @@ def word_shapes(text: str, words: IntArray) -> FloatArray:
     return shapes
 
 
-def tags_of_spans(
-    spans: Sequence[Span], words: IntArray, labels: Sequence[str]
-) -> tuple[IntArray, int]:
-    """Return the tag of each word, (w,), and how many spans do not begin and end with a word.
+@dataclass(frozen=True, slots=True, eq=False)
+class SpanTags:
+    """The tag of each word, (w,), and which spans the words do not hold as they are.
 
-    Such a span is widened to whole words, as far as no other has them.
+    `widened` do not begin and end with a word; of `lost` ones others have every word.
     """
+
+    tags: IntArray
+    widened: int
+    lost: tuple[Span, ...]
+
+
+def tags_of_spans(spans: Sequence[Span], words: IntArray, labels: Sequence[str]) -> SpanTags:
+    """Return spans as tags of words; one that is cut is widened, as far as no other has them."""
     tags = np.full(len(words), OUTSIDE, dtype=np.int64)
     number = {label: position for position, label in enumerate(labels)}
-    cut = 0
+    widened = 0
+    lost = []
     for span in spans:
         first = int(np.searchsorted(words[:, 1], span.start, side="right"))
         behind = int(np.searchsorted(words[:, 0], span.end, side="left"))
         while first < behind and tags[first] != OUTSIDE:
             first += 1
         if first >= behind:
-            cut += 1
+            lost.append(span)
             continue
-        cut += words[first, 0] != span.start or words[behind - 1, 1] != span.end
+        widened += int(words[first, 0] != span.start or words[behind - 1, 1] != span.end)
         tags[first] = 1 + 2 * number[span.label]
         tags[first + 1 : behind] = 2 + 2 * number[span.label]
-    return tags, cut
+    return SpanTags(tags, widened, tuple(lost))
 
 
 def spans_of_tags(tags: IntArray, words: IntArray, labels: Sequence[str]) -> list[Span]:

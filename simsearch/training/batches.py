@@ -210,7 +210,7 @@ class Batches:
                     f"the tokenizer leaves nothing of {example.text!r} (examples {rows})"
                 )
             words = split_words(example.text)
-            own, _ = tags_of_spans(example.spans, words, dataset.classes)
+            own = tags_of_spans(example.spans, words, dataset.classes).tags
             pieces = word_pieces(one, words, prompt=len(prompt))
             texts.append(TokenizedInput(one.ids, self._prompt_lengths[False], pieces))
             tags.append(own[: pieces.count])

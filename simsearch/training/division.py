@@ -88,7 +88,11 @@ def divide(
     for number, examples in enumerate(training):
         if _holds_out(number, data[number], objectives[number][0], evaluation):
             training[number], held_out[number] = split_examples(
-                examples, share=config.held_out, limit=config.held_out_limit, seed=config.seed
+                examples,
+                share=config.held_out,
+                limit=config.held_out_limit,
+                seed=config.seed,
+                keep_classes=objectives[number][0].head is not None,
             )
     judging: list[Sequence[Example] | RetrievalTask] = [[e for held in held_out for e in held]]
     if evaluation is not None:

@@ -7,7 +7,7 @@ import random
 import re
 import sys
 import unicodedata
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from dataclasses import field as own_field
@@ -160,7 +160,12 @@ def _not_word() -> re.Pattern[str]:
 
 
 def split_examples(
-    examples: Sequence[Example], *, share: float, limit: int, seed: int
+    examples: Sequence[Example],
+    *,
+    share: float,
+    limit: int,
+    seed: int,
+    keep_classes: bool = False,
 ) -> tuple[list[Example], list[Example]]:
     """Split into a training and a held-out side that ask and answer with no text in common, folded.
 
@@ -169,7 +174,8 @@ def split_examples(
     `share` of the examples, at most `limit`; one that does not fit any more stays in training.
     The negative of a triplet connects nothing; of such leaks `without_leaks` rids the training
     side. Where examples have classes, both sides get two of them, if there is a draw in ten that
-    gives them.
+    gives them. With `keep_classes` no component is held out that has the last examples of a class:
+    who learns names of classes has to see each.
 
     Raises:
         InvalidData: no component fits; everything is connected.
@@ -181,7 +187,7 @@ def split_examples(
     sides: tuple[list[Example], list[Example]] = [], []
     for _ in range(_DRAWS):
         rng.shuffle(components)
-        sides = _sides(examples, components, wanted)
+        sides = _sides(examples, components, wanted, keep_classes)
         if all(sides) and min(len(class_names(side)) for side in sides) >= needed:
             break
     if not all(sides):
@@ -195,13 +201,24 @@ def split_examples(
 
 
 def _sides(
-    examples: Sequence[Example], components: Sequence[Sequence[int]], wanted: int
+    examples: Sequence[Example],
+    components: Sequence[Sequence[int]],
+    wanted: int,
+    keep_classes: bool,
 ) -> tuple[list[Example], list[Example]]:
     """Return what trains, and at most `wanted` examples that judge: the first components."""
     held_out: set[int] = set()
+    left = Counter(name for each in examples for name in class_names([each]) if keep_classes)
     for component in components:
-        if len(held_out) + len(component) <= wanted:
-            held_out.update(component)
+        if len(held_out) + len(component) > wanted:
+            continue
+        own = Counter(
+            name for row in component for name in class_names([examples[row]]) if keep_classes
+        )
+        if any(left[name] == count for name, count in own.items()):
+            continue
+        left -= own
+        held_out.update(component)
     judging = [examples[row] for row in sorted(held_out)]
     return [example for row, example in enumerate(examples) if row not in held_out], judging
 

@@ -133,3 +133,35 @@ def test_add_and_upsert_write_what_heads_find(
     assert "--head reads the texts" in ready.refusal(2)
     taken = write("taken.jsonl", '{"id": "c", "text": "cat", "entities.X": 1}\n')
     assert "has a field 'entities.X'" in run("add", taken, "-i", plain_index, *heads).refusal(3)
+
+
+def test_a_text_of_no_class_gets_no_label_where_that_is_asked_for(
+    run: Run, write: Write, heads: list[str], tiny_encoder_dir: Path, tmp_path: Path
+):
+    corpus = write("corpus.jsonl", '{"id": "a", "text": "the cat sat"}\n')
+    target = tmp_path / "index"
+    never = ["--min-in-scope", "1"]
+    arguments = ["-i", target, "--encoder", tiny_encoder_dir]
+    assert "goes with --head" in run("index", corpus, *arguments, *never).refusal(2)
+    assert run("index", corpus, *arguments, *heads, *never).code == 0
+    assert stored(target)["a"].metadata["topic"] is None
+    assert run("annotate", "-i", target, *heads, "--replace").code == 0
+    assert isinstance(stored(target)["a"].metadata["topic"], str)
+    assert run("annotate", "-i", target, *heads, "--replace", *never).code == 0
+    assert stored(target)["a"].metadata["topic"] is None
+    found = run("annotate", "the cat sat", *heads, *never, "--json").object
+    assert found["classes"]["topic"]["label"] is None
+    tagger = run("annotate", "the cat sat", *heads[2:], *never)
+    assert "none of the heads has a scope" in tagger.refusal(2)
+
+
+def test_nobody_is_advised_to_split_what_is_split(
+    run: Run, write: Write, heads: list[str], tiny_encoder_dir: Path, tmp_path: Path
+):
+    corpus = write("corpus.jsonl", json.dumps({"id": "a", "text": "the cat sat. " * 200}) + "\n")
+    arguments = ["index", corpus, "--encoder", tiny_encoder_dir, *heads[:2]]
+    cut = run(*arguments, "-i", tmp_path / "cut")
+    assert "`index --long-texts passages` splits them instead" in cut.err
+    split = run(*arguments, "-i", tmp_path / "split", "--long-texts", "passages")
+    assert split.code == 0
+    assert "were cut for classifiers (taggers and the index have them whole)" in split.err

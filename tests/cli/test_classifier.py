@@ -41,6 +41,8 @@ def test_training_tells_what_it_made(run: Run, write: Write, tiny_encoder_dir, t
     assert outcome.code == 0
     assert (facts["labels"], facts["texts"], facts["scope"]) == (2, 6, False)
     assert set(facts["metrics"]) == {"accuracy", "macro_f1", "ece"}
+    unsure = run("classifier", "predict", "hello", "--head", tmp_path / "h", "--json").object
+    assert unsure["probability"] < 0.99
     assert (tmp_path / "h" / "head.json").is_file()
 
 
@@ -83,6 +85,14 @@ def test_evaluation_prints_the_object_of_the_contract_and_draws(
     assert f"accuracy  {found['metrics']['accuracy']:.4f}" in shown.out
 
 
+def test_a_head_that_rejects_is_no_worse_than_itself(run: Run, write: Write, head: Path):
+    data = write("test.jsonl", rows(50, seed=3))
+    arguments = ["classifier", "evaluate", data, "--head", head, "--against", head, "--json"]
+    found = run(*arguments, "--min-in-scope", "0.7").object
+    assert found["metrics"]["accuracy"] < run(*arguments).object["metrics"]["accuracy"]
+    assert found["difference"]["accuracy"] == {"value": 0, "low": 0, "high": 0, "p": 1}
+
+
 def test_another_encoder_is_refused(run: Run, head: Path, tmp_path):
     other = write_tiny_encoder(tmp_path / "other", seed=1)
     Encoder.load(other)  # its first use would say that it is exported
@@ -122,6 +132,13 @@ def test_several_labels_from_training_to_evaluation(
     scored = run("classifier", "evaluate", data, "--head", tmp_path / "h", "--json").object
     assert scored["metrics"]["micro_f1"] > 0.9
     assert scored["confusion"] is None
+    one_each = write("one.jsonl", '{"text": "cat dog cash bank", "labels": ["pet"]}\n' * 2)
+    arguments = ["classifier", "evaluate", one_each, "--head", tmp_path / "h"]
+    compared = run(*arguments, "--against", tmp_path / "h", "--json").object
+    assert compared["difference"].keys() == {"accuracy"}
+    missing = ["classifier", "evaluate", "no-such-data", "--head", tmp_path / "h"]
+    assert "--plot is for one label" in run(*missing, "--plot", tmp_path / "m.png").refusal(2)
+    assert "has no scope" in run(*missing, "--min-in-scope", "0.5").refusal(2)
 
 
 def test_the_command_line_predicts_without_torch_and_scikit_learn(head: Path):
@@ -169,7 +186,7 @@ def test_one_shot_of_each_class_says_that_nothing_could_be_left_out(
     arguments = ["-o", tmp_path / "h", "--encoder", tiny_encoder_dir, "--shots", "1"]
     outcome = run("classifier", "train", write("train.jsonl", rows(20)), *arguments)
     assert outcome.code == 0
-    assert "no class has two texts: nothing could be left out" in outcome.err
+    assert "no class has two different texts: nothing could be left out" in outcome.err
     assert outcome.out.splitlines() == [f"{tmp_path / 'h'}: 5 classes of 5 texts"]
 
 
@@ -197,6 +214,7 @@ def test_an_encoder_is_tuned_for_a_head_and_said_to_be_another(
         (["--model", "m"], "go with --adapt"),
         (["--adapt", "half", "--model", "m"], "no adaptation 'half'"),
         (["--adapt", "full", "--model", "m", "--out-of-scope", "x"], "not with --adapt"),
+        (["--no-scope", "--out-of-scope", "x"], "of no use with --no-scope"),
     ],
 )
 def test_tuning_is_asked_for_whole(run: Run, write: Write, tmp_path, options, message):

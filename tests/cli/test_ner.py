@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import inspect
 import json
 from pathlib import Path
 
@@ -65,6 +66,29 @@ def test_training_reads_conll_and_tells_what_it_made(
     assert (facts["words"], facts["spans"], facts["steps"]) == (5, 2, 1)
     described = json.loads((tmp_path / "h" / "head.json").read_text(encoding="utf-8"))
     assert (described["kind"], described["field"]) == ("tagger", "found")
+
+
+def test_spans_that_no_word_holds_are_counted_in_numbers(
+    run: Run, write: Write, tiny_encoder_dir, tmp_path
+):
+    spans = [{"start": 0, "end": 3, "label": "A"}, {"start": 3, "end": 6, "label": "B"}]
+    data = write("train.jsonl", json.dumps({"text": "catdog", "spans": spans}) + "\n")
+    arguments = ["-o", tmp_path / "h", "--encoder", tiny_encoder_dir, "--epochs", 1, "--json"]
+    outcome = run("ner", "train", data, *arguments)
+    assert (outcome.object["cut_spans"], outcome.object["lost_spans"]) == (1, 1)
+    assert "can never find B" in outcome.err
+
+
+def test_the_command_line_trains_as_python_does():
+    from simsearch.cli import ner
+    from simsearch.heads import TaggerConfig
+
+    options = inspect.signature(ner.train).parameters
+    config = TaggerConfig()
+    assert options["batch_size"].default == config.batch_size
+    assert options["learning_rate"].default == config.learning_rate
+    assert options["layers"].default == config.layers
+    assert options["field"].default == config.field
 
 
 def test_evaluation_prints_the_object_of_the_contract(run: Run, write: Write, head: Path):

@@ -287,3 +287,42 @@ def test_two_rows_that_contradict_each_other_are_named_by_their_lines(
     outcome = run(*arguments)
     assert outcome.object["contradicting_places"] == [f"{first}:1", f"{second}:2"]
     assert f"first {first}:1 and {second}:2 (keep the right one" in outcome.object["warnings"][0]
+
+
+@pytest.fixture(scope="module")
+def heads(accentless_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a classifier, `c`, and a tagger, `n`, of that encoder."""
+    from simsearch.cli import main
+
+    folder = tmp_path_factory.mktemp("heads")
+    rows = [{"text": "cat", "label": "a"}, {"text": "bank", "label": "b"}]
+    spans = [{"start": 0, "end": 3, "label": "A"}]
+    (folder / "c.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (folder / "n.jsonl").write_text(json.dumps({"text": "cat", "spans": spans}) + "\n")
+    for command, name in (("classifier", "c"), ("ner", "n")):
+        arguments = [command, "train", str(folder / f"{name}.jsonl"), "-o", str(folder / name)]
+        assert main([*arguments, "--encoder", str(accentless_dir), "--quiet"]) == 0
+    return folder
+
+
+@pytest.mark.parametrize("command", ["classifier", "ner"])
+def test_heads_refuse_it_by_its_line(
+    run: Run, write: Write, heads: Path, accentless_dir: Path, command: str
+) -> None:
+    rows = [{"text": each, "label": "a", "spans": []} for each in ("cat", ACCENT)]
+    column = {"classifier": "label", "ner": "spans"}[command]
+    kept = [{name: row[name] for name in ("text", column)} for row in rows]
+    data = write("data.jsonl", "".join(json.dumps(row) + "\n" for row in kept))
+    texts, head = write("texts.txt", f"cat\n{ACCENT}\n"), heads / command[0]
+    new = heads / "new"
+    for arguments, where in (
+        (("train", data, "-o", new, "--encoder", accentless_dir), f"{data}:2: "),
+        (("evaluate", data, "--head", head), f"{data}:2: "),
+        (("predict", "--texts", texts, "--head", head), f"{texts}:2: "),
+        (("predict", "cat", ACCENT, "--head", head), "text 2 "),
+    ):
+        said = run(command, *arguments).refusal(3)
+        assert said.startswith(where)
+        assert said.endswith("holds nothing that the encoder reads")
+    said = run("annotate", "--texts", texts, "--head", head).refusal(3)
+    assert said.startswith(f"{texts}:2: ")

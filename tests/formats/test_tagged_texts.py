@@ -101,6 +101,8 @@ def test_a_span_that_cannot_be_is_named_with_its_line(read, spans, message):
         ("Acme O\nCorp X-ORG\n", "a.conll:2: 'X-ORG' is no tag"),
         ("Acme ORG\n", "a.conll:1: 'ORG' is no tag"),
         ("Acme\n", "a.conll:1: expected 2 columns .* got 1"),
+        ("Acme NNP B-NP B-ORG\n\nCorp I-NP\n", "a.conll:3: expected 4 columns, as the file began"),
+        ("Acme B-ORG\nCorp NNP I-NP O\n", "a.conll:2: expected 2 columns, as the file began"),
         ("", "a.conll is empty"),
         ("\n\n", "a.conll is empty"),
     ],

@@ -171,3 +171,16 @@ def test_prediction_imports_neither_torch_nor_scikit_learn(trained_head, tmp_pat
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
     assert (done.returncode, done.stdout.strip()) == (0, ""), done.stderr
+
+
+@pytest.mark.parametrize("field", ["a b.c", "text", ""])
+def test_a_field_of_no_document_in_a_head_is_refused(saved, field):
+    change(saved, field=field)
+    with pytest.raises(EncoderError, match=r"head.json: --field must"):
+        Classifier.load(saved)
+
+
+def test_a_head_without_its_numbers_is_said_to_lack_them(saved):
+    (saved / "head.safetensors").unlink()
+    with pytest.raises(EncoderError, match=r"no head.safetensors in it \(copy the head again"):
+        Classifier.load(saved)

@@ -88,7 +88,24 @@ def test_several_labels_against_one_are_refused():
         compare_classifiers(GOLD, two, said(*"abbac"))
 
 
+def test_heads_of_several_labels_are_compared_where_every_text_happens_to_have_one():
+    two = [replace(each, labels=("a", "b")) for each in said(*"abbac")]
+    found = compare_classifiers(GOLD, two, said(*"aabba"), several_labels=True)
+    assert found["accuracy"].value == pytest.approx(4 / 5)
+    assert found.keys() == {"accuracy"}  # macro F1 is of one label a text
+    none = compare_classifiers(GOLD, said(*"abbac"), said(*"aabba"), several_labels=True)
+    assert none.keys() == {"accuracy"}
+
+
 def test_the_confusion_matrix_is_drawn(tmp_path):
     scores = score_classifier(HEAD, GOLD, said("a", "b", "b", None, "b"))
     draw_confusion_matrix(tmp_path / "matrix.png", ("a $", "b" * 50, "c"), scores.confusion)
     assert (tmp_path / "matrix.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_what_the_font_lacks_is_said_once(tmp_path, caplog):
+    scores = score_classifier(HEAD, GOLD, said("a", "b", "b", None, "b"))
+    draw_confusion_matrix(tmp_path / "m.png", ("中文", "韓國", "c"), scores.confusion)
+    assert [record.getMessage() for record in caplog.records] == [
+        "m.png: labels have characters that the font does not have"
+    ]

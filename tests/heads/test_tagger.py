@@ -249,6 +249,15 @@ def test_a_span_within_a_word_is_learnt_as_the_word(encoder):
     assert train_tagger(texts, encoder, config=TaggerConfig(hidden=8, epochs=1)).cut_spans == 1
 
 
+def test_a_label_of_which_every_span_lies_in_the_word_of_another_is_warned_of(encoder, caplog):
+    spans = (Span(0, 3, "ANIMAL"), Span(3, 6, "SHIP"))
+    texts = [*tagged_texts(10), TaggedText("catdog", spans)]
+    training = train_tagger(texts, encoder, config=TaggerConfig(hidden=8, epochs=1))
+    assert (training.cut_spans, training.lost_spans) == (1, 1)
+    assert "1 span lies within a word that another span has" in caplog.text
+    assert "can never find SHIP" in caplog.text
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [

@@ -100,3 +100,27 @@ def test_a_prompt_moves_no_offset(tmp_path):
 def test_a_blank_text_is_refused(encoder):
     with pytest.raises(InvalidData, match="text 1 is empty"):
         read_texts(encoder, ["a", " "])
+
+
+def test_a_long_text_is_tokenized_a_few_times_and_not_as_often_as_it_has_windows(
+    tiny_encoder_dir, monkeypatch
+):
+    encoder = Encoder.load(tiny_encoder_dir)
+    rng = np.random.default_rng(0)
+    words = ["cat", "money", "x" * 60, "my", "   bank", "?"]
+    text = " ".join(rng.choice(words, 3000))
+    given = []
+    read_layers = Encoder.read_layers
+
+    def noting(self, texts, **options):
+        given.extend(map(len, texts))
+        return read_layers(self, texts, **options)
+
+    monkeypatch.setattr(Encoder, "read_layers", noting)
+    (found,) = read_texts(encoder, [text])
+    assert len(given) > 50
+    assert sum(given) < 10 * len(text)
+    monkeypatch.setattr("simsearch.heads.word_vectors._AHEAD", len(text))  # all that follows
+    (expected,) = read_texts(encoder, [text])
+    np.testing.assert_array_equal(found.words, expected.words)
+    np.testing.assert_allclose(found.vectors, expected.vectors, atol=1e-5)

@@ -53,17 +53,24 @@ def test_shapes_tell_what_an_uncased_encoder_does_not_see():
 def test_spans_become_tags_by_hand():
     text = "Acme Corp sued Bob"
     words = split_words(text)
-    tags, cut = tags_of_spans((Span(0, 9, "ORG"), Span(15, 18, "PER")), words, ("ORG", "PER"))
-    assert (tags.tolist(), cut) == ([1, 2, 0, 3], 0)
+    found = tags_of_spans((Span(0, 9, "ORG"), Span(15, 18, "PER")), words, ("ORG", "PER"))
+    assert (found.tags.tolist(), found.widened, found.lost) == ([1, 2, 0, 3], 0, ())
 
 
 def test_a_span_within_a_word_is_widened_and_counted():
     words = split_words("foobar baz")
-    tags, cut = tags_of_spans((Span(0, 3, "A"),), words, ("A",))
-    assert (tags.tolist(), cut) == ([1, 0], 1)
+    found = tags_of_spans((Span(0, 3, "A"),), words, ("A",))
+    assert (found.tags.tolist(), found.widened, found.lost) == ([1, 0], 1, ())
+    assert type(found.widened) is int  # JSON has no numbers of numpy
     two = (Span(0, 3, "A"), Span(3, 10, "A"))  # the second has only what is left
-    tags, cut = tags_of_spans(two, words, ("A",))
-    assert (tags.tolist(), cut) == ([1, 1], 2)
+    found = tags_of_spans(two, words, ("A",))
+    assert (found.tags.tolist(), found.widened, found.lost) == ([1, 1], 2, ())
+
+
+def test_a_span_within_a_word_that_another_has_is_lost():
+    spans = (Span(0, 5, "RIVER"), Span(5, 16, "SHIP"))
+    found = tags_of_spans(spans, split_words("Donaudampfschiff"), ("RIVER", "SHIP"))
+    assert (found.tags.tolist(), found.widened, found.lost) == ([1], 1, spans[1:])
 
 
 @given(st.data())
@@ -75,9 +82,9 @@ def test_spans_of_whole_words_go_to_tags_and_back(data):
         Span(int(words[first, 0]), int(words[behind - 1, 1]), data.draw(st.sampled_from("AB")))
         for first, behind in zip(cuts[::2], cuts[1::2], strict=False)
     )
-    tags, cut = tags_of_spans(spans, words, ("A", "B"))
-    assert cut == 0
-    assert tuple(spans_of_tags(tags, words, ("A", "B"))) == spans
+    found = tags_of_spans(spans, words, ("A", "B"))
+    assert (found.widened, found.lost) == (0, ())
+    assert tuple(spans_of_tags(found.tags, words, ("A", "B"))) == spans
 
 
 def test_legal_transitions_are_those_of_iob2():
@@ -90,3 +97,8 @@ def test_legal_transitions_are_those_of_iob2():
         [1, 1, 0, 1, 1],
         [1, 1, 0, 1, 1],
     ]
+
+
+def test_an_ideographic_space_is_no_word_and_a_rare_ideograph_is_one():
+    assert words_of("王小\u3000株") == ["王", "小", "株"]
+    assert words_of("\U00020bb7\U00020bb7家") == ["\U00020bb7", "\U00020bb7", "家"]

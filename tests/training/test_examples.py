@@ -25,6 +25,7 @@ from simsearch.search_index import RetrievalTask
 from simsearch.training.examples import (
     KIND_NAMES,
     TrainingData,
+    class_names,
     connected_components,
     fold,
     split_examples,
@@ -246,3 +247,14 @@ def test_pairs_of_classes_are_one_data_set_whatever_the_classes_of_a_file_are_ca
     ]
     (data,) = load_training_data(sources)
     assert data.examples == [ClassPair("a", "b", "1"), ClassPair("a", "b", "2")]
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_who_learns_names_of_classes_sees_each_of_them(seed):
+    rows = [LabelledText(f"text {n}", f"class {n % 60}") for n in range(120)]
+    rows.append(LabelledText("the only one", "single"))
+    options = {"share": 0.2, "limit": 500, "seed": seed}
+    training, held_out = split_examples(rows, **options, keep_classes=True)
+    assert class_names(training) == class_names(rows)
+    assert len(held_out) == 24
+    assert split_examples(rows, **options, keep_classes=True) == (training, held_out)
