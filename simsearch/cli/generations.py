@@ -74,7 +74,7 @@ def reindex(
 
     asked, answers = _questions(queries, qrels)
     with SearchIndex.open(index_dir) as live:
-        texts = live.count()
+        texts, mode = live.count(), live.mode_choice()
     with encoding.load(encoder, texts=texts) as loaded:
         if dim is not None:
             check_dim(dim, loaded.dim)
@@ -99,6 +99,11 @@ def reindex(
         ):
             comparison = _compare(index_dir, built, asked, answers, k) if asked else None
         choice = measured_by_run(index_dir, encoder, output, encoder=loaded) if switch else None
+        if switch and choice is None and mode.queries:
+            output.warn(
+                f"searched by meaning from now on: that {mode.mode} is best was measured with the "
+                f"encoder before (measure again: `simsearch mode {index_dir} DATA`)"
+            )
     report_counts(output, counts)
     _print_outcome(
         output,

@@ -117,6 +117,7 @@ def tune(
         f"{report.recall.high:.4f}) on {report.asked:,} {asked}; {1000 * report.latency:.2f} ms a "
         f"search; {report.memory:,} bytes"
     )
+    shortcomings(output, report.built)
     for line in report.shortfall:
         output.warn(f"the index is not what it has to be: {line}")
     return 0 if report.kept else 1
@@ -127,9 +128,13 @@ def build_what_is_worth_it(
 ) -> "list[BuildReport]":
     """Build after documents were written, which are safe whatever becomes of it."""
     from simsearch.errors import SimsearchError
+    from simsearch.search_index import over_memory
 
     try:
-        return index.optimize(queries=queries, say=output.say)
+        built = index.optimize(queries=queries, say=output.say)
+        if over := over_memory(index):
+            output.warn(f"the index is not what it has to be: {over} (run `simsearch tune`)")
+        return built
     except (SimsearchError, OSError) as error:
         output.warn(
             f"the documents are in; what makes searches quick could not be built: {error} "
@@ -150,9 +155,10 @@ def print_built(output: Output, built: "Iterable[BuildReport]") -> None:
 
 def shortcomings(output: Output, built: "Iterable[BuildReport]") -> int:
     """Warn of what could not be built as was asked; return the exit code."""
-    found = [each.shortcoming for each in built if each.shortcoming]
+    found = [each for each in built if each.shortcoming]
     for each in found:
-        output.warn(f"every row is compared: {each}")
+        taken = "every row is compared" if each.index == "Flat" else f"{each.index} is taken"
+        output.warn(f"{taken}: {each.shortcoming}")
     return 1 if found else 0
 
 

@@ -131,6 +131,7 @@ if TYPE_CHECKING:
     )
     from simsearch.search_index.tuning import (
         TuneReport,
+        over_memory,
         tune_index,
     )
     from simsearch.search_index.upgrade import (
@@ -209,7 +210,7 @@ _HOMES = {
     ),
     "reranking": ("RERANK_TOP", "Rerank", "RerankChoice"),
     "review": ("Proposal", "propose_judgements"),
-    "tuning": ("TuneReport", "tune_index"),
+    "tuning": ("TuneReport", "over_memory", "tune_index"),
     "search_mode": ("ModeChoice",),
     "upgrade": ("upgrade_index",),
 }
@@ -277,6 +278,7 @@ __all__ = [
     "judge_hits",
     "judge_index_hits",
     "judge_pairs",
+    "over_memory",
     "pair_similarities",
     "plan_reindex",
     "propose_judgements",

@@ -44,6 +44,7 @@ _PORTION: Final = 16_384  # rows that are copied in one snapshot
 # With limits on memory or time it has to be measured whether comparing all rows keeps to them.
 _PLANNED_FROM: Final = 5_000
 _ATTEMPTS: Final = 3
+_CHOSEN_BY: Final = "index_chosen_by"
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,10 +101,26 @@ def build_segments(
                 overtaken += 1
             else:
                 anew = False
+        _remember_queries(store, reports, given=queries is not None)
         useless = [each.segment for each in listed if each.segment.fault is not None]
         if useless:
             store.segments.forget(useless)
     return reports
+
+
+def _remember_queries(store: DocumentStore, reports: Sequence[BuildReport], *, given: bool) -> None:
+    """Keep that an index was chosen by real queries, and warn when the next one is not."""
+    if not any(each.index != "Flat" for each in reports):
+        return
+    before = store.settings.find(_CHOSEN_BY)
+    if given and before is None:
+        with store.transaction(durable=True):
+            store.settings.write(_CHOSEN_BY, "queries")
+    elif not given and before is not None:
+        logger.warning(
+            "an index was chosen by queries that were given, and is chosen by documents now: of "
+            "such queries its recall may be another (run `simsearch tune INDEX_DIR --queries FILE`)"
+        )
 
 
 def build_again(path: Path) -> int:
@@ -239,13 +256,22 @@ def _shared(target: Target, share: float) -> Target:
 def _chosen(
     record: SegmentRecord, vectors: FloatArray, target: Target, queries: FloatArray | None
 ) -> tuple[BuiltIndex | None, SegmentRecord]:
-    """Return the index that wins, None where every row is to be compared, and the record."""
+    """Return the index that wins, None where every row is to be compared, and the record.
+
+    If none keeps to the limits it is the smallest that reaches the recall.
+    """
+    shortcoming = None
     try:
         index, plan = plan_index(vectors, queries=queries, target=target)
     except TargetMissed as error:
-        facts: dict[str, Any] = {"shortcoming": str(error)}
-        return None, replace(record, plan=facts)
-    facts = {"shortcoming": None, **plan_facts(plan)}
+        shortcoming = str(error)
+        # To compare every row would be farther from the limits than the smallest that finds enough.
+        limitless = replace(target, max_memory=None, max_latency=None)
+        try:
+            index, plan = plan_index(vectors, queries=queries, target=limitless)
+        except TargetMissed:
+            return None, replace(record, plan={"shortcoming": shortcoming})
+    facts: dict[str, Any] = {"shortcoming": shortcoming, **plan_facts(plan)}
     if index.exact:
         return None, replace(record, plan=facts)
     filters: FilterPlan = plan_filters(index, vectors, queries=queries, target=target)

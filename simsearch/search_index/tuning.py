@@ -75,7 +75,7 @@ class _Measured:
                 f"the target {target.recall:g}"
             )
         if target.max_memory is not None and self.memory > target.max_memory:
-            found.append(f"it takes {self.memory:,} bytes, the target is {target.max_memory:,}")
+            found.append(_over(self.memory, target.max_memory))
         if target.max_latency is not None and self.latency > target.max_latency:
             found.append(
                 f"a query takes {1000 * self.latency:.2f} ms, the target is "
@@ -151,6 +151,23 @@ def _measured(
         recall, k = _recall(rows, queries, own, target.k)
         latency = _latency(rows, queries, target.k, clock)
         return _Measured(recall, k, latency, _memory(rows))
+
+
+def over_memory(index: SearchIndex) -> str | None:
+    """Return by what the index is over the memory that it may take, None if it is not.
+
+    Rows that no segment holds are read for that, where there is such a limit.
+    """
+    limit = index.target.max_memory
+    if limit is None:
+        return None
+    with index.live_rows() as (rows, _):
+        memory = _memory(rows)
+    return _over(memory, limit) if memory > limit else None
+
+
+def _over(memory: int, limit: int) -> str:
+    return f"it takes {memory:,} bytes, the target is {limit:,}"
 
 
 def _some(rows: IntArray) -> IntArray:
