@@ -62,6 +62,8 @@ def calibrate(
     if (encoder is None) == (index_dir is None):
         raise InvalidInput("calibrate what? (--encoder MODEL_DIR, or -i INDEX_DIR)")
     check_one_source(data, from_feedback=from_feedback)
+    if rerank is Rerank.NONE:
+        raise InvalidInput("--rerank none needs no measuring (give maxsim, or pair)")
     if rerank is not None and index_dir is None:
         raise InvalidInput("--rerank is measured on the hits of an index (-i INDEX_DIR)")
     reranking = None

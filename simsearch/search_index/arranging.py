@@ -65,21 +65,25 @@ def _look(reader: Reader, asked: Asked, n: int, arrangement: Arrangement) -> lis
 def _grouped(
     reader: Reader, asked: Asked, k: int, arrangement: Arrangement, field: str
 ) -> list[list[Found]]:
-    """Look deeper for every query that met fewer than `k` groups, until it has met all there is."""
+    """Look deeper for a query that met fewer than `k` groups, until it has met all there are."""
     refuse_unknown_field(reader.store, field)
-    results: list[list[Found]] = [[] for _ in asked.texts]
-    waiting, depth = list(range(len(results))), _DEEPER * k
-    while waiting:
-        still = []
-        looked = _look(reader, asked.at(waiting), depth, arrangement)
-        for query, found in zip(waiting, looked, strict=True):
-            documents = reader.store.fetch_numbers([each.number for each in found])
-            metadata = [documents[each.number].metadata for each in found]
-            results[query] = [found[place] for place in first_of_each(metadata, field, k)]
-            if len(results[query]) < k and len(found) >= depth:
-                still.append(query)
-        waiting, depth = still, _DEEPER * depth
+    k = min(k, reader.store.metadata.count_groups(field))
+    results = []
+    for query, found in enumerate(_look(reader, asked, _DEEPER * k, arrangement)):
+        depth, firsts = _DEEPER * k, _firsts(reader, found, field, k)
+        while len(firsts) < k and len(found) >= depth:  # one query at a time: it may meet them all
+            depth *= _DEEPER
+            (found,) = _look(reader, asked.at([query]), depth, arrangement)
+            firsts = _firsts(reader, found, field, k)
+        results.append(firsts)
     return results
+
+
+def _firsts(reader: Reader, found: list[Found], field: str, k: int) -> list[Found]:
+    """Return the first of each of up to `k` groups of what was found."""
+    documents = reader.store.fetch_numbers([each.number for each in found])
+    metadata = [documents[each.number].metadata for each in found]
+    return [found[place] for place in first_of_each(metadata, field, k)]
 
 
 def _diverse(reader: Reader, found: list[Found], k: int, diversity: float) -> list[Found]:

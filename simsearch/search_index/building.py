@@ -266,7 +266,7 @@ def _chosen(
     except TargetMissed as error:
         shortcoming = str(error)
         # To compare every row would be farther from the limits than the smallest that finds enough.
-        limitless = replace(target, max_memory=None, max_latency=None)
+        limitless = replace(target, max_memory=None, max_latency=None, exact_below=0)
         try:
             index, plan = plan_index(vectors, queries=queries, target=limitless)
         except TargetMissed:

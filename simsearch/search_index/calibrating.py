@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from simsearch.encoder import Calibration, ChanceCount
-from simsearch.errors import InvalidData
+from simsearch.errors import InvalidData, InvalidInput
 from simsearch.evaluation import (
     Difference,
     Qrels,
@@ -26,6 +26,7 @@ from simsearch.evaluation import (
     reliability,
     score_run,
 )
+from simsearch.query import SearchMode
 from simsearch.search_index.binding import Embedder
 from simsearch.search_index.evaluate import RetrievalTask, pair_similarities, search_exactly
 from simsearch.search_index.index import SearchIndex
@@ -192,8 +193,13 @@ def choose_rerank(
 
     Raises:
         InvalidData: there are fewer than 10 queries.
-        InvalidInput, EncoderError: as `SearchIndex.rerank`.
+        InvalidInput: `by` is none, or the index is searched by words alone; else as
+            `SearchIndex.rerank`.
+        EncoderError: as `SearchIndex.rerank`.
+        EncoderMismatch: the index was switched to another encoder meanwhile.
     """
+    if as_rerank(by) is Rerank.NONE:
+        raise InvalidInput("reranking by none needs no measuring (give maxsim, or pair)")
     names = list(queries)
     if len(names) < LEAST_QUERIES:
         raise InvalidData(
@@ -201,12 +207,18 @@ def choose_rerank(
             f"{LEAST_QUERIES} are needed to measure reranking"
         )
     asked = [queries[name] for name in names]
-    mode = index.mode_choice().mode
-    found = index.search_many(asked, k=top, mode=mode)
+    mode, fingerprint = index.mode_choice().mode, index.info().fingerprint
+    if mode is SearchMode.LEXICAL:
+        raise InvalidInput(
+            f"{index.path} is searched by words, and what words alone have found is not reranked "
+            "(leave out --rerank, or measure the modes again: `simsearch mode`)"
+        )
+    # As many as a query reranks that asks for ten hits.
+    found = index.search_many(asked, k=max(top, DEPTH), mode=mode)
     again = index.rerank(asked, found, by=by)
     before, after = (
         score_run(
-            qrels,
+            {name: qrels[name] for name in names},
             {
                 name: {hit.id: hit.score for hit in hits}
                 for name, hits in zip(names, each, strict=True)
@@ -229,5 +241,5 @@ def choose_rerank(
         p=difference.p,
         mode=mode,
     )
-    index.keep_rerank_choice(choice)
+    index.keep_rerank_choice(choice, fingerprint=fingerprint)
     return RerankReport(choice.before, choice.after, difference, choice)

@@ -9,7 +9,7 @@ from typing import Self
 
 from simsearch.ann import Target
 from simsearch.encoder import Calibration
-from simsearch.errors import CorruptIndex
+from simsearch.errors import CorruptIndex, EncoderMismatch
 from simsearch.query import parse_filter
 from simsearch.records import Document, Facet, Judgement
 from simsearch.search_index.checks import askable_ids, check_k, unfinished
@@ -192,9 +192,14 @@ class IndexHandle:
         with self._store.snapshot():
             return mode_choice(self._store)
 
-    def keep_mode_choice(self, choice: ModeChoice) -> None:
-        """Let the index be searched so from now on, where nobody says how."""
+    def keep_mode_choice(self, choice: ModeChoice, *, fingerprint: str | None = None) -> None:
+        """Let the index be searched so from now on, where nobody says how.
+
+        Raises:
+            EncoderMismatch: it is not of the encoder of `fingerprint`, which it was measured with.
+        """
         with self._store.transaction(durable=True):
+            self._refuse_switched(fingerprint)
             keep_mode_choice(self._store, choice)
 
     def rerank_choice(self) -> RerankChoice:
@@ -205,10 +210,17 @@ class IndexHandle:
         """
         return rerank_choice(self._store)
 
-    def keep_rerank_choice(self, choice: RerankChoice) -> None:
-        """Keep how hits are to be reranked when nobody says how, in one commit."""
+    def keep_rerank_choice(self, choice: RerankChoice, *, fingerprint: str | None = None) -> None:
+        """Keep how hits are to be reranked when nobody says how; errors as `keep_mode_choice`."""
         with self._store.transaction(durable=True):
+            self._refuse_switched(fingerprint)
             keep_rerank_choice(self._store, choice)
+
+    def _refuse_switched(self, fingerprint: str | None) -> None:
+        if fingerprint not in (None, self._store.settings.constants["fingerprint"]):
+            raise EncoderMismatch(
+                f"{self._path} was switched to another encoder meanwhile (measure again)"
+            )
 
     def judge(self, query: str, document_id: str, *, relevant: bool = True) -> None:
         """Say of a document whether it answers `query`; as `judge_many`."""

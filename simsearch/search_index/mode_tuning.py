@@ -29,16 +29,22 @@ FUSIONS: Final = (
 # Fewer prove nothing: no difference of theirs can have a small p.
 LEAST_QUERIES: Final = 10
 _FOLDS: Final = 5
+_SINGLE: Final = (SearchMode.DENSE, SearchMode.LEXICAL)
 _SIGNIFICANT: Final = 0.05
 
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """What a query met, and the ids of the documents that it met, by number."""
+    """What a hybrid search of a query met, and the ids of the documents that it met, by number.
+
+    `alone` are the ids that the other modes find, best first: they look for words, and for
+    neighbours, in their own way.
+    """
 
     name: str
     met: Met
     ids: Mapping[int, str]
+    alone: Mapping[SearchMode, Sequence[str]]
 
 
 def tune_mode(index: SearchIndex, queries: Mapping[str, str], qrels: Qrels) -> ModeChoice:
@@ -49,6 +55,7 @@ def tune_mode(index: SearchIndex, queries: Mapping[str, str], qrels: Qrels) -> M
 
     Raises:
         InvalidData: fewer than 10 queries have an answer.
+        EncoderMismatch: the index was switched to another encoder meanwhile.
     """
     answers = {id_ for judged in qrels.values() for id_, gain in judged.items() if gain > 0}
     there = index.known_ids(sorted(answers))
@@ -60,11 +67,14 @@ def tune_mode(index: SearchIndex, queries: Mapping[str, str], qrels: Qrels) -> M
     texts = [queries[name] for name in names]
     for text in texts:
         check_query(text)
+    fingerprint = index.info().fingerprint
+    alone = {mode: index.search_many(texts, _DEPTH, mode=mode) for mode in _SINGLE}
     questions = [
-        Question(name, met, ids) for name, (met, ids) in zip(names, index.meet(texts), strict=True)
+        Question(name, met, ids, {mode: [hit.id for hit in alone[mode][n]] for mode in _SINGLE})
+        for n, (name, (met, ids)) in enumerate(zip(names, index.meet(texts), strict=True))
     ]
     choice = choose_mode(questions, qrels)
-    index.keep_mode_choice(choice)
+    index.keep_mode_choice(choice, fingerprint=fingerprint)
     return choice
 
 
@@ -82,12 +92,10 @@ def choose_mode(questions: Sequence[Question], qrels: Qrels, *, seed: int = 0) -
     way.
     """
     single = {
-        mode: _scores(questions, qrels, mode=mode, fusion=Fusion())
-        for mode in (SearchMode.DENSE, SearchMode.LEXICAL)
+        mode: np.array([ndcg(each.alone[mode], qrels[each.name], k=_DEPTH) for each in questions])
+        for mode in _SINGLE
     }
-    table = np.array(
-        [_scores(questions, qrels, mode=SearchMode.HYBRID, fusion=each) for each in FUSIONS]
-    )  # (fusions, n)
+    table = np.array([_scores(questions, qrels, fusion=each) for each in FUSIONS])  # (fusions, n)
     folds = np.random.default_rng(seed).permutation(len(questions)) % _FOLDS
     hybrid = np.empty(len(questions))
     for fold in range(_FOLDS):
@@ -127,12 +135,10 @@ def _proved(found: Difference) -> bool:
     return found.low > 0 and found.p <= _SIGNIFICANT
 
 
-def _scores(
-    questions: Sequence[Question], qrels: Qrels, *, mode: SearchMode, fusion: Fusion
-) -> FloatArray:
-    """Return the nDCG@10 of each question, (n,)."""
+def _scores(questions: Sequence[Question], qrels: Qrels, *, fusion: Fusion) -> FloatArray:
+    """Return the nDCG@10 of a hybrid search of each question, (n,)."""
     scores = []
     for each in questions:
-        found = ranked(each.met, _DEPTH, mode=mode, fusion=fusion)
+        found = ranked(each.met, _DEPTH, mode=SearchMode.HYBRID, fusion=fusion)
         scores.append(ndcg([each.ids[it.number] for it in found], qrels[each.name], k=_DEPTH))
     return np.array(scores)

@@ -240,6 +240,19 @@ def has_field(connection: sqlite3.Connection, name: str) -> bool:
     return found is not None
 
 
+def count_groups(connection: sqlite3.Connection, name: str) -> int:
+    """Return into how many groups a field divides all documents, by the JSON of its values.
+
+    A document without the field, or with null in it, is a group of its own.
+    """
+    (distinct, without) = connection.execute(
+        "SELECT count(DISTINCT nullif(value, 'null')), sum(coalesce(value, 'null') = 'null') "
+        "FROM (SELECT metadata -> ? AS value FROM documents)",
+        (path_of(name),),
+    ).fetchone()
+    return int(distinct) + int(without or 0)
+
+
 def field_names(connection: sqlite3.Connection) -> list[str]:
     """Return the names of all metadata fields, sorted; this reads every document."""
     found = connection.execute(

@@ -34,6 +34,7 @@ _TERMS: Final = 256
 HANDED: Final = 20_000  # numbers of documents that SQLite is given with a query
 _KEPT_COUNTS: Final = 10_000
 _PORTION: Final = 1_000  # rows read at once
+_ALL: Final = "documents"
 
 ADD: Final = "INSERT INTO lexical (rowid, terms) VALUES (?, ?)"
 _REMOVE: Final = "INSERT INTO lexical (lexical, rowid, terms) VALUES ('delete', ?, ?)"
@@ -45,6 +46,7 @@ class LexicalIndex:
     def __init__(self, session: Session) -> None:
         self._session = session
         self._counts = CommitMemory[int](session)  # documents with a term, up to BUDGET + 1
+        self._numbers = CommitMemory[int](session)  # of all documents
 
     def add(self, documents: Iterable[Numbered]) -> None:
         """Add documents; inside a transaction."""
@@ -114,20 +116,33 @@ class LexicalIndex:
         None that more than half of the documents hold: BM25 gives next to nothing for it, and a
         fusion would make the whole lexical share of that.
         """
-        (living,) = self._session.numbers("living_rows")
-        counts = self._counts_of(terms)
-        half = living // 2
+        counts, half = self._counts_of(terms), self._documents() // 2
         chosen, rows = list[str](), 0
-        for term in sorted((term for term in terms if counts[term]), key=counts.__getitem__):
+        found = sorted((term for term in terms if counts[term]), key=counts.__getitem__)
+        if found and counts[found[0]] > BUDGET:  # what is over it was counted no further
+            return self._rarest(found, most=half)
+        for term in found:
             rows += counts[term]
-            if chosen and rows > BUDGET:
-                break
-            # What is over the budget was counted no further.
-            count = counts[term] if counts[term] <= BUDGET else self._count(term, half + 1)
-            if count > half:
+            if counts[term] > half or (chosen and rows > BUDGET):
                 break
             chosen.append(term)
         return chosen
+
+    def _rarest(self, terms: Sequence[str], *, most: int) -> list[str]:
+        """Return the term that fewest documents hold, none if they are more than `most`."""
+        rarest: list[str] = []
+        for term in terms:
+            count = self._count(term, most + 1)
+            if count <= most:
+                rarest, most = [term], count - 1
+        return rarest
+
+    def _documents(self) -> int:
+        """Return the number of documents, which may be fewer than their rows."""
+        known = self._numbers.values()
+        if _ALL not in known:
+            (known[_ALL],) = self._connection.execute("SELECT count(*) FROM documents").fetchone()
+        return known[_ALL]
 
     def _counts_of(self, terms: Sequence[str]) -> dict[str, int]:
         counts = self._counts.values()

@@ -13,6 +13,7 @@ from simsearch.records import Facet
 from simsearch.storage.commit_memory import CommitMemory
 from simsearch.storage.facets import count_values
 from simsearch.storage.filters import (
+    count_groups,
     field_names,
     field_types,
     has_field,
@@ -32,6 +33,7 @@ class Metadata:
         self._session = session
         self._documents = VerifiedDocuments(session)
         self._fields = CommitMemory[bool](session)  # whether a document has them
+        self._groups = CommitMemory[int](session)  # into how many a field divides the documents
 
     def matching_rows(self, condition: Condition) -> IntArray:
         """Return the rows (n,) of the documents of which the condition is true, ascending.
@@ -54,6 +56,14 @@ class Metadata:
             known = self._fields.values()
             if name not in known:
                 known[name] = has_field(self._session.connection, name)
+            return known[name]
+
+    def count_groups(self, name: str) -> int:
+        """Return into how many groups a field divides all documents; see filters.py."""
+        with self._verified():
+            known = self._groups.values()
+            if name not in known:
+                known[name] = count_groups(self._session.connection, name)
             return known[name]
 
     def field_names(self) -> list[str]:

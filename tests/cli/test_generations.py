@@ -10,7 +10,8 @@ from command_line import Run, Write, contents, stored
 from conftest import write_tiny_encoder
 
 from simsearch.encoder import Encoder
-from simsearch.search_index import SearchIndex
+from simsearch.query import SearchMode
+from simsearch.search_index import ModeChoice, SearchIndex
 
 QUERIES = (
     '{"_id": "q1", "text": "my card was swallowed"}\n'
@@ -49,6 +50,16 @@ def test_reindex_changes_the_encoder_and_rollback_goes_back(
     assert (back.code, contents(index_dir)) == (0, before)
     assert f"{index_dir} is generation 1 again" in back.out
     assert "no generation before this one" in run("rollback", index_dir).refusal(2)
+
+
+def test_a_mode_that_was_measured_with_the_encoder_before_is_said_to_hold_no_more(
+    run: Run, index_dir: Path, other_dir: Path
+) -> None:
+    with SearchIndex.open(index_dir) as index:
+        index.keep_mode_choice(ModeChoice(SearchMode.LEXICAL, queries=60))
+    outcome = run("reindex", index_dir, "--encoder", other_dir)
+    assert "searched by meaning from now on: that lexical is best was measured" in outcome.err
+    assert run("info", index_dir, "--json").object["mode"] == "dense"
 
 
 def test_what_is_written_after_a_reindex_survives_the_rollback(

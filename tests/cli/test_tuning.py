@@ -65,7 +65,11 @@ def test_an_index_tells_what_it_chose_is_searched_and_tuned(run: Run, arguments,
 def test_an_index_that_cannot_be_as_was_asked_says_so_and_answers(run: Run, arguments, tmp_path):
     done = run(*arguments, "--max-memory", "1kB")
     assert done.code == 1
-    assert "simsearch: warning: every row is compared: no index reaches recall 0.99" in done.err
+    assert "fs_64 is taken: no index reaches recall 0.99 within the limits (" in done.err
+    assert "the index is not what it has to be: it takes" in done.err
+    tuned = run("tune", tmp_path / "i")
+    assert tuned.code == 1
+    assert "fs_64 is taken: no index reaches recall 0.99 within the limits (" in tuned.err
     assert len(run("query", "text", "-i", tmp_path / "i", "--json").object["hits"]) == 10
 
 

@@ -399,7 +399,11 @@ def test_an_index_does_not_rerank_by_itself_until_it_measured_better(index):
     few = {name: queries[name] for name in list(queries)[:9]}
     with pytest.raises(InvalidData, match="9 queries with an answer in the index, at least 10"):
         choose_rerank(index, few, qrels, by="maxsim", top=4)
-    report = choose_rerank(index, queries, qrels, by="maxsim", top=4)
+    with pytest.raises(InvalidInput, match="reranking by none needs no measuring"):
+        choose_rerank(index, queries, qrels, by="none", top=4)
+    # Judgements of queries that are not asked say nothing.
+    more = {**qrels, "not asked": {DOCUMENTS[0].id: 1}}
+    report = choose_rerank(index, queries, more, by="maxsim", top=4)
     choice = index.rerank_choice()
     assert report.choice == choice
     assert (choice.by, choice.measured, choice.queries) == (Rerank.NONE, Rerank.MAXSIM, 12)

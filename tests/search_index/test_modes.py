@@ -7,10 +7,21 @@ import pytest
 from conftest import HashEncoder
 from stores import raw
 
-from simsearch.errors import CorruptIndex, InvalidData, InvalidInput
-from simsearch.query import Fusion
+from simsearch.errors import CorruptIndex, EncoderMismatch, InvalidData, InvalidInput
+from simsearch.evaluation import score_run
+from simsearch.query import Fusion, SearchMode
 from simsearch.records import Document
-from simsearch.search_index import SearchIndex, check_index, compact_index, repair_index, tune_mode
+from simsearch.search_index import (
+    ModeChoice,
+    Rerank,
+    RerankChoice,
+    SearchIndex,
+    check_index,
+    compact_index,
+    repair_index,
+    tune_mode,
+)
+from simsearch.search_index.candidates import Reader
 from simsearch.search_index.mode_tuning import FUSIONS, best_fusion
 
 TEXTS = {
@@ -243,6 +254,58 @@ def test_each_group_has_one_hit_and_k_groups_are_found_if_there_are_k(tmp_path, 
         hits = index.search("my card", k=3, group_by="group", mode=mode)
         assert [hit.metadata["group"] for hit in hits] == ["a", "b", "c"]
         assert ids(index.search("my card", k=9, group_by="group", mode=mode)) == ids(hits)
+
+
+def test_a_field_of_fewer_values_than_hits_is_no_reason_to_read_every_document(
+    tmp_path, monkeypatch
+):
+    depths = []
+    met = Reader.met
+
+    def counted(self, asked, n, mode):
+        depths.append(n)
+        return met(self, asked, n, mode)
+
+    monkeypatch.setattr(Reader, "met", counted)
+    langs = ["en", "de", None]
+    with SearchIndex.create(tmp_path / "i", encoder=HashEncoder()) as index:
+        index.add(
+            [Document(f"d{n}", f"card {n}", metadata={"lang": langs[n % 2]}) for n in range(300)]
+        )
+        found = index.search_many(["card 1", "card 2"], k=10, group_by="lang")
+        assert [len({hit.metadata["lang"] for hit in hits}) for hits in found] == [2, 2]
+        assert depths == [8]  # four times the two groups
+        index.add([Document("none", "nothing like it", metadata={"lang": None, "other": 1})])
+        assert len(index.search("card 1", k=10, group_by="lang")) == 3
+
+
+def test_single_modes_are_measured_by_the_searches_that_are_run(tmp_path):
+    # Every word is in more than half of the documents, so a hybrid search looks for none.
+    words = ["red", "blue", "green", "old"]
+    texts = [" ".join(w for w in words if w != left) for left in words] * 3
+    documents = [Document(f"d{n}", f"{text} {text} n{n}") for n, text in enumerate(texts)]
+    queries = {f"q{n}": text for n, text in enumerate(texts)}
+    qrels = {f"q{n}": {f"d{m}": 1 for m in range(n % 4, 12, 4)} for n in range(12)}
+    with SearchIndex.create(tmp_path / "i", encoder=HashEncoder()) as index:
+        index.add(documents)
+        choice = tune_mode(index, queries, qrels)
+        for mode in ("dense", "lexical"):
+            found = index.search_many(list(queries.values()), 10, mode=mode)
+            run = {
+                name: {hit.id: hit.score for hit in hits}
+                for name, hits in zip(queries, found, strict=True)
+            }
+            expected = score_run(qrels, run, metrics=["ndcg@10"]).means()["ndcg@10"]
+            assert choice.scores[mode] == pytest.approx(expected, abs=1e-9)
+        assert choice.scores["lexical"] > 0.5
+
+
+def test_what_was_measured_with_another_encoder_is_not_kept(index):
+    with pytest.raises(EncoderMismatch, match="was switched to another encoder meanwhile"):
+        index.keep_mode_choice(ModeChoice(SearchMode.HYBRID), fingerprint="another")
+    with pytest.raises(EncoderMismatch, match="was switched to another encoder meanwhile"):
+        index.keep_rerank_choice(RerankChoice(Rerank.MAXSIM), fingerprint="another")
+    assert (index.mode_choice(), index.rerank_choice()) == (ModeChoice(), RerankChoice())
 
 
 def test_a_weight_that_is_best_by_itself_alone_is_best_by_chance():

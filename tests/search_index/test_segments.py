@@ -21,6 +21,7 @@ from simsearch.search_index import (
     backup_index,
     check_index,
     compact_index,
+    over_memory,
     repair_index,
     restore_index,
     tune_index,
@@ -296,15 +297,30 @@ def test_what_info_says_is_what_was_measured(built):
     assert built.index.info().search.rows_in_memory == 100
 
 
-def test_an_index_that_cannot_be_as_was_asked_is_searched_exactly_and_says_so(tmp_path, rows):
-    corpus = Corpus(tmp_path / "i", Target(recall=0.99, max_memory=1_000, exact_below=1_000))
+@pytest.mark.parametrize(
+    ("limits", "over"),
+    [({"max_memory": 1_000}, " bytes, the target is 1,000"), ({"max_latency": 1e-9}, "")],
+)
+def test_an_index_that_cannot_be_as_was_asked_is_the_smallest_that_finds_enough_and_says_so(
+    tmp_path, rows, limits, over
+):
+    corpus = Corpus(tmp_path / "i", Target(recall=0.95, exact_below=1_000, **limits))
     corpus.write(names_of(0, 1_500), rows[:1_500])
     (report,) = corpus.index.optimize()
-    assert report.index == "Flat"
-    assert "no index reaches recall 0.99 within the limits" in report.shortcoming
+    assert report.index == "PCAR16,PQ4x4fs_64"
+    assert "no index reaches recall 0.95 within the limits" in report.shortcoming
     assert corpus.index.optimize() == []  # it is not tried again and again
-    assert corpus.recall() == 1
+    assert corpus.recall() >= 0.95
+    assert (over_memory(corpus.index) or "").endswith(over)
     corpus.index.close()
+
+
+def test_queries_that_chose_an_index_are_missed_by_the_next_one(built, rows, caplog):
+    built.index.optimize(query_vectors=rows[:100], anew=True)
+    assert caplog.text == ""
+    built.index.optimize(anew=True)
+    assert "is chosen by documents now" in caplog.text
+    assert "simsearch tune INDEX_DIR --queries FILE" in caplog.text
 
 
 def test_a_damaged_description_costs_speed_and_no_answer(built, caplog):

@@ -11,7 +11,14 @@ from stores import DIM, raw, vectors, whole
 
 from simsearch.errors import CorruptIndex
 from simsearch.records import Document
-from simsearch.storage import DocumentStore, Inspection, forms_found, lexical
+from simsearch.storage import (
+    DocumentStore,
+    Inspection,
+    PassageRows,
+    forms_found,
+    lexical,
+    text_hash,
+)
 
 TEXTS = {
     "card": "the card was swallowed by the cash machine",
@@ -235,6 +242,26 @@ def test_a_word_of_more_than_half_of_the_documents_is_looked_for_only_where_any_
     assert found(store, "common") == []
     assert len(found(store, "common", n=20, least=20)) == 11
     assert len(found(store, "half", n=20)) == 10
+
+
+@pytest.mark.parametrize("query", ["most more rare", "rare most more", "more rare most"])
+def test_of_words_of_very_many_documents_the_rarest_is_looked_for_in_any_order(
+    store, monkeypatch, query
+):
+    monkeypatch.setattr(lexical, "BUDGET", 3)
+    texts = ["rare more most"] * 5 + ["more most"] * 3 + ["most"] * 8 + ["other"] * 4
+    put(store, {f"d{n}": text for n, text in enumerate(texts)})
+    assert sorted(found(store, query, n=20)) == [f"d{n}" for n in range(5)]
+
+
+def test_half_of_the_documents_is_not_half_of_their_passages(store):
+    documents = [as_document(f"d{n}", f"common text n{n}") for n in range(4)]
+    ranges = [[(0, 6), (7, 11), (0, 14)] for _ in documents]
+    hashes = [text_hash(f"{document.id} {n}") for document in documents for n in range(3)]
+    with store.transaction():
+        store.insert(documents, PassageRows(ranges, vectors(12, 1.0), hashes))
+    assert found(store, "common text") == []  # 4 documents hold it, which is not half of 12
+    assert found(store, "common n2") == ["d2"]
 
 
 def test_a_store_whose_terms_were_made_by_other_rules_is_made_anew_by_the_next_write(
