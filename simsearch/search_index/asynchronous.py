@@ -62,7 +62,7 @@ class AsyncSearchIndex:
         self._calling = ThreadPoolExecutor(_OTHER_CALLS, thread_name_prefix="simsearch-call")
         self._waiting: deque[_Waiting] = deque()
         self._runner: asyncio.Task[None] | None = None
-        self._closed = False
+        self._closing: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> AsyncSearchIndex:
         return self
@@ -115,13 +115,20 @@ class AsyncSearchIndex:
         )
 
     async def close(self) -> None:
-        """Answer what was asked so far, and close the index; a second call does nothing."""
-        if self._closed:
-            return
-        self._closed = True
-        if self._runner is not None:
-            await asyncio.wait([self._runner])
-        await asyncio.to_thread(self._shut_down)
+        """Answer what was asked so far, and close the index; it is closed when this returns.
+
+        The closing goes on if the call is cancelled, and every further call waits for it.
+        """
+        if self._closing is None:
+            self._closing = asyncio.get_running_loop().create_task(self._close())
+        await asyncio.shield(self._closing)
+
+    async def _close(self) -> None:
+        try:
+            if self._runner is not None:
+                await asyncio.wait([self._runner])
+        finally:  # also where the loop is ending
+            await asyncio.to_thread(self._shut_down)
 
     def _shut_down(self) -> None:
         self._searching.shutdown()
@@ -129,7 +136,7 @@ class AsyncSearchIndex:
         self._index.close()
 
     def _refuse_closed(self) -> None:
-        if self._closed:
+        if self._closing is not None:
             raise InvalidInput(f"the index {self._index.path} is closed")
 
     async def _run(self) -> None:

@@ -238,6 +238,23 @@ def test_closing_answers_what_was_asked_and_refuses_what_comes_later():
     behind_a_gate(use)
 
 
+def test_a_closing_that_is_cancelled_goes_on_and_every_close_waits_for_it():
+    async def use(index, gate):
+        first = searches(index, "a")
+        await gate.met()
+        cancelled = asyncio.create_task(index.close())
+        asyncio.get_running_loop().call_soon(cancelled.cancel)
+        with pytest.raises(asyncio.CancelledError):
+            await cancelled
+        closings = [asyncio.create_task(index.close()) for _ in range(2)]
+        gate.let_through(1)
+        await asyncio.wait(closings, return_when=asyncio.FIRST_COMPLETED)
+        assert gate.closed
+        assert await asyncio.gather(*first) == [["hit of a"]]
+
+    behind_a_gate(use)
+
+
 def test_other_calls_run_beside_the_loop_and_a_search_sees_what_they_wrote(path):
     async def main():
         async with AsyncSearchIndex(opened(path)) as index:
