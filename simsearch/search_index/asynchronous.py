@@ -18,8 +18,10 @@ from typing import Concatenate, Final, ParamSpec, TypeVar
 from simsearch.errors import InvalidInput, SimsearchError
 from simsearch.query import SearchMode
 from simsearch.records import Hit
+from simsearch.search_index.arranging import check_diversity
 from simsearch.search_index.checks import check_k, check_query
 from simsearch.search_index.index import SearchIndex
+from simsearch.search_index.probability import check_probability
 
 _Given = ParamSpec("_Given")
 _Found = TypeVar("_Found")
@@ -88,9 +90,10 @@ class AsyncSearchIndex:
     ) -> list[Hit]:
         """Return the hits of `SearchIndex.search`; arguments and errors are the same."""
         self._refuse_closed()
-        check_query(query)  # at the door: one that is none must not fail with the others
-        check_k(k)
+        # At the door: what is none must neither fail with the others nor be compared with them.
+        check_query(query)
         search = _Search(k, where, mode, diversity, group_by, min_probability)
+        _check(search)
         loop = asyncio.get_running_loop()
         waiting = _Waiting(query, search, loop.create_future())
         self._waiting.append(waiting)
@@ -183,6 +186,18 @@ class AsyncSearchIndex:
             group_by=search.group_by,
             min_probability=search.min_probability,
         )
+
+
+def _check(search: _Search) -> None:
+    """Refuse what cannot be compared with another search."""
+    check_k(search.k)
+    check_diversity(search.diversity)
+    if search.min_probability is not None:
+        check_probability(search.min_probability)
+    names = {"where": search.where, "mode": search.mode, "group_by": search.group_by}
+    for name, value in names.items():
+        if value is not None and not isinstance(value, str):
+            raise InvalidInput(f"{name} must be a string, got {type(value).__name__}")
 
 
 def _give(future: asyncio.Future[list[Hit]], answer: list[Hit] | Exception) -> None:
