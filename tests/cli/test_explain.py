@@ -207,6 +207,14 @@ def test_only_so_many_are_compared_more_closely(run: Run, index_dir: Path) -> No
     assert best == everything[0]
 
 
+@pytest.mark.parametrize("options", [(), ("--rerank", "none"), ("--mode", "lexical")])
+def test_how_many_to_rerank_is_refused_where_nothing_is_reranked(
+    run: Run, index_dir: Path, options: tuple[str, ...]
+) -> None:
+    asked = ("query", "my card", "-i", index_dir, "--rerank-top", 5, *options)
+    assert "name --rerank maxsim or pair" in run(*asked).refusal(2)
+
+
 def test_an_index_without_a_pair_scorer_says_where_one_comes_from(
     run: Run, index_dir: Path
 ) -> None:
