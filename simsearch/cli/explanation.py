@@ -16,6 +16,7 @@ _SHARE = 0.1  # of the words of a hit that are marked,
 _LEAST, _MOST = 3, 12  # and how many at least and at most
 _REASONS = 5
 _SHOWN = 300  # characters around the words that are marked
+_WORTH = 2**60  # what 1, the worth of all marks of a kind, is as a whole number
 _BOLD, _PLAIN = "\x1b[1m", "\x1b[0m"
 
 
@@ -113,11 +114,16 @@ def _marks(hit: Hit, explanation: Explanation) -> dict[Place, float]:
 
 def _window(length: int, marks: Mapping[tuple[int, int], float]) -> tuple[int, int]:
     """Return the range of so many characters whose marks are worth most."""
-    best, place = -1.0, 0
-    for first, _ in sorted(marks):
-        worth = sum(its for (start, _), its in marks.items() if first <= start < first + _SHOWN)
+    # Whole numbers: a sum that slides over them is exact, so that of equal windows the first wins.
+    ordered = [(start, round(_WORTH * marks[start, end])) for start, end in sorted(marks)]
+    best, place, worth, ahead = -1, 0, 0, 0
+    for first, own in ordered:
+        while ahead < len(ordered) and ordered[ahead][0] < first + _SHOWN:
+            worth += ordered[ahead][1]
+            ahead += 1
         if worth > best:
             best, place = worth, first
+        worth -= own
     place = max(0, min(place - 40, length - _SHOWN))
     return place, min(length, place + _SHOWN)
 

@@ -172,6 +172,11 @@ class _Wanted:
         plain = mode == "lexical" or search["diversity"]
         kept = RerankChoice() if plain else index.rerank_choice().for_search(mode)
         self._by = kept.by if rerank is None else rerank.value
+        if rerank_top is not None and self._by == "none":
+            raise InvalidInput(
+                "--rerank-top says how many hits are reranked, and none are here "
+                "(name --rerank maxsim or pair, or leave --rerank-top out)"
+            )
         self._top = kept.top if rerank_top is None else rerank_top
 
     @property

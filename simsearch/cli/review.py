@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
     from simsearch.search_index import Proposal, SearchIndex
 
+_PART = 256  # queries that are searched for together
+
 
 @bundled
 def review(
@@ -46,14 +48,30 @@ def review(
     if feedback:
         refuse_no_terminal(output, flag="--feedback")
     with SearchIndex.open(index_dir) as index:
-        asked = None if queries is None else read_queries(queries)
+        asked = None if queries is None else list(read_queries(queries))
         found = propose_judgements(index, asked, n=number)
         if not found:
-            output.say("all hits of these queries are judged")
+            output.say(_why_none(index, asked))
         if feedback:
             _ask_about(output, index, found)
         else:
             _print(output, found)
+
+
+def _why_none(index: "SearchIndex", asked: "Sequence[str] | None") -> str:
+    """Return what to say where there is nothing to propose."""
+    if not index.count():
+        return "the index has no documents, so there are no hits to judge"
+    if asked is None:
+        asked = [each.query for each in index.judgements()]
+    distinct = list(dict.fromkeys(asked))
+    parts = [distinct[at : at + _PART] for at in range(0, len(distinct), _PART)]
+    without = sum(not hits for part in parts for hits in index.search_many(part, 1))
+    if not without:
+        return "all hits of these queries are judged"
+    if without == len(distinct):
+        return "these queries have no hits"
+    return f"{counted(without, 'query', 'queries')} without hits; all hits of the others are judged"
 
 
 def _print(output: Output, found: "Sequence[Proposal]") -> None:

@@ -14,9 +14,9 @@ def diverse_order(
     """Return the places of up to `k` candidates, in the order in which they are chosen.
 
     Each next one has the highest (1 - diversity) * score - diversity * likeness, where the
-    likeness is its highest cosine similarity to one that is chosen already. `scores` (n,) are
-    brought to 0..1 first, `vectors` (n, dim) have length 1. With 0 the order is that of the
-    scores, equal ones as they come.
+    likeness is its highest cosine similarity to one that is chosen already, 0 where none is above
+    0: to be the opposite of a hit is no merit. `scores` (n,) are brought to 0..1 first, `vectors`
+    (n, dim) have length 1. With 0 the order is that of the scores, equal ones as they come.
     """
     if not len(scores):
         return []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from numbers import Real
 from typing import Final
 
 import numpy as np
@@ -36,7 +37,8 @@ class Arrangement:
 
 def check_diversity(diversity: float) -> float:
     """Refuse a diversity that is not 0 to 1."""
-    if isinstance(diversity, bool) or not 0 <= diversity <= 1:
+    number = isinstance(diversity, Real) and not isinstance(diversity, bool)
+    if not (number and 0 <= diversity <= 1):
         raise InvalidInput(f"diversity must be 0..1, got {diversity!r}")
     return float(diversity)
 

@@ -18,8 +18,10 @@ from typing import Concatenate, Final, ParamSpec, TypeVar
 from simsearch.errors import InvalidInput, SimsearchError
 from simsearch.query import SearchMode
 from simsearch.records import Hit
+from simsearch.search_index.arranging import check_diversity
 from simsearch.search_index.checks import check_k, check_query
 from simsearch.search_index.index import SearchIndex
+from simsearch.search_index.probability import check_probability
 
 _Given = ParamSpec("_Given")
 _Found = TypeVar("_Found")
@@ -62,7 +64,7 @@ class AsyncSearchIndex:
         self._calling = ThreadPoolExecutor(_OTHER_CALLS, thread_name_prefix="simsearch-call")
         self._waiting: deque[_Waiting] = deque()
         self._runner: asyncio.Task[None] | None = None
-        self._closed = False
+        self._closing: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> AsyncSearchIndex:
         return self
@@ -88,9 +90,10 @@ class AsyncSearchIndex:
     ) -> list[Hit]:
         """Return the hits of `SearchIndex.search`; arguments and errors are the same."""
         self._refuse_closed()
-        check_query(query)  # at the door: one that is none must not fail with the others
-        check_k(k)
+        # At the door: what is none must neither fail with the others nor be compared with them.
+        check_query(query)
         search = _Search(k, where, mode, diversity, group_by, min_probability)
+        _check(search)
         loop = asyncio.get_running_loop()
         waiting = _Waiting(query, search, loop.create_future())
         self._waiting.append(waiting)
@@ -115,13 +118,20 @@ class AsyncSearchIndex:
         )
 
     async def close(self) -> None:
-        """Answer what was asked so far, and close the index; a second call does nothing."""
-        if self._closed:
-            return
-        self._closed = True
-        if self._runner is not None:
-            await asyncio.wait([self._runner])
-        await asyncio.to_thread(self._shut_down)
+        """Answer what was asked so far, and close the index; it is closed when this returns.
+
+        The closing goes on if the call is cancelled, and every further call waits for it.
+        """
+        if self._closing is None:
+            self._closing = asyncio.get_running_loop().create_task(self._close())
+        await asyncio.shield(self._closing)
+
+    async def _close(self) -> None:
+        try:
+            if self._runner is not None:
+                await asyncio.wait([self._runner])
+        finally:  # also where the loop is ending
+            await asyncio.to_thread(self._shut_down)
 
     def _shut_down(self) -> None:
         self._searching.shutdown()
@@ -129,7 +139,7 @@ class AsyncSearchIndex:
         self._index.close()
 
     def _refuse_closed(self) -> None:
-        if self._closed:
+        if self._closing is not None:
             raise InvalidInput(f"the index {self._index.path} is closed")
 
     async def _run(self) -> None:
@@ -176,6 +186,18 @@ class AsyncSearchIndex:
             group_by=search.group_by,
             min_probability=search.min_probability,
         )
+
+
+def _check(search: _Search) -> None:
+    """Refuse what cannot be compared with another search."""
+    check_k(search.k)
+    check_diversity(search.diversity)
+    if search.min_probability is not None:
+        check_probability(search.min_probability)
+    names = {"where": search.where, "mode": search.mode, "group_by": search.group_by}
+    for name, value in names.items():
+        if value is not None and not isinstance(value, str):
+            raise InvalidInput(f"{name} must be a string, got {type(value).__name__}")
 
 
 def _give(future: asyncio.Future[list[Hit]], answer: list[Hit] | Exception) -> None:

@@ -6,6 +6,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import lru_cache
+from numbers import Real
 
 import numpy as np
 
@@ -103,9 +104,14 @@ def check_min_probability(store: DocumentStore, least: float) -> None:
     Raises:
         InvalidInput: it is not from 0 to 1, or the index has no calibration.
     """
-    if not 0 <= least <= 1:
-        raise InvalidInput(f"min_probability must be from 0 to 1, got {least:g}")
+    check_probability(least)
     required_calibration(store)
+
+
+def check_probability(least: float) -> None:
+    """Refuse a least probability that is not 0 to 1."""
+    if not (isinstance(least, Real) and 0 <= least <= 1):
+        raise InvalidInput(f"min_probability must be from 0 to 1, got {least!r}")
 
 
 def probable(found: Sequence[Sequence[Hit]], least: float) -> list[list[Hit]]:

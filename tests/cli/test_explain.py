@@ -65,6 +65,42 @@ def test_of_a_long_text_the_part_with_the_strongest_words_is_shown():
     assert len(shown) < 320
 
 
+class Start(int):
+    """Where a word starts; how often one is compared with another number is counted."""
+
+    compared = 0
+
+    def __lt__(self, other: int) -> bool:
+        Start.compared += 1
+        return int(self) < int(other)
+
+    def __le__(self, other: int) -> bool:
+        Start.compared += 1
+        return int(self) <= int(other)
+
+
+def lexical_hit(text: str, word: str) -> tuple[Hit, Explanation]:
+    starts = [at for at in range(len(text)) if text.startswith(word, at)]
+    places = tuple(("text", Start(at), at + len(word)) for at in starts)
+    found = Explanation(terms=(TermShare(word, 2.0, ((0, len(word)),), places),))
+    return Hit("1", 2.0, text, explanation=found), found
+
+
+def test_of_parts_that_are_worth_the_same_the_first_is_shown():
+    parts = [f"part {n} cat cat cat " + "other " * 100 for n in range(7)]
+    shown = highlighted(*lexical_hit("before " * 10 + "".join(parts), "cat"), bold=False)
+    assert "part 0 *cat* *cat* *cat* other" in shown
+
+
+def test_twice_as_many_marks_take_twice_the_steps_not_four_times():
+    def steps(count: int) -> int:
+        before = Start.compared
+        highlighted(*lexical_hit("the cat sat. " * count, "cat"), bold=False)
+        return Start.compared - before
+
+    assert 0 < steps(400) < 2.5 * steps(200)
+
+
 def test_nothing_of_a_document_drives_the_terminal():
     text = "\x1b[31mred card"
     found = Explanation((WordShare(9, 13, "text", 0.1, 0.3, ()),), 0.0, exact=True)
@@ -169,6 +205,14 @@ def test_only_so_many_are_compared_more_closely(run: Run, index_dir: Path) -> No
     everything = run(*asked[:-2], "--rerank", "maxsim").object["hits"]
     (best,) = run(*asked, "--rerank", "maxsim", "--rerank-top", 3).object["hits"]
     assert best == everything[0]
+
+
+@pytest.mark.parametrize("options", [(), ("--rerank", "none"), ("--mode", "lexical")])
+def test_how_many_to_rerank_is_refused_where_nothing_is_reranked(
+    run: Run, index_dir: Path, options: tuple[str, ...]
+) -> None:
+    asked = ("query", "my card", "-i", index_dir, "--rerank-top", 5, *options)
+    assert "name --rerank maxsim or pair" in run(*asked).refusal(2)
 
 
 def test_an_index_without_a_pair_scorer_says_where_one_comes_from(

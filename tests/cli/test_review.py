@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 from command_line import Run, Write
 
+from simsearch.query import SearchMode
 from simsearch.records import Judgement
-from simsearch.search_index import SearchIndex, propose_judgements
+from simsearch.search_index import ModeChoice, SearchIndex, propose_judgements
 
 
 class Terminal(io.StringIO):
@@ -60,6 +61,32 @@ def test_where_everything_is_judged_one_line_says_so(run: Run, index_dir: Path) 
     outcome = run("review", "-i", index_dir)
     assert (outcome.code, outcome.out) == (0, "")
     assert outcome.err == "all hits of these queries are judged\n"
+
+
+def test_an_index_without_documents_has_nothing_to_judge(
+    run: Run, index_dir: Path, write: Write
+) -> None:
+    with SearchIndex.open(index_dir) as index:
+        index.delete(["card", "cat", "parcel"])
+    queries = write("queries.txt", "my card\n")
+    outcome = run("review", "-i", index_dir, "--queries", queries)
+    assert (outcome.code, outcome.out) == (0, "")
+    assert outcome.err == "the index has no documents, so there are no hits to judge\n"
+
+
+def test_queries_without_hits_are_told_from_those_whose_hits_are_judged(
+    run: Run, index_dir: Path, write: Write
+) -> None:
+    with SearchIndex.open(index_dir) as index:
+        index.keep_mode_choice(ModeChoice(SearchMode.LEXICAL))
+        (hit,) = index.search("swallowed")
+        index.judge("swallowed", hit.id, relevant=True)
+    none = write("none.txt", "zebra\ngiraffe\n")
+    assert run("review", "-i", index_dir, "--queries", none).err == "these queries have no hits\n"
+    queries = write("queries.txt", "swallowed\nzebra\n")
+    outcome = run("review", "-i", index_dir, "--queries", queries)
+    assert (outcome.code, outcome.out) == (0, "")
+    assert outcome.err == "1 query without hits; all hits of the others are judged\n"
 
 
 def test_without_queries_one_line_says_where_they_come_from(run: Run, index_dir: Path) -> None:

@@ -210,6 +210,22 @@ def test_what_is_no_query_is_refused_at_the_door(query, k):
     assert behind_a_gate(use).batches == []
 
 
+@pytest.mark.parametrize("name", ["where", "mode", "diversity", "group_by", "min_probability"])
+def test_arguments_that_no_search_takes_are_refused_and_disturb_no_other_query(name):
+    async def use(index, gate):
+        first = searches(index, "a")
+        await gate.met()
+        wrong = [index.search("heart", **{name: np.array([0.1, 0.2])}) for _ in range(2)]
+        found = asyncio.gather(*wrong, index.search("heart disease"), return_exceptions=True)
+        gate.let_through(2)
+        *refused, hits = await found
+        assert [type(each) for each in refused] == [InvalidInput, InvalidInput]
+        assert hits == ["hit of heart disease"]
+        await asyncio.gather(*first)
+
+    assert [batch for batch, _ in behind_a_gate(use).batches] == [["a"], ["heart disease"]]
+
+
 def test_a_filter_that_is_none_is_refused_like_anywhere(path):
     async def main():
         async with AsyncSearchIndex(opened(path)) as index:
@@ -234,6 +250,23 @@ def test_closing_answers_what_was_asked_and_refuses_what_comes_later():
             await index.search("c")
         with pytest.raises(InvalidInput, match="closed"):
             await index.call(SearchIndex.count)
+
+    behind_a_gate(use)
+
+
+def test_a_closing_that_is_cancelled_goes_on_and_every_close_waits_for_it():
+    async def use(index, gate):
+        first = searches(index, "a")
+        await gate.met()
+        cancelled = asyncio.create_task(index.close())
+        asyncio.get_running_loop().call_soon(cancelled.cancel)
+        with pytest.raises(asyncio.CancelledError):
+            await cancelled
+        closings = [asyncio.create_task(index.close()) for _ in range(2)]
+        gate.let_through(1)
+        await asyncio.wait(closings, return_when=asyncio.FIRST_COMPLETED)
+        assert gate.closed
+        assert await asyncio.gather(*first) == [["hit of a"]]
 
     behind_a_gate(use)
 

@@ -149,6 +149,7 @@ def test_passages_are_found_by_words_as_documents_and_by_both_with_their_place(t
         ({"mode": "both"}, "mode must be one of dense, lexical, hybrid, got 'both'"),
         ({"diversity": 1.5}, r"diversity must be 0..1, got 1.5"),
         ({"diversity": float("nan")}, r"diversity must be 0..1, got nan"),
+        ({"diversity": "x"}, r"diversity must be 0..1, got 'x'"),
         ({"group_by": "colour"}, r"no document has the field 'colour' \("),
     ],
 )

@@ -206,7 +206,7 @@ def test_hits_below_the_least_probability_are_left_out(index):
     assert index.search("nothing of that kind", min_probability=0.6) == []
 
 
-@pytest.mark.parametrize("value", [-0.1, 1.1, float("nan")])
+@pytest.mark.parametrize("value", [-0.1, 1.1, float("nan"), "x"])
 def test_what_is_no_probability_is_refused(index, value):
     with pytest.raises(InvalidInput, match="min_probability must be from 0 to 1"):
         index.search("card", min_probability=value)
