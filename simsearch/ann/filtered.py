@@ -68,8 +68,9 @@ class FilteredIndex:
             return neighbours_in(self.vectors, among, queries, k)
         else:
             index = self.index.with_parameters(level.parameters)
-            among = among or Subset(np.arange(rows), rows)
-            found, similarities = index.search_among(queries, k, among)
+            found, similarities = (
+                index.search(queries, k) if among is None else index.search_among(queries, k, among)
+            )
         lacking = np.flatnonzero((found >= 0).sum(axis=1) < k)
         if len(lacking):
             found[lacking], similarities[lacking] = neighbours_in(
