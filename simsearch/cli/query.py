@@ -126,7 +126,7 @@ def _print_found(output: Output, text: str, hits: "list[Hit]", wanted: "_Wanted"
         return
     if not hits and wanted.least is not None:
         output.text("no good answer")
-    elif not hits:
+    elif not hits and not wanted.empty:  # which was said already
         output.say(wanted.why_none)
     print_hits(output, hits, query=text)
 
@@ -155,6 +155,7 @@ class _Wanted:
         from simsearch.search_index import RerankChoice
 
         self._index = index
+        self.empty = not index.count()
         self._k = k
         self._search = search
         # The probability from which on the target precision is reached.

@@ -44,6 +44,12 @@ def test_row_58_a_natural_question_is_answered(
     assert (outcome.code, outcome.err) == (0, "")
 
 
+def test_a_query_without_a_hit_says_why(run: Run, index_dir: Path) -> None:
+    outcome = run("query", "?", "-i", index_dir, "--mode", "lexical")
+    assert (outcome.code, outcome.out) == (0, "")
+    assert outcome.err == "no document shares a word with the query\n"
+
+
 def test_diversity_and_groups(run: Run, tmp_path: Path, tiny_encoder_dir: Path) -> None:
     path = tmp_path / "i"
     with SearchIndex.create(path, encoder=Encoder.load(tiny_encoder_dir)) as index:
