@@ -127,7 +127,7 @@ class BuiltIndex:
         rows = self._by_codes(queries, depth)
         if skip is not None:
             rows[rows == skip[:, None]] = -1
-        return best(rows, similarities_at(self.vectors, queries, rows), k)
+        return self._compared(queries, rows, k)
 
     def search_among(
         self, queries: FloatArray, k: int, among: Subset
@@ -152,7 +152,7 @@ class BuiltIndex:
         share = len(among) / among.of
         depth = min(fetch_depth(k * self._reach(k), share), len(self))
         rows = _passing(self._by_codes(queries, depth), among)
-        found, similarities = best(rows, similarities_at(self.vectors, queries, rows), k)
+        found, similarities = self._compared(queries, rows, k)
         missing = depth * share - np.count_nonzero(rows >= 0, axis=1)
         by_chance = _DEVIATIONS * math.sqrt(depth * share * (1 - share)) if depth < len(self) else k
         for line in np.flatnonzero(missing > by_chance).tolist():
@@ -160,8 +160,7 @@ class BuiltIndex:
             found[its], similarities[its] = -1, -np.inf
             more = self._more(queries[its], k, among, depth, float(missing[line]))
             if more is not None:
-                compared = similarities_at(self.vectors, queries[its], more)
-                found[its], similarities[its] = best(more, compared, k)
+                found[its], similarities[its] = self._compared(queries[its], more, k)
         return found, similarities
 
     def _more(
@@ -186,6 +185,10 @@ class BuiltIndex:
         """How many rows are looked at for each of `k`: codes, or nodes of a graph."""
         of_graph = math.ceil((self.parameters.ef_search or 1) / max(1, k))
         return self.parameters.k_factor or of_graph
+
+    def _compared(self, queries: FloatArray, rows: IntArray, k: int) -> tuple[IntArray, FloatArray]:
+        """Return the `k` best of the rows of each query by their vectors, and the similarities."""
+        return best(rows, similarities_at(self.vectors, queries, rows), k)
 
     def _by_codes(self, queries: FloatArray, depth: int) -> IntArray:
         """Return the rows that are found, (n_queries, depth), best first; -1 at the end."""

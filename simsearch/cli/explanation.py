@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from simsearch.cli.output import clean
+from simsearch.records import has_word
 
 if TYPE_CHECKING:
     from simsearch.records import Explanation, Hit, WordShare
@@ -69,7 +70,7 @@ def strongest(hit: Hit, explanation: Explanation) -> list[WordShare]:
     words = [
         word
         for word in explanation.words
-        if _is_worded(_written(hit, (word.field, word.start, word.end)))
+        if has_word(_written(hit, (word.field, word.start, word.end)))
     ]
     count = max(_LEAST, min(_MOST, round(_SHARE * len(words))))
     ranked = sorted(words, key=lambda word: -word.loss)
@@ -170,7 +171,7 @@ def _of_similarity(hit: Hit, explanation: Explanation, query: str) -> str:
     told = []
     for word in strongest(hit, explanation)[:_REASONS]:
         asked = [query[start:end] for start, end, _ in word.query]
-        partners = ", ".join([clean(each) for each in asked if _is_worded(each)][:2])
+        partners = ", ".join([clean(each) for each in asked if has_word(each)][:2])
         written = _written(hit, (word.field, word.start, word.end))
         told.append(f"{clean(written)} {word.loss:+.3f}" + (f" ({partners})" if partners else ""))
     return "; ".join(told) or "no word in particular"
@@ -184,10 +185,6 @@ def _of_terms(hit: Hit, explanation: Explanation, query: str) -> str:
         held = dict.fromkeys(clean(_written(hit, place)) for place in term.places)
         told.append(f"{', '.join(list(held)[:2]) or asked} {term.contribution:+.3f} ({asked})")
     return "; ".join(told) or "no word that was looked for"
-
-
-def _is_worded(written: str) -> bool:
-    return any(map(str.isalnum, written))
 
 
 def _written(hit: Hit, place: Place) -> str:

@@ -155,7 +155,6 @@ class _Wanted:
         from simsearch.search_index import RerankChoice
 
         self._index = index
-        self.empty = not index.count()
         self._k = k
         self._search = search
         # The probability from which on the target precision is reached.
@@ -179,6 +178,11 @@ class _Wanted:
                 "(name --rerank maxsim or pair, or leave --rerank-top out)"
             )
         self._top = kept.top if rerank_top is None else rerank_top
+
+    @property
+    def empty(self) -> bool:
+        """Whether there is no document that could be a hit."""
+        return not self._index.count()
 
     @property
     def why_none(self) -> str:

@@ -207,7 +207,7 @@ def choose_rerank(
             f"{LEAST_QUERIES} are needed to measure reranking"
         )
     asked = [queries[name] for name in names]
-    mode, fingerprint = index.mode_choice().mode, index.info().fingerprint
+    mode, fingerprint = index.mode_choice().mode, index.fingerprint
     if mode is SearchMode.LEXICAL:
         raise InvalidInput(
             f"{index.path} is searched by words, and what words alone have found is not reranked "

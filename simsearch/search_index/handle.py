@@ -69,6 +69,11 @@ class IndexHandle:
         return self._path
 
     @property
+    def fingerprint(self) -> str:
+        """That of the encoder whose vectors it holds."""
+        return self._store.settings.constants["fingerprint"]
+
+    @property
     def dim(self) -> int:
         """Width of the vectors."""
         return self._store.dim
@@ -217,7 +222,7 @@ class IndexHandle:
             keep_rerank_choice(self._store, choice)
 
     def _refuse_switched(self, fingerprint: str | None) -> None:
-        if fingerprint not in (None, self._store.settings.constants["fingerprint"]):
+        if fingerprint not in (None, self.fingerprint):
             raise EncoderMismatch(
                 f"{self._path} was switched to another encoder meanwhile (measure again)"
             )

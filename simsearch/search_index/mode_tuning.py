@@ -67,7 +67,7 @@ def tune_mode(index: SearchIndex, queries: Mapping[str, str], qrels: Qrels) -> M
     texts = [queries[name] for name in names]
     for text in texts:
         check_query(text)
-    fingerprint = index.info().fingerprint
+    fingerprint = index.fingerprint
     alone = {mode: index.search_many(texts, _DEPTH, mode=mode) for mode in _SINGLE}
     questions = [
         Question(name, met, ids, {mode: [hit.id for hit in alone[mode][n]] for mode in _SINGLE})

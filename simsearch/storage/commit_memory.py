@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Generic, TypeVar
 
 from simsearch.storage.session import Session
@@ -28,3 +29,10 @@ class CommitMemory(Generic[T]):
         if commit != self._commit:
             self._values, self._commit = {}, commit
         return self._values
+
+    def value(self, name: str, find: Callable[[], T]) -> T:
+        """Return what is remembered by that name, or else is found now."""
+        known = self.values()
+        if name not in known:
+            known[name] = find()
+        return known[name]

@@ -139,10 +139,8 @@ class LexicalIndex:
 
     def _documents(self) -> int:
         """Return the number of documents, which may be fewer than their rows."""
-        known = self._numbers.values()
-        if _ALL not in known:
-            (known[_ALL],) = self._connection.execute("SELECT count(*) FROM documents").fetchone()
-        return known[_ALL]
+        counted = "SELECT count(*) FROM documents"
+        return self._numbers.value(_ALL, lambda: self._connection.execute(counted).fetchone()[0])
 
     def _counts_of(self, terms: Sequence[str]) -> dict[str, int]:
         counts = self._counts.values()

@@ -53,18 +53,12 @@ class Metadata:
     def has_field(self, name: str) -> bool:
         """Whether a document has a metadata field of this name."""
         with self._verified():
-            known = self._fields.values()
-            if name not in known:
-                known[name] = has_field(self._session.connection, name)
-            return known[name]
+            return self._fields.value(name, lambda: has_field(self._session.connection, name))
 
     def count_groups(self, name: str) -> int:
         """Return into how many groups a field divides all documents; see filters.py."""
         with self._verified():
-            known = self._groups.values()
-            if name not in known:
-                known[name] = count_groups(self._session.connection, name)
-            return known[name]
+            return self._groups.value(name, lambda: count_groups(self._session.connection, name))
 
     def field_names(self) -> list[str]:
         """Return the names of all metadata fields; this reads every document."""
