@@ -3,6 +3,7 @@
     python benchmarks/heads.py classes     banking77, beside scikit-learn on sentence-transformers'
                                            embeddings
     python benchmarks/heads.py shots       the same with 8 texts a class
+    python benchmarks/heads.py scope       30 texts of each of 62 intents; the other 15 are rejected
     python benchmarks/heads.py entities NAME   a CoNLL set, beside transformers' recipe
     python benchmarks/heads.py tuned NAME  the encoder tuned for one head (of banking77 or CoNLL),
                                            beside the same head on the base
@@ -45,6 +46,7 @@ from simsearch.heads import (
     Head,
     TaggerConfig,
     score_classifier,
+    score_scope,
     tag_texts,
     train_classifier,
     train_tagger,
@@ -96,6 +98,26 @@ def classes(train: int | None, test: int | None, shots: int | None) -> None:
     found = peer.predict(model.encode([text.text for text in gold], normalize_embeddings=True))
     right = np.mean([each == text.labels[0] for each, text in zip(found, gold, strict=True)])
     print("sentence-transformers and scikit-learn", f"{theirs:.1f} s", f"accuracy {right:.4f}")
+
+
+def scope(test: int | None) -> None:
+    """Print how well texts of every fifth intent are rejected, which no text trained."""
+    texts = read_labelled_texts(DATA / "banking77" / "train.jsonl").texts
+    gold = _spread(list(read_labelled_texts(DATA / "banking77" / "test.jsonl").texts), test)
+    outside = set(sorted({text.labels[0] for text in texts})[4::5])
+    encoder = Encoder.load()
+    known = [text for text in texts if text.labels[0] not in outside]
+    for seed in range(3):
+        config = ClassifierConfig(shots=30, seed=seed)
+        head = train_classifier(known, encoder, config=config).head
+        sides = [
+            head.classify(encoder.encode([text.text for text in gold if side(text)]))
+            for side in (
+                lambda text: text.labels[0] not in outside,
+                lambda text: text.labels[0] in outside,
+            )
+        ]
+        print(f"{len(outside)} intents left out, seed {seed}:", score_scope(*sides))
 
 
 def entities(name: str, train: int | None, test: int | None, layers: str, peer: bool) -> None:
@@ -356,7 +378,7 @@ def _print_filters(
 def main() -> None:
     """Run one part."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parts = ("classes", "shots", "entities", "tuned", "joint", "filters", "pass")
+    parts = ("classes", "shots", "scope", "entities", "tuned", "joint", "filters", "pass")
     parser.add_argument("part", choices=parts)
     parser.add_argument("name", nargs="?", default="crossner_politics")
     parser.add_argument("--train", type=int)
@@ -381,6 +403,8 @@ def main() -> None:
             epochs=asked.epochs, seed=asked.seed, max_forgetting=asked.forgetting
         )
         joint(asked.name, asked.pairs, asked.train, config)
+    elif asked.part == "scope":
+        scope(asked.test)
     elif asked.part == "pass":
         one_pass(asked.test)
     else:

@@ -28,6 +28,8 @@ from simsearch.files import check_target
 from simsearch.wording import counted
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from simsearch.encoder import Encoder, EncodingCounts
     from simsearch.formats import LabelledTexts, ReadOptions
     from simsearch.heads import (
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
         Classifier,
         ClassifierConfig,
         ClassifierTraining,
+        ScopeScores,
     )
     from simsearch.training import TrainingData
 
@@ -95,7 +98,9 @@ def train(
         read = read_labelled_texts(file, file_options, reads=reading_of(making.encoder))
     if making.adapt is not None:
         return making.tune(_tuning_data(read, config), output)
-    outside = [] if out_of_scope is None else _texts_of(out_of_scope, file_options, making.encoder)
+    outside = []
+    if out_of_scope is not None:
+        outside = _texts_of(out_of_scope, file_options, reading_of(making.encoder))
 
     def fit(encoder: "Encoder", counts: "EncodingCounts") -> "ClassifierTraining":
         return train_classifier(
@@ -158,14 +163,13 @@ def _tuning_data(read: "LabelledTexts", config: "ClassifierConfig") -> "Training
     return TrainingData(examples, objective="classes", head=with_changes(config, shots=None))
 
 
-def _texts_of(path: Path, options: "ReadOptions", encoder: str | None) -> list[str]:
-    from simsearch.encoder import reading_of
+def _texts_of(path: Path, options: "ReadOptions", reads: "Callable[[str], bool]") -> list[str]:
     from simsearch.formats import read_examples
     from simsearch.records import LabelledText, UnlabelledText
 
     texts = [
         each.text
-        for each in read_examples(path, options, reads=reading_of(encoder))
+        for each in read_examples(path, options, reads=reads)
         if isinstance(each, LabelledText | UnlabelledText)
     ]
     if not texts:
@@ -230,6 +234,13 @@ def evaluate(
     file_options: "ReadOptions",
     against: Against = None,
     min_in_scope: MinInScope = None,
+    out_of_scope: Annotated[
+        Path | None,
+        typer.Option(
+            "--out-of-scope",
+            help="A file with `text`: texts of no known class, to tell how well they are rejected.",
+        ),
+    ] = None,
     plot: Annotated[
         Path | None, typer.Option(help="Draw the confusion matrix to this file (.png, .svg).")
     ] = None,
@@ -243,6 +254,7 @@ def evaluate(
         compare_classifiers,
         draw_confusion_matrix,
         score_classifier,
+        score_scope,
         scores_as_json,
     )
 
@@ -262,6 +274,8 @@ def evaluate(
     for path, each in ((head, classifier), (against, other)):
         if min_in_scope is not None and each is not None and each.scope is None:
             raise InvalidInput(f"{path} has no scope: --min-in-scope needs one to reject texts")
+    if out_of_scope is not None and classifier.scope is None:
+        raise InvalidInput(f"{head} has no scope: --out-of-scope needs one to reject texts")
     load = functools.cache(lambda: classifier.encoder.load(encoder))
     with spooled([data], beside=None) as (file,):
         gold = read_labelled_texts(file, file_options, reads=reading_by(load))
@@ -271,6 +285,12 @@ def evaluate(
     texts = [each.text for each in gold.texts]
     predicted = _classify(classifier, texts, load(), min_in_scope)
     scores = score_classifier(classifier, gold.texts, predicted)
+    scope = None
+    if out_of_scope is not None:
+        outside = _texts_of(out_of_scope, file_options, reading_by(load))
+        threshold = 0.5 if min_in_scope is None else min_in_scope
+        unknown = _classify(classifier, outside, load(), None)
+        scope = score_scope(predicted, unknown, threshold=threshold)
     differences = {}
     if other is not None:
         # What is rejected counts on both sides, or a head would be worse than itself.
@@ -281,9 +301,24 @@ def evaluate(
     if plot is not None and scores.confusion is not None:
         draw_confusion_matrix(plot, classifier.labels, scores.confusion)
     if output.json_only:
-        output.result(scores_as_json(scores, differences))
+        output.result(scores_as_json(scores, differences, scope))
         return
     print_scores(output, scores.classes, scores.metrics, kinds=("class", "texts"))
     output.say(f"n = {scores.texts:,}")
+    if scope is not None:
+        _print_scope(output, scope)
     if differences:
         print_differences(output, differences)
+
+
+def _print_scope(output: Output, scope: "ScopeScores") -> None:
+    output.text("")
+    output.table(
+        (f"known or none ({counted(scope.texts, 'text')} of none)", "value"),
+        [
+            ("auroc", f"{scope.auroc:.4f}"),
+            ("ece, at even odds", f"{scope.ece:.4f}"),
+            (f"known kept at {scope.threshold:g}", f"{scope.kept:.4f}"),
+            (f"none rejected at {scope.threshold:g}", f"{scope.rejected:.4f}"),
+        ],
+    )

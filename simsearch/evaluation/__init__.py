@@ -4,7 +4,7 @@ retrieval        qrels and a run -> ndcg@k, mrr@k, recall@k, hit_rate@k, map, on
 correlation      two series -> Spearman, Pearson
 labels           classes and the right ones -> accuracy, macro F1, per class, calibration error
 calibration      scores and what matched -> a curve to probabilities, its error, how reliable it is
-classification   pairs labelled 0 or 1 and their scores -> average precision, best F1
+classification   what is labelled 0 or 1, and scores -> average precision, best F1, area under ROC
 spans            labelled ranges and the right ones -> strict precision, recall, F1
 significance     scores of two systems on the same units -> difference, interval, p
 """
@@ -27,6 +27,7 @@ from simsearch.evaluation.classification import (
     ThresholdScore,
     average_precision_score,
     best_f1,
+    roc_auc_score,
 )
 from simsearch.evaluation.correlation import pearson, spearman
 from simsearch.evaluation.labels import (
@@ -98,6 +99,7 @@ __all__ = [
     "recall",
     "reciprocal_rank",
     "reliability",
+    "roc_auc_score",
     "score_run",
     "score_spans",
     "sigmoid",

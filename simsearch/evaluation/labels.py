@@ -78,17 +78,24 @@ def confusion_matrix(gold: IntArray, predicted: IntArray, *, classes: int) -> In
 
 
 def expected_calibration_error(
-    confidences: FloatArray, correct: BoolArray, *, bins: int = 15
+    confidences: FloatArray,
+    correct: BoolArray,
+    *,
+    weights: FloatArray | None = None,
+    bins: int = 15,
 ) -> float:
     """Return how far confidence is from accuracy, on average over the predictions, in [0, 1].
 
     Bins of equal width, (a, b]; each weighs as many predictions as it holds (Naeini, Cooper &
-    Hauskrecht 2015; Guo et al. 2017, On calibration of modern neural networks). Both are (n,).
+    Hauskrecht 2015; Guo et al. 2017, On calibration of modern neural networks). All are (n,);
+    `weights` are positive and say for how many a prediction counts, by default one.
     """
     _check(confidences, correct)
+    counts = np.ones(len(confidences)) if weights is None else weights
+    _check(confidences, counts)
     places = np.clip(np.ceil(confidences * bins).astype(np.int64) - 1, 0, bins - 1)
-    gaps = np.bincount(places, weights=confidences - correct, minlength=bins)
-    return float(np.abs(gaps).sum() / len(confidences))
+    gaps = np.bincount(places, weights=counts * (confidences - correct), minlength=bins)
+    return float(np.abs(gaps).sum() / counts.sum())
 
 
 def _indicators(numbers: IntArray, classes: int) -> BoolArray:

@@ -24,9 +24,11 @@ if TYPE_CHECKING:
     )
     from simsearch.heads.classifier_scores import (
         ClassifierScores,
+        ScopeScores,
         compare_classifiers,
         difference_as_json,
         score_classifier,
+        score_scope,
         scores_as_json,
     )
     from simsearch.heads.classifier_training import (
@@ -73,9 +75,11 @@ _HOMES = {
     "classifier": ("Classification", "Classifier"),
     "classifier_scores": (
         "ClassifierScores",
+        "ScopeScores",
         "compare_classifiers",
         "difference_as_json",
         "score_classifier",
+        "score_scope",
         "scores_as_json",
     ),
     "classifier_config": ("ClassWeight", "ClassifierConfig"),
@@ -114,6 +118,7 @@ __all__ = [
     "EncoderReference",
     "Head",
     "HeadKind",
+    "ScopeScores",
     "TaggedSpan",
     "Tagger",
     "TaggerConfig",
@@ -129,6 +134,7 @@ __all__ = [
     "pieces_of_words",
     "read_texts",
     "score_classifier",
+    "score_scope",
     "scores_as_json",
     "split_words",
     "tag_texts",

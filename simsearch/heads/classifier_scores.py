@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -21,6 +21,7 @@ from simsearch.evaluation import (
     macro_f1,
     micro_f1,
     paired_bootstrap,
+    roc_auc_score,
 )
 from simsearch.heads.classifier import DECIDED, Classification, Classifier
 from simsearch.records import ClassifiedText
@@ -39,6 +40,53 @@ class ClassifierScores:
     classes: dict[str, LabelScore]
     confusion: IntArray | None
     texts: int
+
+
+@dataclass(frozen=True, slots=True)
+class ScopeScores:
+    """How well `in_scope` tells texts of known classes from texts of none.
+
+    `auroc` is the chance that a known one has the higher probability, `ece` the expected
+    calibration error at even odds: both kinds weigh the same. `kept` is the share of the known
+    ones at `threshold` or above it, `rejected` the share of the others, `texts`, below it.
+    """
+
+    auroc: float
+    ece: float
+    threshold: float
+    kept: float
+    rejected: float
+    texts: int
+
+
+def score_scope(
+    known: Sequence[Classification], unknown: Sequence[Classification], *, threshold: float = 0.5
+) -> ScopeScores:
+    """Score what a classifier said of texts of known classes, and of texts of none.
+
+    Raises:
+        InvalidInput: the classifier has no scope.
+        InvalidData: there are no texts of one kind.
+    """
+    sides = [
+        [each.in_scope for each in side if each.in_scope is not None] for side in (known, unknown)
+    ]
+    inside, outside = map(np.array, sides)
+    if len(inside) < len(known) or len(outside) < len(unknown):
+        raise InvalidInput("this classifier has no scope: it cannot reject texts")
+    if not len(inside) or not len(outside):
+        raise InvalidData("expected texts of known classes and texts of none")
+    labels = np.repeat([True, False], [len(inside), len(outside)])
+    probabilities = np.concatenate([inside, outside])
+    weights = np.repeat([1 / len(inside), 1 / len(outside)], [len(inside), len(outside)])
+    return ScopeScores(
+        auroc=roc_auc_score(labels, probabilities),
+        ece=expected_calibration_error(probabilities, labels, weights=weights),
+        threshold=threshold,
+        kept=float((inside >= threshold).mean()),
+        rejected=float((outside < threshold).mean()),
+        texts=len(outside),
+    )
 
 
 def score_classifier(
@@ -153,7 +201,9 @@ def _macro_f1(gold: npt.NDArray[np.float64], predicted: npt.NDArray[np.float64])
 
 
 def scores_as_json(
-    scores: ClassifierScores, difference: Mapping[str, Difference]
+    scores: ClassifierScores,
+    difference: Mapping[str, Difference],
+    scope: ScopeScores | None = None,
 ) -> dict[str, object]:
     """Return all that there is to say of an evaluation, as JSON."""
     return {
@@ -171,6 +221,7 @@ def scores_as_json(
         },
         "confusion": None if scores.confusion is None else scores.confusion.tolist(),
         **({"difference": difference_as_json(difference)} if difference else {}),
+        **({} if scope is None else {"scope": asdict(scope)}),
     }
 
 

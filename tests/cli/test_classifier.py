@@ -5,12 +5,15 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from command_line import Run, Write
 from conftest import write_tiny_encoder
 from head_training import labelled_texts
+from sklearn.metrics import roc_auc_score
 
 from simsearch.encoder import Encoder
+from simsearch.evaluation import expected_calibration_error
 
 
 def rows(count: int, **options) -> str:
@@ -93,6 +96,30 @@ def test_a_head_that_rejects_is_no_worse_than_itself(run: Run, write: Write, hea
     assert found["difference"]["accuracy"] == {"value": 0, "low": 0, "high": 0, "p": 1}
 
 
+def test_evaluation_tells_how_well_texts_of_no_class_are_rejected(
+    run: Run, write: Write, head: Path
+):
+    known, outside = labelled_texts(50, seed=3), ["how do i", "where is it", "please come here"]
+    data = write("test.jsonl", rows(50, seed=3))
+    others = write("others.jsonl", "".join(json.dumps({"text": each}) + "\n" for each in outside))
+    asked = [each.text for each in known] + outside
+    given = run("classifier", "predict", *asked, "--head", head, "--json").objects
+    scores = [each["in_scope"] for each in given]
+    arguments = ["classifier", "evaluate", data, "--head", head, "--out-of-scope", others]
+    found = run(*arguments, "--min-in-scope", "0.3", "--json").object["scope"]
+    labels = [1] * 50 + [0] * 3
+    assert found["auroc"] == pytest.approx(roc_auc_score(labels, scores))
+    assert (found["threshold"], found["texts"]) == (0.3, 3)
+    assert found["kept"] == pytest.approx(np.mean(np.array(scores[:50]) >= 0.3))
+    assert found["rejected"] == pytest.approx(np.mean(np.array(scores[50:]) < 0.3))
+    # Both kinds weigh the same: as if each text of no class were there 50 times, of any three.
+    balanced = expected_calibration_error(
+        np.repeat(scores, [3] * 50 + [50] * 3), np.repeat(labels, [3] * 50 + [50] * 3) > 0
+    )
+    assert found["ece"] == pytest.approx(balanced)
+    assert "none rejected at 0.5" in run(*arguments).out
+
+
 def test_another_encoder_is_refused(run: Run, head: Path, tmp_path):
     other = write_tiny_encoder(tmp_path / "other", seed=1)
     Encoder.load(other)  # its first use would say that it is exported
@@ -138,7 +165,9 @@ def test_several_labels_from_training_to_evaluation(
     assert compared["difference"].keys() == {"accuracy"}
     missing = ["classifier", "evaluate", "no-such-data", "--head", tmp_path / "h"]
     assert "--plot is for one label" in run(*missing, "--plot", tmp_path / "m.png").refusal(2)
-    assert "has no scope" in run(*missing, "--min-in-scope", "0.5").refusal(2)
+    for option, value in (("--min-in-scope", "0.5"), ("--out-of-scope", "no-such-texts")):
+        said = run(*missing, option, value).refusal(2)
+        assert f"has no scope: {option} needs one" in said
 
 
 def test_the_command_line_predicts_without_torch_and_scikit_learn(head: Path):

@@ -7,9 +7,14 @@ import pytest
 import sklearn.metrics
 
 from simsearch.errors import InvalidData
-from simsearch.evaluation import ThresholdScore, average_precision_score, best_f1
+from simsearch.evaluation import (
+    ThresholdScore,
+    average_precision_score,
+    best_f1,
+    roc_auc_score,
+)
 
-BOTH = [average_precision_score, best_f1]
+BOTH = [average_precision_score, best_f1, roc_auc_score]
 
 
 def test_average_precision_by_hand():
@@ -48,12 +53,14 @@ def test_best_threshold_accepts_all_pairs_with_an_equal_score():
 
 
 @pytest.mark.parametrize("seed", range(30))
-def test_both_agree_with_scikit_learn_on_scores_with_ties(seed):
+def test_all_agree_with_scikit_learn_on_scores_with_ties(seed):
     rng = np.random.default_rng(seed)
     labels = rng.permutation([0, 1, *rng.integers(0, 2, 60).tolist()])
     scores = (labels + rng.normal(size=62)).round(1)
     expected = sklearn.metrics.average_precision_score(labels, scores)
     assert average_precision_score(labels, scores) == pytest.approx(expected, abs=1e-12)
+    area = sklearn.metrics.roc_auc_score(labels, scores)
+    assert roc_auc_score(labels, scores) == pytest.approx(area, abs=1e-12)
     best = best_f1(labels, scores)
     f1s = [sklearn.metrics.f1_score(labels, scores >= score) for score in np.unique(scores)]
     accepted = scores >= best.threshold

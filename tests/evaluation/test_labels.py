@@ -67,6 +67,16 @@ def test_the_calibration_error_by_hand():
     assert expected_calibration_error(confidences, correct, bins=5) == pytest.approx(expected)
 
 
+def test_a_weight_counts_for_so_many_predictions():
+    confidences = np.array([0.5, 0.9])
+    correct = np.array([True, False])
+    repeated = expected_calibration_error(
+        np.repeat(confidences, [3, 1]), np.repeat(correct, [3, 1])
+    )
+    weighted = expected_calibration_error(confidences, correct, weights=np.array([0.75, 0.25]))
+    assert weighted == pytest.approx(repeated) == pytest.approx(0.75 * 0.5 + 0.25 * 0.9)
+
+
 def test_confidence_at_both_ends_has_a_bin():
     assert expected_calibration_error(np.array([0.0, 1.0]), np.array([False, True])) == 0.0
 
