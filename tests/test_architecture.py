@@ -15,7 +15,7 @@ MODULES = sorted(ROOT.rglob("*.py"))
 
 # Bottom to top; what stands in one layer does not import each other.
 LAYERS = (
-    {"conditions", "errors", "failpoints", "lazy", "records", "version", "wording"},
+    {"conditions", "errors", "failpoints", "lazy", "recent", "records", "version", "wording"},
     {"files"},
     {"cache"},
     {"evaluation"},

@@ -7,7 +7,6 @@ of it, and never make a list shorter.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final
 
 import numpy as np
 import numpy.typing as npt
@@ -21,11 +20,10 @@ from simsearch.ann.segment_file import SegmentFile
 from simsearch.ann.subset import Subset
 from simsearch.ann.vector_index import VectorIndex
 from simsearch.errors import InvalidInput
+from simsearch.recent import Recent
 
 FloatArray = npt.NDArray[np.float32]
 IntArray = npt.NDArray[np.int64]
-
-_REMEMBERED: Final = 16  # sets of rows whose places in a segment are known
 
 
 class SegmentIndex:
@@ -40,7 +38,7 @@ class SegmentIndex:
         self._alive: npt.NDArray[np.bool_] | None = None  # until one dies, all are
         self._living: Subset | None = None
         # By the identity of the array, which is kept so that no other gets the same.
-        self._subsets: dict[int, tuple[IntArray, Subset]] = {}
+        self._subsets = Recent[int, tuple[IntArray, Subset]](lambda known: known[1].nbytes)
 
     def __len__(self) -> int:
         """Return the number of rows that live."""
@@ -95,17 +93,14 @@ class SegmentIndex:
         return self.rows[places], similarities
 
     def _subset(self, among: IntArray) -> Subset:
-        known = self._subsets.pop(id(among), None)
-        if known is None:
-            low, high = np.searchsorted(among, (self.rows[0], self.rows[-1] + 1))
-            places = self.places(among[low:high])
-            if (places < 0).any() or (self._alive is not None and not self._alive[places].all()):
-                raise InvalidInput("a row that was to be searched is not in the index")
-            known = among, Subset(places, len(self.rows))
-        self._subsets[id(among)] = known
-        if len(self._subsets) > _REMEMBERED:
-            del self._subsets[next(iter(self._subsets))]
-        return known[1]
+        return self._subsets.get(id(among), lambda: (among, self._places_of(among)))[1]
+
+    def _places_of(self, among: IntArray) -> Subset:
+        low, high = np.searchsorted(among, (self.rows[0], self.rows[-1] + 1))
+        places = self.places(among[low:high])
+        if (places < 0).any() or (self._alive is not None and not self._alive[places].all()):
+            raise InvalidInput("a row that was to be searched is not in the index")
+        return Subset(places, len(self.rows))
 
 
 class SegmentedIndex:

@@ -39,6 +39,11 @@ class Subset:
         return len(self.positions)
 
     @property
+    def nbytes(self) -> int:
+        """Bytes of the positions, and of the mask, whether or not it was made yet."""
+        return int(self.positions.nbytes) + self.of
+
+    @property
     def whole(self) -> bool:
         """Whether no position is left out."""
         return len(self) == self.of

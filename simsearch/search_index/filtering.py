@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from typing import Final
 
 import numpy as np
 import numpy.typing as npt
@@ -11,13 +10,13 @@ import numpy.typing as npt
 from simsearch.conditions import leaves
 from simsearch.errors import InvalidInput
 from simsearch.query import Filter, mismatch, near_fields, unknown_field
+from simsearch.recent import Recent
 from simsearch.records import Facet
 from simsearch.storage import DocumentStore
 
 IntArray = npt.NDArray[np.int64]
 
 _LOG = logging.getLogger(__name__)
-_KEPT: Final = 16
 
 
 class FilteredRows:
@@ -25,7 +24,7 @@ class FilteredRows:
 
     def __init__(self, store: DocumentStore) -> None:
         self._store = store
-        self._rows: dict[str, IntArray] = {}  # by the filter's text, least recently used first
+        self._rows = Recent[str, IntArray](lambda rows: rows.nbytes)  # by the filter's text
 
     def forget(self) -> None:
         """Forget all rows: the store is not what it was."""
@@ -37,15 +36,13 @@ class FilteredRows:
         Raises:
             InvalidFilter: a field in it is one that no document has.
         """
-        found = self._rows.pop(wanted.text, None)
-        if found is None:
-            refuse_unknown_fields(self._store, wanted)
-            found = self._store.metadata.matching_rows(wanted.condition)
-            if not len(found):
-                _tell_why(self._store, wanted)
-        self._rows[wanted.text] = found
-        if len(self._rows) > _KEPT:
-            del self._rows[next(iter(self._rows))]
+        return self._rows.get(wanted.text, lambda: self._matching(wanted))
+
+    def _matching(self, wanted: Filter) -> IntArray:
+        refuse_unknown_fields(self._store, wanted)
+        found = self._store.metadata.matching_rows(wanted.condition)
+        if not len(found):
+            _tell_why(self._store, wanted)
         return found
 
 
