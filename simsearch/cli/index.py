@@ -128,8 +128,7 @@ def index(
         ) as target:
             taken_up = target.count()
             write = _writing(target.upsert, annotating, target)
-            in_passages = long_texts is LongTexts.PASSAGES
-            report = source.write(write, vectors, in_passages=in_passages)
+            report = source.write(write, vectors, in_passages=_in_passages(target))
             if taken_up:
                 output.say(f"{taken_up:,} documents were there from a run that was cut short")
                 removed = remove_all_but(target, source.documents())
@@ -266,11 +265,15 @@ def _extend(
             target = stack.enter_context(SearchIndex.open(index_dir, encoder=annotating))
         vectors = source.vectors(embeddings, dim=target.dim)
         write = _writing(target.upsert if replace else target.add, annotating, target)
-        report = source.write(write, vectors)
+        report = source.write(write, vectors, in_passages=_in_passages(target))
         verb = "upserted" if replace else "added"
         built = build_what_is_worth_it(output, target)
         state = _State(target.count(), built, target.info().search)
         return _report(output, verb, report, index_dir, state, source)
+
+
+def _in_passages(index: "SearchIndex") -> bool:
+    return str(index.long_texts) == LongTexts.PASSAGES
 
 
 @contextlib.contextmanager

@@ -165,3 +165,8 @@ def test_nobody_is_advised_to_split_what_is_split(
     split = run(*arguments, "-i", tmp_path / "split", "--long-texts", "passages")
     assert split.code == 0
     assert "were cut for classifiers (taggers and the index have them whole)" in split.err
+    more = write("more.jsonl", json.dumps({"id": "b", "text": "the dog sat. " * 200}) + "\n")
+    for command in ("add", "upsert"):
+        said = run(command, more, "-i", tmp_path / "split", *heads[:2])
+        assert "were cut for classifiers (taggers and the index have them whole)" in said.err
+        more.write_text(more.read_text().replace('"b"', '"c"'))
