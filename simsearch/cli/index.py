@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
-from simsearch.cli.heads import MinInScope
+from simsearch.cli.document_heads import DocumentHeads, annotated, make_document_heads
 from simsearch.cli.input import CorpusSource, spooled_corpus
 from simsearch.cli.mode import choice_facts, measured_by_run
 from simsearch.cli.opened import finished_index
@@ -22,6 +22,7 @@ from simsearch.cli.options import (
     OnError,
     Where,
     bundled,
+    bundled_with,
 )
 from simsearch.cli.output import Output, clean
 from simsearch.cli.tuning import (
@@ -33,18 +34,15 @@ from simsearch.errors import InvalidInput
 from simsearch.wording import counted
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
 
     from simsearch.cli.encoding import Encoding
     from simsearch.cli.tuning import Tuning
-    from simsearch.encoder import EncoderPool
     from simsearch.formats import ReadOptions
     from simsearch.search_index import (
-        AnnotatingEncoder,
         BuildReport,
         SearchIndex,
         SearchInfo,
-        TextEncoder,
         UpgradeReport,
         WriteReport,
     )
@@ -52,12 +50,6 @@ if TYPE_CHECKING:
 Skip = Annotated[
     OnError,
     typer.Option("--on-error", help="A bad row: stop, or skip it into INDEX.rejects.jsonl."),
-]
-Heads = Annotated[
-    list[Path] | None,
-    typer.Option(
-        "--head", help="What this head finds becomes metadata; may be given several times."
-    ),
 ]
 IndexEncoder = Annotated[
     str | None,
@@ -67,8 +59,9 @@ IndexEncoder = Annotated[
 ]
 
 
-@bundled
+@bundled_with(heads=make_document_heads)
 def index(
+    *,
     corpus: Corpus,
     index_dir: IndexDir,
     output: Output,
@@ -91,8 +84,7 @@ def index(
     ] = LongTexts.TRUNCATE,
     dim: Dim = None,
     embeddings: Embeddings = None,
-    head: Heads = None,
-    min_in_scope: MinInScope = None,
+    heads: DocumentHeads,
     on_error: Skip = OnError.STOP,
 ) -> int:
     """Build an index from CORPUS. A run that was cut short is taken up where it stopped."""
@@ -101,8 +93,7 @@ def index(
 
     check_build(index_dir, replace=replace)
     queries = tuning.texts()
-    _refuse_ready_vectors(head, embeddings)
-    _refuse_without_head(head, min_in_scope)
+    heads.check(embeddings)
     with contextlib.ExitStack() as stack:
         source = stack.enter_context(spooled_corpus(corpus, options, index_dir, on_error, output))
         source.validate()
@@ -114,10 +105,7 @@ def index(
             check_dim(dim, loaded.dim)
             warn_of_untrained(dim, loaded, output)
         vectors = source.vectors(embeddings, dim=dim or loaded.dim)
-        annotating = None
-        if head:
-            annotating = _annotating(head, loaded, min_in_scope)
-            annotating.check(source.documents())
+        annotating = heads.annotating(loaded, source.documents())
         with build_index(
             index_dir,
             encoder=annotating or loaded,
@@ -127,7 +115,7 @@ def index(
             target=tuning.target(),
         ) as target:
             taken_up = target.count()
-            write = _writing(target.upsert, annotating, target)
+            write = annotated(target.upsert, annotating, target)
             report = source.write(write, vectors, in_passages=_in_passages(target))
             if taken_up:
                 output.say(f"{taken_up:,} documents were there from a run that was cut short")
@@ -140,44 +128,9 @@ def index(
     return _report(output, "indexed", report, index_dir, state, source)
 
 
-def _refuse_ready_vectors(heads: list[Path] | None, embeddings: Path | None) -> None:
-    if heads and embeddings is not None:
-        raise InvalidInput("--head reads the texts: not with --embeddings")
-
-
-def _writing(
-    write: "Callable[..., WriteReport]",
-    annotating: "AnnotatingEncoder | None",
-    target: "SearchIndex",
-) -> "Callable[..., WriteReport]":
-    """Return what writes documents: as it is, or with what heads find in them."""
-    if annotating is None:
-        return write
-    # Vectors of a smaller dim are none that a head was fitted to.
-    known = target.embeddings_of_texts if target.dim == annotating.dim else None
-    return annotating.writing(write, known=known)
-
-
-def _refuse_without_head(heads: list[Path] | None, min_in_scope: float | None) -> None:
-    if min_in_scope is not None and not heads:
-        raise InvalidInput("--min-in-scope goes with --head HEAD_DIR")
-
-
-def _annotating(
-    heads: list[Path], encoder: "TextEncoder | EncoderPool", min_in_scope: float | None
-) -> "AnnotatingEncoder":
-    from simsearch.encoder import Encoder
-    from simsearch.heads import Annotator, load_head
-    from simsearch.search_index import AnnotatingEncoder
-
-    if not isinstance(encoder, Encoder):
-        raise InvalidInput("--head takes one device (--device)")
-    loaded = [load_head(path) for path in heads]
-    return AnnotatingEncoder(Annotator(loaded, encoder, min_in_scope=min_in_scope))
-
-
-@bundled
+@bundled_with(heads=make_document_heads)
 def add(
+    *,
     corpus: Corpus,
     index_dir: IndexDir,
     output: Output,
@@ -185,28 +138,20 @@ def add(
     encoding: "Encoding",
     encoder: IndexEncoder = None,
     embeddings: Embeddings = None,
-    head: Heads = None,
-    min_in_scope: MinInScope = None,
+    heads: DocumentHeads,
     on_error: Skip = OnError.STOP,
 ) -> int:
     """Add the documents of CORPUS; an id that is in the index already is an error."""
     _refuse_unwritable(index_dir)
     with spooled_corpus(corpus, options, index_dir, on_error, output) as source:
         return _extend(
-            source,
-            index_dir,
-            output,
-            encoding,
-            encoder,
-            embeddings,
-            head,
-            min_in_scope,
-            replace=False,
+            source, index_dir, output, encoding, heads, encoder, embeddings, replace=False
         )
 
 
-@bundled
+@bundled_with(heads=make_document_heads)
 def upsert(
+    *,
     corpus: Corpus,
     index_dir: IndexDir,
     output: Output,
@@ -214,23 +159,14 @@ def upsert(
     encoding: "Encoding",
     encoder: IndexEncoder = None,
     embeddings: Embeddings = None,
-    head: Heads = None,
-    min_in_scope: MinInScope = None,
+    heads: DocumentHeads,
     on_error: Skip = OnError.STOP,
 ) -> int:
     """Add the documents of CORPUS, replacing those whose id is in the index."""
     _refuse_unwritable(index_dir)
     with spooled_corpus(corpus, options, index_dir, on_error, output) as source:
         return _extend(
-            source,
-            index_dir,
-            output,
-            encoding,
-            encoder,
-            embeddings,
-            head,
-            min_in_scope,
-            replace=True,
+            source, index_dir, output, encoding, heads, encoder, embeddings, replace=True
         )
 
 
@@ -239,17 +175,15 @@ def _extend(
     index_dir: Path,
     output: Output,
     encoding: "Encoding",
+    heads: DocumentHeads,
     encoder: str | None,
     embeddings: Path | None,
-    heads: list[Path] | None,
-    min_in_scope: float | None,
     *,
     replace: bool,
 ) -> int:
     from simsearch.search_index import SearchIndex, refuse_known_ids
 
-    _refuse_ready_vectors(heads, embeddings)
-    _refuse_without_head(heads, min_in_scope)
+    heads.check(embeddings)
     source.validate()
     to_encode = source.total if embeddings is None else 0
     with contextlib.ExitStack() as stack:
@@ -258,13 +192,11 @@ def _extend(
             source.refuse_unreadable(lambda: target.encoder)
         if not replace:
             refuse_known_ids(target, source.documents())
-        annotating = None
-        if heads:
-            annotating = _annotating(heads, target.encoder, min_in_scope)
-            annotating.check(source.documents())
+        annotating = heads.annotating(target.encoder, source.documents())
+        if annotating is not None:
             target = stack.enter_context(SearchIndex.open(index_dir, encoder=annotating))
         vectors = source.vectors(embeddings, dim=target.dim)
-        write = _writing(target.upsert if replace else target.add, annotating, target)
+        write = annotated(target.upsert if replace else target.add, annotating, target)
         report = source.write(write, vectors, in_passages=_in_passages(target))
         verb = "upserted" if replace else "added"
         built = build_what_is_worth_it(output, target)
