@@ -17,6 +17,7 @@ from simsearch.cli.heads import (
     TextFile,
     Texts,
     asked_texts,
+    encoder_of,
     print_differences,
     print_scores,
 )
@@ -34,7 +35,6 @@ if TYPE_CHECKING:
     from simsearch.formats import LabelledTexts, ReadOptions
     from simsearch.heads import (
         Classification,
-        Classifier,
         ClassifierConfig,
         ClassifierTraining,
         ScopeScores,
@@ -194,7 +194,7 @@ def predict(
     loaded = functools.cache(lambda: Classifier.load(head))
     load = functools.cache(lambda: loaded().encoder.load(encoder))
     asked = asked_texts(texts, file, reading_by(load))
-    predicted = _classify(loaded(), asked, load(), min_in_scope)
+    predicted = loaded().classify(load().encode_documents(asked), min_in_scope=min_in_scope)
     for text, each in zip(asked, predicted, strict=True):
         if output.json_only:
             output.result(classification_fields(text, each))
@@ -216,13 +216,6 @@ def classification_fields(text: str, found: "Classification") -> dict[str, Any]:
         "labels": list(found.labels),
         "in_scope": found.in_scope,
     }
-
-
-def _classify(
-    classifier: "Classifier", texts: list[str], encoder: "Encoder", min_in_scope: float | None
-) -> "list[Classification]":
-    embeddings = encoder.encode_documents(texts)
-    return classifier.classify(embeddings, min_in_scope=min_in_scope)
 
 
 @app.command("evaluate")
@@ -283,18 +276,22 @@ def evaluate(
         has, needs = ("labels", "label") if gold.several_labels else ("label", "labels")
         raise InvalidData(f"{data}: has {has!r}, but this head was trained on {needs!r}")
     texts = [each.text for each in gold.texts]
-    predicted = _classify(classifier, texts, load(), min_in_scope)
+    embeddings = load().encode_documents(texts)
+    predicted = classifier.classify(embeddings, min_in_scope=min_in_scope)
     scores = score_classifier(classifier, gold.texts, predicted)
     scope = None
     if out_of_scope is not None:
         outside = _texts_of(out_of_scope, file_options, reading_by(load))
         threshold = 0.5 if min_in_scope is None else min_in_scope
-        unknown = _classify(classifier, outside, load(), None)
+        unknown = classifier.classify(load().encode_documents(outside))
         scope = score_scope(predicted, unknown, threshold=threshold)
     differences = {}
     if other is not None:
         # What is rejected counts on both sides, or a head would be worse than itself.
-        before = _classify(other, texts, other.encoder.load(), min_in_scope)
+        its = encoder_of(other.encoder, load())
+        if its is not load():
+            embeddings = its.encode_documents(texts)
+        before = other.classify(embeddings, min_in_scope=min_in_scope)
         differences = compare_classifiers(
             gold.texts, before, predicted, several_labels=classifier.several_labels
         )

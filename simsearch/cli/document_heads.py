@@ -35,6 +35,18 @@ class DocumentHeads:
         if self.min_in_scope is not None and not self.directories:
             raise InvalidInput("--min-in-scope goes with --head HEAD_DIR")
 
+    def encoder_place(self) -> str | None:
+        """Return where the encoder of the first head is; None without heads.
+
+        Raises:
+            EncoderError: it is not where the head says.
+        """
+        if not self.directories:
+            return None
+        from simsearch.heads import load_head
+
+        return load_head(self.directories[0]).encoder.place()
+
     def annotating(
         self, encoder: "TextEncoder | EncoderPool", documents: "Iterable[Document]"
     ) -> "AnnotatingEncoder | None":

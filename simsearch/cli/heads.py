@@ -13,7 +13,9 @@ from simsearch.cli.output import Output, shorten
 from simsearch.errors import InvalidData, InvalidInput
 
 if TYPE_CHECKING:
+    from simsearch.encoder import Encoder
     from simsearch.evaluation import Difference, LabelScore
+    from simsearch.heads import EncoderReference
 
 HeadDir = Annotated[Path, typer.Option("--head", help="The head's directory.")]
 Data = Annotated[Path, typer.Argument(metavar="DATA", help="The labelled texts, or -.")]
@@ -60,6 +62,11 @@ def asked_texts(
     if not asked:
         raise InvalidInput(f"{file} is empty")
     return asked
+
+
+def encoder_of(other: EncoderReference, encoder: Encoder) -> Encoder:
+    """Return the encoder of another head, which is the one that is loaded if it is the same."""
+    return encoder if other.fingerprint == encoder.fingerprint else other.load()
 
 
 def print_differences(output: Output, differences: Mapping[str, Difference]) -> None:

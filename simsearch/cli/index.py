@@ -94,6 +94,7 @@ def index(
     check_build(index_dir, replace=replace)
     queries = tuning.texts()
     heads.check(embeddings)
+    encoder = heads.encoder_place() if encoder is None else encoder
     with contextlib.ExitStack() as stack:
         source = stack.enter_context(spooled_corpus(corpus, options, index_dir, on_error, output))
         source.validate()

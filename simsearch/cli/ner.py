@@ -16,6 +16,7 @@ from simsearch.cli.heads import (
     TextFile,
     Texts,
     asked_texts,
+    encoder_of,
     print_differences,
     print_scores,
 )
@@ -194,7 +195,8 @@ def evaluate(
     scores = scored(tagger, load())
     differences = {}
     if other is not None:
-        differences = {"span_f1": compare_spans(scored(other, other.encoder.load()), scores)}
+        before = scored(other, encoder_of(other.encoder, load()))
+        differences = {"span_f1": compare_spans(before, scores)}
     metrics = {"span_f1": scores.f1, "precision": scores.precision, "recall": scores.recall}
     if output.json_only:
         facts: dict[str, Any] = {"task": "ner", "metrics": metrics, "n": len(texts)}

@@ -76,7 +76,7 @@ class Annotator:
             raise InvalidInput("there is no head to ask (--head HEAD_DIR)")
         for head in heads:
             head.encoder.check(encoder)
-        fields = [field for head in heads for field in _fields_of(head)]
+        fields = [field for head in heads for field in head.kind.fields(head.field)]
         twice = next((field for field in fields if fields.count(field) > 1), None)
         if twice is not None:
             raise InvalidInput(
@@ -188,9 +188,3 @@ def annotate(
     if encoder is None:
         raise InvalidInput("there is no head to ask")
     return list(Annotator(loaded, encoder, min_in_scope=min_in_scope).annotate(texts))
-
-
-def _fields_of(head: Head) -> tuple[str, ...]:
-    if isinstance(head, Classifier):
-        return head.field, f"{head.field}_probability"
-    return (head.field,)

@@ -10,6 +10,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 
@@ -48,6 +49,8 @@ class Classifier:
     `field` is the metadata field that its labels go to when documents are indexed.
     """
 
+    kind: ClassVar = HeadKind.CLASSIFIER
+
     encoder: EncoderReference
     labels: tuple[str, ...]
     weight: FloatArray
@@ -69,8 +72,13 @@ class Classifier:
         With `min_in_scope` a text that is less probably of a known class gets no label.
 
         Raises:
-            InvalidInput: this classifier cannot tell what is out of scope, or it is no probability.
+            InvalidInput: this classifier cannot tell what is out of scope, or it is no probability;
+                or the embeddings are of another shape.
         """
+        if embeddings.ndim != 2 or embeddings.shape[1] != self.encoder.dim:
+            raise InvalidInput(
+                f"expected embeddings of shape (n, {self.encoder.dim}), got {embeddings.shape}"
+            )
         if min_in_scope is not None:
             if self.scope is None:
                 raise InvalidInput("this classifier has no scope: it cannot reject texts")
@@ -118,8 +126,7 @@ class Classifier:
             "scope": self.scope is not None,
             "field": self.field,
         }
-        kind = HeadKind.CLASSIFIER
-        write_head(Path(path), kind, self.encoder, settings, tensors, replace=replace)
+        write_head(Path(path), self.kind, self.encoder, settings, tensors, replace=replace)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Classifier:

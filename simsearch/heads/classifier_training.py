@@ -39,7 +39,7 @@ from simsearch.heads.fitting import (
     stratified_folds,
 )
 from simsearch.heads.head_file import EncoderReference
-from simsearch.heads.scope import Scope, class_centroids, scope_signs, sigmoid, softmax
+from simsearch.heads.scope import SIGNS, Scope, class_centroids, scope_signs, sigmoid, softmax
 from simsearch.records import ClassifiedText
 
 logger = logging.getLogger("simsearch")
@@ -82,7 +82,8 @@ def train_classifier(
     them, and the scores are theirs, in the place of folds, which would all look known.
 
     Raises:
-        InvalidData: fewer than two classes (with several labels: none at all).
+        InvalidData: fewer than two classes (with several labels: none at all), or, without
+            `several_labels`, a text that has not one label.
         InvalidInput: `shots` or `out_of_scope` with several labels a text, or the latter without
             `scope`.
     """
@@ -91,7 +92,9 @@ def train_classifier(
         raise InvalidInput("shots and out-of-scope texts are for one label a text")
     if out_of_scope and not config.scope:
         raise InvalidInput("out-of-scope texts are for a head that learns its scope: not without")
-    if not several_labels and config.shots is not None:
+    if not several_labels:
+        _refuse_other_than_one([*texts, *calibration])
+    if config.shots is not None:
         texts = draw_shots(texts, config.shots, seed=config.seed)
     labels = sorted({label for text in texts for label in text.labels})
     if len(labels) < (1 if several_labels else 2):
@@ -117,6 +120,15 @@ def train_classifier(
         reference, tuple(labels), weight, bias, several_labels, scope, field=config.field
     )
     return ClassifierTraining(head, len(texts), metrics)
+
+
+def _refuse_other_than_one(texts: Sequence[ClassifiedText]) -> None:
+    other = next((text for text in texts if len(text.labels) != 1), None)
+    if other is not None:
+        raise InvalidData(
+            f"expected one label a text, got {len(other.labels)} of {other.text[:40]!r} "
+            "(several_labels=True is for such texts)"
+        )
 
 
 def _members(texts: Sequence[ClassifiedText], labels: Sequence[str]) -> BoolArray:
@@ -270,13 +282,27 @@ class _Fitting:
         if not seen.any() or (outside is None and classes < _LEAST_CLASSES):
             return None
         if outside is not None:
-            # Centroids of all texts, those that were held included: one text moves them little.
-            inner = scope_signs(logits[seen], self.embeddings[seen], centroids)
+            inner = self._held_signs(folds, logits)
             outer = scope_signs(outside @ weight.T + bias, outside, centroids)
         else:
             scale = float(np.linalg.norm(weight))  # the temperature is that of the whole map
             inner, outer = self._left_out_signs(folds, scale)
+        if not len(inner) or not len(outer):  # of the classes left, none has a text to ask about
+            return None
         return Scope(centroids, *fit_scope(inner, outer))
+
+    def _held_signs(self, folds: IntArray, logits: FloatArray) -> FloatArray:
+        """Return the signs of held-out texts, each fold beside the means of the others' classes.
+
+        A text is near to a mean that it is a part of: of two texts, half of it.
+        """
+        signs: list[FloatArray] = []
+        for fold in range(folds.max() + 1):
+            held = folds == fold
+            others = self.members[~held].astype(np.float32)
+            centroids = class_centroids(self.embeddings[~held], others)
+            signs.append(scope_signs(logits[held], self.embeddings[held], centroids))
+        return np.concatenate(signs)
 
     def _left_out_signs(self, folds: IntArray, scale: float) -> tuple[FloatArray, FloatArray]:
         """Return the signs of held-out texts whose class was there, and of those of left-out ones.
@@ -303,6 +329,8 @@ class _Fitting:
             for part, rows in ((inner, known & held), (outer, ~known)):
                 vectors = self.embeddings[rows]
                 part.append(scope_signs(vectors @ weight.T + bias, vectors, centroids))
+        if not inner:
+            return np.empty((0, SIGNS), np.float32), np.empty((0, SIGNS), np.float32)
         return np.concatenate(inner), np.concatenate(outer)
 
 

@@ -43,6 +43,15 @@ class HeadKind(StrEnum):
     CLASSIFIER = "classifier"
     TAGGER = "tagger"
 
+    def fields(self, field: str) -> tuple[str, ...]:
+        """Return the metadata fields of a head whose own is `field`; a tagger has one a label, too.
+
+        Those have a point in their names, which no field of a head has.
+        """
+        if self is HeadKind.CLASSIFIER:
+            return field, f"{field}_probability"
+        return (field,)
+
 
 @dataclass(frozen=True, slots=True)
 class EncoderReference:
@@ -95,19 +104,25 @@ class EncoderReference:
             EncoderError: it is not where the head says.
             EncoderMismatch: another one is.
         """
-        if name is None:
-            name = self.name
-            try:
-                if not Path(name).is_dir():
-                    locate_encoder(name, fetch=False)
-            except EncoderError as error:
-                raise EncoderError(
-                    f"the encoder of this head is not where it was, {name}: {error} (name its "
-                    "place: --encoder)"
-                ) from error
-        encoder = Encoder.load(name)
+        encoder = Encoder.load(self.place() if name is None else name)
         self.check(encoder)
         return encoder
+
+    def place(self) -> str:
+        """Return where the encoder is, if it is still there.
+
+        Raises:
+            EncoderError: it is not where the head says.
+        """
+        try:
+            if not Path(self.name).is_dir():
+                locate_encoder(self.name, fetch=False)
+        except (EncoderError, OSError, ValueError) as error:
+            raise EncoderError(
+                f"the encoder of this head is not where it was, {self.name}: {error} (name its "
+                "place: --encoder)"
+            ) from error
+        return self.name
 
 
 def check_field(field: str) -> str:
@@ -256,15 +271,16 @@ def read_head(path: Path) -> HeadContent:
         kind = HeadKind(content["kind"])
         encoder = EncoderReference(**content["encoder"])
         said = (encoder.name, encoder.fingerprint, encoder.beside)
-        if not all(isinstance(text, str) for text in said):
+        if not all(isinstance(text, str) for text in said) or not encoder.name:
             raise EncoderError(f"{described}: names no encoder")
         if type(encoder.dim) is not int or not 1 <= encoder.dim <= 1 << 20:
             raise EncoderError(f"{described}: {encoder.dim!r} is no width of embeddings")
         if file_sha256(path / TENSORS) != content["sha256"]:
             raise EncoderError(f"{path / TENSORS} is damaged: its SHA-256 has changed")
         tensors = read_tensors(path / TENSORS)
+        encoder = encoder.seen_from(path)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise EncoderError(f"{described}: {error}") from error
     except RecursionError as error:
         raise EncoderError(f"{described}: nested too deeply") from error
-    return HeadContent(path, kind, encoder.seen_from(path), content, tensors)
+    return HeadContent(path, kind, encoder, content, tensors)

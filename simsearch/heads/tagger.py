@@ -11,6 +11,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 
@@ -81,6 +82,8 @@ class Tagger:
     `project` (d, layers x hidden) and `shape` (d, SHAPES) make the rows, `output` (tags, d) the
     scores of tags. `field` is the metadata field that its spans go to when documents are indexed.
     """
+
+    kind: ClassVar = HeadKind.TAGGER
 
     encoder: EncoderReference
     labels: tuple[str, ...]
@@ -182,8 +185,7 @@ class Tagger:
             "shapes": SHAPES,
             "field": self.field,
         }
-        kind = HeadKind.TAGGER
-        write_head(Path(path), kind, self.encoder, settings, tensors, replace=replace)
+        write_head(Path(path), self.kind, self.encoder, settings, tensors, replace=replace)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Tagger:
@@ -197,7 +199,10 @@ def tag_texts(tagger: Tagger, encoder: Encoder, texts: Sequence[str]) -> list[li
     Raises:
         EncoderMismatch: the encoder is not the tagger's.
         InvalidData: a text is empty or blank.
+        InvalidInput: `texts` is one string.
     """
+    if isinstance(texts, str):
+        raise InvalidInput("tag_texts takes several texts, got one string (pass [text])")
     tagger.encoder.check(encoder)
     results: list[list[TaggedSpan]] = []
     for start in range(0, len(texts), _TEXTS_AT_ONCE):

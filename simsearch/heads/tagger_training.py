@@ -25,6 +25,7 @@ from simsearch.heads.tagger_inputs import HalfArray, TaggerInputs, fit_inputs, h
 from simsearch.heads.word_vectors import read_texts
 from simsearch.heads.words import tags_of_spans, word_shapes
 from simsearch.records import Span, TaggedText
+from simsearch.wording import counted
 
 if TYPE_CHECKING:
     import torch
@@ -78,6 +79,8 @@ class TaggerConfig:
             ("seed", 0, 2**63 - 1),
         ):
             value = getattr(self, name)
+            if type(value) is not int:
+                raise InvalidInput(f"{name} must be a whole number, got {value!r}")
             if not least <= value <= most:
                 raise InvalidInput(f"{name} must be {least}..{most}, got {value}")
         if self.kernel % 2 == 0:
@@ -128,16 +131,22 @@ def train_tagger(
     `reading` is called with texts read, `training` with steps done, each with how many there are.
 
     Raises:
-        InvalidData: no text has a span, or the loss is not a number.
+        InvalidData: no text has a span, one ends beyond its text, or the loss is not a number.
     """
     config = config or TaggerConfig()
+    for text in texts:
+        if any(span.end > len(text.text) for span in text.spans):
+            raise InvalidData(f"a span of {text.text[:40]!r} ends beyond the text")
     labels = sorted({span.label for text in texts for span in text.spans})
     if not labels:
         raise InvalidData(f"none of the {len(texts):,} texts has a span; a tagger needs one")
     with tempfile.TemporaryFile(prefix="simsearch-") as file:
         data = _read(texts, labels, encoder, file, counts, reading)
         if data.cut:
-            logger.info("%s spans do not begin and end with a word, and were widened", data.cut)
+            logger.info(
+                "%s not begin and end with a word: widened",
+                counted(data.cut, "span does", "spans do"),
+            )
         _warn_of_lost(texts, data.lost)
         module, inputs, losses = _train(data, len(labels), config, training)
     reference = EncoderReference.of(encoder)

@@ -170,14 +170,13 @@ def _check_heads(data: Sequence[TrainingData], objectives: Sequence[Objective]) 
                 f"field names a head, and objective {objective.name} of {one.name} makes none"
             )
         if objective.head is not None:
-            fields.append(
-                head_config(objective.head, one.field, 0).field
-                if one.head is None
-                else one.head.field
-            )
+            head = head_config(objective.head, one.field, 0) if one.head is None else one.head
+            fields += objective.head.fields(head.field)
     twice = next((field for field in fields if fields.count(field) > 1), None)
     if twice is not None:
-        raise InvalidInput(f"two heads are called {twice!r} (give one another field in [[data]])")
+        raise InvalidInput(
+            f"two heads write to the field {twice!r} (give one another field in [[data]])"
+        )
 
 
 def _check_numbers(parts: Sequence[Part], numbers: Resolved) -> None:

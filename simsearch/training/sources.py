@@ -105,6 +105,8 @@ def _read_file(
     reads: Reads | None = None,
 ) -> _FileExamples:
     read = read_tagged_texts if source.objective == TAGS else read_examples
+    if read is read_examples and ".conll" in source.path.suffixes:
+        raise InvalidData(f"{source.path}: CoNLL holds entities, which the objective `tags` learns")
     places: list[str] = []
     options = options or ReadOptions()
     found = read(source.path, options, on_reject=on_reject, reads=reads, places=places)

@@ -155,6 +155,15 @@ def test_a_text_of_no_class_gets_no_label_where_that_is_asked_for(
     assert "none of the heads has a scope" in tagger.refusal(2)
 
 
+def test_an_index_with_heads_takes_their_encoder_where_none_is_named(
+    run: Run, write: Write, heads: list[str], tiny_encoder_dir: Path, tmp_path: Path
+):
+    corpus = write("corpus.jsonl", '{"id": "a", "text": "the cat sat"}\n')
+    assert run("index", corpus, "-i", tmp_path / "index", *heads).code == 0
+    info = run("info", tmp_path / "index", "--json").object
+    assert info["fingerprint"] == Encoder.load(tiny_encoder_dir).fingerprint
+
+
 def test_nobody_is_advised_to_split_what_is_split(
     run: Run, write: Write, heads: list[str], tiny_encoder_dir: Path, tmp_path: Path
 ):

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -125,6 +126,20 @@ def test_another_encoder_is_refused(run: Run, head: Path, tmp_path):
     Encoder.load(other)  # its first use would say that it is exported
     message = run("classifier", "predict", "cat", "--head", head, "--encoder", other).refusal(8)
     assert "the head was trained on encoder" in message
+
+
+def test_a_head_that_is_compared_with_takes_the_encoder_that_is_named_if_it_is_its_own(
+    run: Run, write: Write, head: Path, tiny_encoder_dir: Path, tmp_path: Path
+):
+    lost = shutil.copytree(head, tmp_path / "lost")
+    content = json.loads((lost / "head.json").read_text(encoding="utf-8"))
+    content["encoder"]["name"] = str(tmp_path / "nowhere")
+    (lost / "head.json").write_text(json.dumps(content), encoding="utf-8")
+    data = write("test.jsonl", rows(10, seed=3))
+    arguments = ["classifier", "evaluate", data, "--head", lost, "--against", lost, "--json"]
+    assert "name its place: --encoder" in run(*arguments).refusal(7)
+    found = run(*arguments, "--encoder", tiny_encoder_dir).object
+    assert found["difference"]["accuracy"]["value"] == 0
 
 
 def test_wrong_use_and_wrong_data_have_their_exit_codes(run: Run, write: Write, head: Path):

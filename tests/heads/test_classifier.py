@@ -124,6 +124,15 @@ def test_what_is_no_head_is_said_to_be_none(tmp_path):
         ({"encoder": {"name": "a"}}, "head.json"),
         ({"encoder": {"name": 1, "fingerprint": "a", "dim": 2}}, "names no encoder"),
         ({"encoder": {"name": "a", "fingerprint": "a", "dim": True}}, "no width"),
+        ({"encoder": {"name": "", "fingerprint": "a", "dim": 2}}, "names no encoder"),
+        (
+            {"encoder": {"name": "a", "fingerprint": "a", "dim": 2, "beside": "../a\0"}},
+            "head.json: .*null byte",
+        ),
+        (
+            {"encoder": {"name": "a", "fingerprint": "a", "dim": 2, "beside": "a" * 5000}},
+            "head.json: .*too long",
+        ),
         ({"sha256": "0"}, "its SHA-256 has changed"),
     ],
 )
@@ -147,6 +156,19 @@ def test_weights_that_are_not_finite_are_refused(saved):
     change(saved, sha256=hash_file(saved / "head.safetensors"))
     with pytest.raises(EncoderError, match="'bias' is not finite"):
         Classifier.load(saved)
+
+
+@pytest.mark.parametrize("name", ["a\0", "a" * 5000, "nowhere"])
+def test_an_encoder_that_is_not_where_the_head_says_is_named(saved, name):
+    change(saved, encoder={"name": name, "fingerprint": "a", "dim": 2})
+    with pytest.raises(EncoderError, match="the encoder of this head is not where it was"):
+        Classifier.load(saved).encoder.load()
+
+
+def test_embeddings_of_another_shape_are_refused():
+    for shape in ((2,), (1, 3)):
+        with pytest.raises(InvalidInput, match=r"expected embeddings of shape \(n, 2\)"):
+            HEAD.classify(np.zeros(shape, dtype=np.float32))
 
 
 def test_a_head_without_scope_rejects_nothing():

@@ -73,6 +73,38 @@ def test_given_texts_out_of_scope_are_used_in_the_place_of_classes(hash_encoder)
     assert np.mean([each.in_scope for each in found]) < 0.3
 
 
+def test_a_text_is_not_near_to_a_mean_that_it_is_half_of(hash_encoder):
+    known = tuple(TOPICS)[:4]
+    train = labelled_texts(8, topics=known)  # two of each
+    outside = [each.text for each in labelled_texts(20, seed=1, topics=("colour",))]
+    head = train_classifier(train, hash_encoder, out_of_scope=outside).head
+    new = hash_encoder.encode_documents([t.text for t in labelled_texts(100, seed=2, topics=known)])
+    assert np.mean([each.in_scope >= 0.5 for each in head.classify(new)]) > 0.5
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        "x one a, y two a, x one b, z three c, w four d",
+        "x one a, y two a, x one b, p five c, q six c, p five d",
+    ],
+)
+def test_where_no_text_of_a_class_can_be_left_out_there_is_no_scope(hash_encoder, rows):
+    texts = [ClassifiedText(row[:-2], (row[-1],)) for row in rows.split(", ")]
+    for seed in range(8):
+        config = ClassifierConfig(seed=seed)
+        assert train_classifier(texts, hash_encoder, config=config).head.labels == tuple("abcd")
+
+
+@pytest.mark.parametrize("labels", [(), ("animal", "money")])
+def test_a_text_that_has_not_one_label_is_refused_where_each_has_one(hash_encoder, labels):
+    other = ClassifiedText("cat cash", labels)
+    with pytest.raises(
+        InvalidData, match=rf"got {len(labels)} of 'cat cash' \(several_labels=True"
+    ):
+        train_classifier([*TRAIN, other], hash_encoder)
+
+
 def test_balanced_weights_raise_the_recall_of_a_rare_class(hash_encoder):
     texts = [*labelled_texts(300, topics=("animal",)), *labelled_texts(12, topics=("money",))]
     new = hash_encoder.encode_documents(

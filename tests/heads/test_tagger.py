@@ -244,6 +244,14 @@ def test_texts_without_a_span_are_refused(encoder):
         train_tagger([TaggedText("cat", ())], encoder)
 
 
+def test_a_span_beyond_its_text_and_one_string_for_texts_are_refused(training, encoder):
+    texts = [TaggedText("the cat", (Span(4, 30, "ANIMAL"),))]
+    with pytest.raises(InvalidData, match="a span of 'the cat' ends beyond the text"):
+        train_tagger(texts, encoder)
+    with pytest.raises(InvalidInput, match="got one string"):
+        tag_texts(training.head, encoder, "the cat")
+
+
 def test_a_span_within_a_word_is_learnt_as_the_word(encoder):
     texts = [*tagged_texts(10), TaggedText("catdog", (Span(0, 3, "ANIMAL"),))]
     assert train_tagger(texts, encoder, config=TaggerConfig(hidden=8, epochs=1)).cut_spans == 1

@@ -237,6 +237,9 @@ def test_entities_are_read_where_the_objective_is_tags(tmp_path):
     ]
     found = load_evaluation_data(conll, objective="tags")
     assert found == sets[0].examples == [TaggedText("Acme sued", (Span(0, 4, "ORG"),))]
+    for objective in ("auto", "classes"):
+        with pytest.raises(InvalidData, match="CoNLL holds entities, which the objective `tags`"):
+            load_training_data([DataSource(conll, objective=objective)])
 
 
 def test_pairs_of_classes_are_one_data_set_whatever_the_classes_of_a_file_are_called(tmp_path):

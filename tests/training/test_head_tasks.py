@@ -217,8 +217,12 @@ def test_the_weight_of_a_data_set_multiplies_the_step_of_a_gradient_that_was_sho
 
 def test_two_heads_of_one_name_are_refused_before_anything_is_done():
     data = [classes(40), classes(40)]
-    with pytest.raises(InvalidInput, match="two heads are called 'label'"):
+    with pytest.raises(InvalidInput, match="two heads write to the field 'label'"):
         make_plan(data, None, CONFIG)
+    tagger = replace(TAGGER, field="label_probability")
+    tags = TrainingData(tagged_texts(40), name="places", objective="tags", head=tagger)
+    with pytest.raises(InvalidInput, match="two heads write to the field 'label_probability'"):
+        make_plan([classes(40), tags], None, CONFIG)
     plan = make_plan([classes(40), classes(40, field="second")], None, CONFIG)
     assert len(plan.judged) == 2
 
