@@ -22,8 +22,8 @@ FloatArray = npt.NDArray[np.float32]
 IntArray = npt.NDArray[np.int64]
 
 
-# More than so many standard deviations below the mean is no chance.
-_DEVIATIONS: Final = 3
+# More than so many standard deviations below the mean is no chance, but for a query in twenty.
+_DEVIATIONS: Final = 2
 # For each neighbour that a filter has left out, so many times more rows are compared.
 _FOR_EACH: Final = 4
 # To compare a larger part of the rows than one in so many is no quicker than all that pass.
@@ -130,16 +130,17 @@ class BuiltIndex:
         return self._compared(queries, rows, k)
 
     def search_among(
-        self, queries: FloatArray, k: int, among: Subset
+        self, queries: FloatArray, k: int, among: Subset, *, by_chance: bool = False
     ) -> tuple[IntArray, FloatArray]:
         """Return positions in `among` and similarities, both (n_queries, min(k, n)), as `search`.
 
         So many rows are found that enough of them are in it, if chance has put them there. Where
-        more are missing than by chance, because the filter has to do with the query, the best of
-        the others are neighbours of a lower rank, which codes find less well: more of them are
-        compared. A query of which this would be too many, or the index one of lists or a graph, is
-        given none: the best of too few would be a list that looks whole and is not. (FAISS can be
-        told which rows to search, and never says so.)
+        more are missing than by chance, of all or of the first half, quarter, and so on, because
+        the filter has to do with the query, the best of the others are neighbours of a lower rank,
+        which codes find less well: more of them are compared. A query of which this would be too
+        many, or the index one of lists or a graph, is given none: the best of too few would be a
+        list that looks whole and is not. (FAISS can be told which rows to search, and never says
+        so.) Where rows were drawn `by_chance`, nothing is made up for.
 
         Raises:
             InvalidInput: as `search`.
@@ -153,9 +154,14 @@ class BuiltIndex:
         depth = min(fetch_depth(k * self._reach(k), share), len(self))
         rows = _passing(self._by_codes(queries, depth), among)
         found, similarities = self._compared(queries, rows, k)
-        missing = depth * share - np.count_nonzero(rows >= 0, axis=1)
-        by_chance = _DEVIATIONS * math.sqrt(depth * share * (1 - share)) if depth < len(self) else k
-        for line in np.flatnonzero(missing > by_chance).tolist():
+        if by_chance:
+            return found, similarities
+        if depth < len(self):
+            missing = _missing(rows, share, k)
+        else:  # every row was asked for: what is not there was not reached
+            missing = len(among) - np.count_nonzero(rows >= 0, axis=1)
+            missing[missing <= k] = 0
+        for line in np.flatnonzero(missing > 0).tolist():
             its = slice(line, line + 1)
             found[its], similarities[its] = -1, -np.inf
             more = self._more(queries[its], k, among, depth, float(missing[line]))
@@ -233,6 +239,23 @@ class BuiltIndex:
         through = faiss.SearchParametersPreTransform()
         through.index_params = own
         return through
+
+
+def _missing(rows: IntArray, share: float, k: int) -> FloatArray:
+    """Return how many rows of each line are missing, (n,), 0 where it may be chance.
+
+    `rows` (n, depth), best first, are -1 where they do not pass; a `share` of them would by chance.
+    What leaves out the nearest is seen in the first rows long before it is seen in all.
+    """
+    missing = np.zeros(len(rows))
+    strange = np.zeros(len(rows), dtype=bool)
+    first = rows.shape[1]
+    while first * share >= k:
+        its = first * share - np.count_nonzero(rows[:, :first] >= 0, axis=1)
+        strange |= its > _DEVIATIONS * math.sqrt(first * share * (1 - share))
+        missing = np.maximum(missing, its)
+        first //= 2
+    return np.where(strange, missing, 0)
 
 
 def _passing(rows: IntArray, among: Subset) -> IntArray:

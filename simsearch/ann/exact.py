@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from simsearch.ann.checks import check_depth, checked_vectors
 from simsearch.ann.order import best
-from simsearch.ann.products import WORTH_IT, nearest_by_products
+from simsearch.ann.products import nearest_passing, nearest_rows
 from simsearch.ann.subset import Subset
 
 FloatArray = npt.NDArray[np.float32]
@@ -41,7 +41,7 @@ def exact_neighbours(
     if len(queries):
         for start in range(0, len(vectors), BLOCK):
             block = checked_vectors(vectors[start : start + BLOCK], queries.shape[1])
-            rows, found = _nearest(block, queries, min(depth, len(block)))
+            rows, found = nearest_rows(block, queries, min(depth, len(block)))
             kept_rows, kept = best(
                 np.hstack([kept_rows, rows + start]), np.hstack([kept, found]), depth
             )
@@ -61,63 +61,57 @@ def neighbours_among(
     kept = np.empty((len(queries), 0), dtype=np.float32)
     for start in range(0, len(rows), _GATHERED):
         chosen = rows[start : start + _GATHERED]
-        places, found = _nearest(vectors[chosen], queries, min(k, len(chosen)))
+        places, found = nearest_rows(vectors[chosen], queries, min(k, len(chosen)))
         kept_rows, kept = best(np.hstack([kept_rows, chosen[places]]), np.hstack([kept, found]), k)
     return kept_rows, kept
 
 
 def neighbours_in(
-    vectors: FloatArray, subset: Subset | None, queries: FloatArray, k: int
+    vectors: FloatArray,
+    subset: Subset | None,
+    queries: FloatArray,
+    k: int,
+    *,
+    by_chance: bool = True,
 ) -> tuple[IntArray, FloatArray]:
     """Return rows and similarities of the nearest in `subset`, both (n_queries, min(k, m)).
 
     As `neighbours_among`, by whichever way reads less: rows in a row, of which some are dropped,
-    or those that count, copied together. None is all.
+    or those that count, copied together. None is all. Unless rows are in it `by_chance`, the
+    nearest of all tell nothing of the nearest in it, and are not looked for.
     """
     k = min(k, len(vectors) if subset is None else len(subset))
     if not k or not len(queries):
         return np.empty((len(queries), k), np.int64), np.empty((len(queries), k), np.float32)
     if subset is None or subset.whole:
-        return best(*_nearest(vectors, queries, k), k)
+        return nearest_rows(vectors, queries, k)
     if gathering_is_cheaper(len(queries), len(subset), subset.of):
         return neighbours_among(vectors, subset.positions, queries, k)
-    if len(queries) == 1:
-        return _dropping(vectors, subset, queries, k)
-    kept_rows = np.empty((len(queries), 0), dtype=np.int64)
-    kept = np.empty((len(queries), 0), dtype=np.float32)
-    for start in range(0, len(vectors), BLOCK):
-        products = queries @ vectors[start : start + BLOCK].T
-        products[:, ~subset.mask[start : start + BLOCK]] = -np.inf
-        depth = min(k, products.shape[1])
-        rows = np.argpartition(-products, depth - 1, axis=1)[:, :depth]
-        found = np.take_along_axis(products, rows, axis=1)
-        rows = np.where(np.isneginf(found), -1, rows + start)
-        kept_rows, kept = best(np.hstack([kept_rows, rows]), np.hstack([kept, found]), k)
-    return kept_rows, kept
-
-
-def _nearest(vectors: FloatArray, queries: FloatArray, k: int) -> tuple[IntArray, FloatArray]:
-    """Return rows and similarities of the nearest, both (n_queries, k), the quickest way."""
-    if len(queries) >= WORTH_IT:
-        return nearest_by_products(vectors, queries, k)
-    found, rows = faiss.knn(queries, vectors, k, metric=faiss.METRIC_INNER_PRODUCT)
-    return rows, found
+    if len(queries) == 1 and by_chance:
+        found = _dropping(vectors, subset, queries, k)
+        if found is not None:
+            return found
+    found = nearest_passing(vectors, queries, k, subset.mask)
+    return found or neighbours_among(vectors, subset.positions, queries, k)
 
 
 def _dropping(
     vectors: FloatArray, subset: Subset, queries: FloatArray, k: int
-) -> tuple[IntArray, FloatArray]:
+) -> tuple[IntArray, FloatArray] | None:
     """Return the nearest in `subset` of one query, out of the nearest of all.
 
-    FAISS reads rows in a row at twice the speed of a product of numpy's. Where too few of the
-    nearest are in the subset, because a filter is no chance, all in it are compared.
+    FAISS reads rows in a row at twice the speed of a product of numpy's. None where too few of the
+    nearest are in the subset, because a filter is no chance, or where the last is as near as what
+    was not found.
     """
     depth = min(len(vectors), fetch_depth(k, len(subset) / subset.of))
     found, rows = faiss.knn(queries, vectors, depth, metric=faiss.METRIC_INNER_PRODUCT)
     passing = subset.mask[rows[0]]
     if np.count_nonzero(passing) < k:
-        return neighbours_among(vectors, subset.positions, queries, k)
-    return best(rows[:, passing], found[:, passing], k)
+        return None
+    rows, similarities = best(rows[:, passing], found[:, passing], k)
+    whole = depth == len(vectors) or similarities[0, -1] > found[0, -1]
+    return (rows, similarities) if whole else None
 
 
 def without_own(
@@ -156,7 +150,8 @@ def gathering_is_cheaper(queries: int, among: int, rows: int) -> bool:
 def fetch_depth(k: int, selectivity: float) -> int:
     """Return how many to ask for so that `k` of them pass, but for one time in a thousand.
 
-    If each passes by chance with the same probability: then d of them let d s pass, with a standard
-    deviation of at most its square root, and d s - 3 sqrt(d s) = k is solved for d.
+    If each passes by chance with the same probability s: then d of them let d s pass, with a
+    standard deviation of sqrt(d s (1 - s)), and d s - 3 sqrt(d s (1 - s)) = k is solved for d.
     """
-    return math.ceil(((3 + math.sqrt(9 + 4 * k)) / 2) ** 2 / selectivity)
+    spread = 3 * math.sqrt(1 - selectivity)
+    return math.ceil(((spread + math.sqrt(spread**2 + 4 * k)) / 2) ** 2 / selectivity)

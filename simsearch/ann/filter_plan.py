@@ -208,7 +208,7 @@ def larger_of(first: Parameters, second: Parameters) -> Parameters:
 
 
 class FilteredQuestions:
-    """Queries whose exact neighbours among some rows are known."""
+    """Queries whose exact neighbours among some rows, drawn by chance, are known."""
 
     def __init__(self, vectors: FloatArray, queries: FloatArray, among: Subset, k: int) -> None:
         self._vectors = vectors
@@ -222,12 +222,12 @@ class FilteredQuestions:
 
     def answers(self, index: BuiltIndex) -> IntArray:
         """Return the rows (n, k) that an index finds among them, -1 where it finds none."""
-        return index.search_among(self._queries, self.k, self._among)[0]
+        return index.search_among(self._queries, self.k, self._among, by_chance=True)[0]
 
     def answer_one(self, index: BuiltIndex, position: int) -> None:
         """Search for one of the queries by itself."""
         one = self._queries[position % len(self)][None]
-        index.search_among(one, self.k, self._among)
+        index.search_among(one, self.k, self._among, by_chance=True)
 
     def recall(self, answers: IntArray) -> Recall:
         """Return the recall of answers, and its interval."""

@@ -3,7 +3,8 @@
 Exact where that is quicker or nothing was proven to do as well; approximate by the plan else, and
 then every query that came back with fewer than it should is asked again, exactly: also one that the
 filter has to do with, so that fewer of its neighbours pass than of all rows. The plan was measured
-on rows that pass by chance.
+on rows that pass by chance, and for so many neighbours: for fewer of them as many are looked for,
+because the first few of many codes are found better than the first of few.
 """
 
 from __future__ import annotations
@@ -62,18 +63,23 @@ class FilteredIndex:
         level = self.plan.level_for(wanted, rows, k=k)
         if not k or not len(queries):
             return np.empty((len(queries), k), np.int64), np.empty((len(queries), k), np.float32)
-        if among is None and (self.index.exact or k <= self.plan.k):
+        if among is None and self.index.exact:
             found, similarities = self.index.search(queries, k)
+        elif among is None and k <= self.plan.k:
+            found, similarities = self.index.search(queries, min(self.plan.k, wanted))
         elif level is None:
             return neighbours_in(self.vectors, among, queries, k)
         else:
-            index = self.index.with_parameters(level.parameters)
+            index, measured = self.index.with_parameters(level.parameters), min(level.k, wanted)
             found, similarities = (
-                index.search(queries, k) if among is None else index.search_among(queries, k, among)
+                index.search(queries, measured)
+                if among is None
+                else index.search_among(queries, measured, among)
             )
+        found, similarities = found[:, :k], similarities[:, :k]
         lacking = np.flatnonzero((found >= 0).sum(axis=1) < k)
         if len(lacking):
             found[lacking], similarities[lacking] = neighbours_in(
-                self.vectors, among, queries[lacking], k
+                self.vectors, among, queries[lacking], k, by_chance=False
             )
         return found, similarities

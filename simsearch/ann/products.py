@@ -1,9 +1,10 @@
-"""Many queries at once, exactly: a product of matrices finds who may be near, FAISS compares those.
+"""The nearest rows, exactly, equal ones in order: by FAISS one by one, or by products for many.
 
 FAISS 1.15 compares batches of fewer than 128,000 queries one by one, at 1.6 ms a query among 20,000
 rows of dim 384; a product of matrices takes 0.2 (docs/log.md, 2026-11-26). Its sums are rounded in
 another order, by which equal rows come out unequal. So it only leaves out what cannot be among the
-nearest, and what is returned was computed as for a single query.
+nearest, and what is returned was computed as for a single query. FAISS in turn keeps any of the
+rows that tie for the last place, so ties there are looked at once more.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from simsearch.errors import CorruptIndex
 
 FloatArray = npt.NDArray[np.float32]
 IntArray = npt.NDArray[np.int64]
+Mask = npt.NDArray[np.bool_]
 
 WORTH_IT: Final = 8  # queries from which on the product is quicker
 _ROWS: Final = 16_384  # rows that are multiplied at a time,
@@ -26,51 +28,98 @@ _QUERIES: Final = 256  # with so many queries: 16 MB of products
 _GROUP: Final = 64  # neighbouring rows that are looked at by the highest of their products
 _UNIT: Final = 2.0**-24  # the error of one float32 operation, relative
 # Candidates of a query, beside `k`, over which comparing all rows is no worse: where very many are
-# equal. Which of equal ones are the last of a list is chance then.
+# equal.
 _SPARE: Final = 1024
 
 
-def nearest_by_products(
-    vectors: FloatArray, queries: FloatArray, k: int
-) -> tuple[IntArray, FloatArray]:
+def nearest_rows(vectors: FloatArray, queries: FloatArray, k: int) -> tuple[IntArray, FloatArray]:
     """Return rows and similarities of the nearest, both (n_queries, k), `k` at most len(vectors).
 
     By inner product, best first, equal ones in the order of rows. Both arrays were checked before.
     """
+    if len(queries) < WORTH_IT:
+        return _one_by_one(vectors, queries, k)
     rows = np.empty((len(queries), k), dtype=np.int64)
     similarities = np.empty((len(queries), k), dtype=np.float32)
     for start in range(0, len(queries), _QUERIES):
         part = slice(start, start + _QUERIES)
-        rows[part], similarities[part] = _nearest(vectors, queries[part], k)
+        found = _by_products(vectors, queries[part], k, None)
+        rows[part], similarities[part] = found or _one_by_one(vectors, queries[part], k)
     return rows, similarities
 
 
-def _nearest(vectors: FloatArray, queries: FloatArray, k: int) -> tuple[IntArray, FloatArray]:
-    candidates = _candidates(vectors, queries, k)
+def nearest_passing(
+    vectors: FloatArray, queries: FloatArray, k: int, mask: Mask
+) -> tuple[IntArray, FloatArray] | None:
+    """Return what `nearest_rows` does, of the rows where `mask` (n,) is true, `k` at least.
+
+    All rows are read. None if there are too many candidates: very many are equal, or few pass.
+    """
+    return _by_products(vectors, queries, k, mask)
+
+
+def _one_by_one(vectors: FloatArray, queries: FloatArray, k: int) -> tuple[IntArray, FloatArray]:
+    depth = min(k + 1, len(vectors))
+    similarities, rows = faiss.knn(queries, vectors, depth, metric=faiss.METRIC_INNER_PRODUCT)
+    tied = np.flatnonzero(similarities[:, k - 1] == similarities[:, -1]) if depth > k else ()
+    rows, similarities = best(rows, similarities, k)
+    for line in tied:
+        query = queries[line : line + 1]
+        near = _as_near(vectors, query, similarities[line, -1])[None]
+        (rows[line],), (similarities[line],) = best(near, similarities_at(vectors, query, near), k)
+    return rows, similarities
+
+
+def _as_near(vectors: FloatArray, query: FloatArray, bound: np.float32) -> IntArray:
+    """Return at least all rows whose similarity to the query (1, dim) is not below `bound`."""
+    found = []
+    for start in range(0, len(vectors), _ROWS):
+        block = vectors[start : start + _ROWS]
+        products = block @ query[0]
+        found.append(np.flatnonzero(products >= bound - _slack(block, query)) + start)
+    return np.concatenate(found)
+
+
+def _slack(block: FloatArray, queries: FloatArray) -> FloatArray:
+    """Return by how much products may be off for each query, (n_queries,), and bounds as well.
+
+    Neither way of adding up is off by more than dim * unit * lengths: that, for the row that sets
+    the bound and for the row that is compared with it, each computed in both ways.
+    """
+    longest = np.sqrt(np.einsum("ij,ij->i", block, block).max())
+    lengths = np.sqrt(np.einsum("ij,ij->i", queries, queries))
+    slack: FloatArray = 4 * block.shape[1] * _UNIT * longest * lengths
+    return slack
+
+
+def _by_products(
+    vectors: FloatArray, queries: FloatArray, k: int, mask: Mask | None
+) -> tuple[IntArray, FloatArray] | None:
+    candidates = _candidates(vectors, queries, k, mask)
     if candidates is None:
-        similarities, rows = faiss.knn(queries, vectors, k, metric=faiss.METRIC_INNER_PRODUCT)
-    else:
-        rows, similarities = candidates, similarities_at(vectors, queries, candidates)
-    return best(rows, similarities, k)
+        return None
+    return best(candidates, similarities_at(vectors, queries, candidates), k)
 
 
-def _candidates(vectors: FloatArray, queries: FloatArray, k: int) -> IntArray | None:
+def _candidates(
+    vectors: FloatArray, queries: FloatArray, k: int, mask: Mask | None
+) -> IntArray | None:
     """Return the rows (n_queries, m) among which the nearest `k` of each query are.
 
     -1 fills up. None if there are too many.
     """
-    lengths = np.sqrt(np.einsum("ij,ij->i", queries, queries))
     bounds = np.full(len(queries), -np.inf, dtype=np.float32)
     found: list[tuple[IntArray, IntArray]] = []
     for start in range(0, len(vectors), _ROWS):
         block = vectors[start : start + _ROWS]
-        longest = np.sqrt(np.einsum("ij,ij->i", block, block).max())
         products = queries @ block.T
+        if mask is not None:
+            products[:, ~mask[start : start + _ROWS]] = -np.inf
         bounds = np.maximum(bounds, _lower_bounds(products, k))
-        # Neither way of adding up is off by more than dim * unit * lengths: that, for the row that
-        # sets the bound and for the row that is compared with it, each computed in both ways.
-        slack = 4 * vectors.shape[1] * _UNIT * longest * lengths
-        its_queries, rows = np.nonzero(products >= (bounds - slack)[:, None])
+        near = products >= (bounds - _slack(block, queries))[:, None]
+        if mask is not None:  # without a bound yet, what does not pass is above it, too
+            near &= mask[start : start + _ROWS]
+        its_queries, rows = np.nonzero(near)
         if len(rows) > (k + _SPARE) * len(queries):
             return None
         found.append((its_queries, rows + start))

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from simsearch.ann.checks import check_depth, checked_vectors, refuse_not_finite
 from simsearch.ann.exact import neighbours_in
 from simsearch.ann.order import best
-from simsearch.ann.products import WORTH_IT, nearest_by_products
+from simsearch.ann.products import nearest_rows
 from simsearch.ann.subset import Subset
 from simsearch.errors import InvalidInput
 
@@ -105,11 +105,9 @@ class VectorIndex:
         if k == 0 or not len(queries):
             shape = (len(queries), k)
             return np.empty(shape, dtype=np.int64), np.empty(shape, dtype=np.float32)
-        if among is None and len(queries) >= WORTH_IT:
-            places, similarities = nearest_by_products(self._memory(), queries, k)
+        if among is None:
+            places, similarities = nearest_rows(self._memory(), queries, k)
             row_ids = faiss.rev_swig_ptr(self._index.id_map.data(), len(self))[places]
-        elif among is None:
-            similarities, row_ids = self._index.search(queries, k)
         else:
             similarities, row_ids = self._search_among(queries, k, among)
         return best(row_ids, similarities, k)

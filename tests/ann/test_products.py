@@ -1,4 +1,4 @@
-"""Exact search of many queries at once finds what FAISS finds one by one, bit by bit."""
+"""Exact search finds what FAISS finds one by one, bit by bit, and equal rows in their order."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ import numpy as np
 import pytest
 
 from simsearch.ann import VectorIndex, products
-from simsearch.ann.products import nearest_by_products
+from simsearch.ann.exact import neighbours_in
+from simsearch.ann.products import nearest_rows
+from simsearch.ann.subset import Subset
 
 
 def unit(count, dim, seed=0):
@@ -35,7 +37,7 @@ def test_rows_and_similarities_are_those_of_single_queries(count, dim, monkeypat
     monkeypatch.setattr(products, "_QUERIES", 20)
     vectors, queries = unit(count, dim), unit(50, dim, seed=1)
     k = min(10, count)
-    rows, similarities = nearest_by_products(vectors, queries, k)
+    rows, similarities = nearest_rows(vectors, queries, k)
     expected_rows, expected = one_by_one(vectors, queries, k)
     np.testing.assert_array_equal(rows, expected_rows)
     np.testing.assert_array_equal(similarities, expected)
@@ -48,7 +50,7 @@ def test_equal_rows_are_in_order_wherever_they_stand(k, monkeypatch):
     vectors, queries = unit(2003, 64), unit(37, 64, seed=1)
     vectors[::7] = vectors[0]
     queries[:5] = vectors[0]
-    rows, similarities = nearest_by_products(vectors, queries, k)
+    rows, similarities = nearest_rows(vectors, queries, k)
     expected_rows, expected = one_by_one(vectors, queries, k)
     np.testing.assert_array_equal(rows, expected_rows)
     np.testing.assert_array_equal(similarities, expected)
@@ -63,7 +65,7 @@ def test_a_bound_that_rounding_has_raised_leaves_nothing_out(monkeypatch):
 
     monkeypatch.setattr(products, "_lower_bounds", raised)
     vectors, queries = unit(2003, 64), unit(37, 64, seed=1)
-    rows, similarities = nearest_by_products(vectors, queries, 10)
+    rows, similarities = nearest_rows(vectors, queries, 10)
     expected_rows, expected = one_by_one(vectors, queries, 10)
     np.testing.assert_array_equal(rows, expected_rows)
     np.testing.assert_array_equal(similarities, expected)
@@ -72,18 +74,46 @@ def test_a_bound_that_rounding_has_raised_leaves_nothing_out(monkeypatch):
 def test_the_lengths_of_vectors_do_not_matter():
     lengths = np.random.default_rng(2).lognormal(sigma=3, size=(2000, 1)).astype(np.float32)
     vectors, queries = unit(2000, 48) * lengths, unit(30, 48, seed=1) * lengths[:30]
-    rows, similarities = nearest_by_products(vectors, queries, 20)
+    rows, similarities = nearest_rows(vectors, queries, 20)
     expected_rows, expected = one_by_one(vectors, queries, 20)
     np.testing.assert_array_equal(rows, expected_rows)
     np.testing.assert_array_equal(similarities, expected)
 
 
-def test_where_nearly_all_rows_are_equal_they_are_compared_one_by_one():
+def test_where_all_rows_are_equal_the_first_are_found():
     vectors, queries = np.repeat(unit(1, 16), 3000, axis=0), unit(9, 16, seed=1)
-    rows, similarities = nearest_by_products(vectors, queries, 5)
-    assert [len(set(own)) for own in rows.tolist()] == [5] * 9
+    rows, similarities = nearest_rows(vectors, queries, 5)
+    assert rows.tolist() == [[0, 1, 2, 3, 4]] * 9
     expected = np.tile((queries @ vectors[0])[:, None], 5)
     np.testing.assert_allclose(similarities, expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("count", [1, 3, 7, 8, 30])
+@pytest.mark.parametrize("share", [0.05, 0.4, 0.9, 0.999, 1.0])
+def test_equal_rows_are_in_order_for_one_query_as_for_many_whatever_passes(count, share):
+    rng = np.random.default_rng(count)
+    vectors = unit(60, 32)[rng.integers(0, 60, 4000)]  # each about 67 times
+    queries = unit(count, 32, seed=1)
+    mask = rng.random(4000) < share
+    passing = np.flatnonzero(mask)
+    for k in (1, 10, 80):
+        rows, similarities = neighbours_in(vectors, Subset.where(mask), queries, k)
+        its_rows, expected = one_by_one(vectors[passing], queries, k)
+        np.testing.assert_array_equal(rows, passing[its_rows])
+        np.testing.assert_array_equal(similarities, expected)
+
+
+def test_what_leaves_out_the_nearest_is_no_slower_a_way_and_finds_the_same():
+    vectors, queries = unit(4000, 32), unit(5, 32, seed=1)
+    for query in queries:
+        mask = np.ones(4000, dtype=bool)
+        mask[np.argsort(-(vectors @ query))[:900]] = False
+        passing = np.flatnonzero(mask)
+        its_rows, expected = one_by_one(vectors[passing], query[None], 10)
+        for by_chance in (True, False):
+            found = neighbours_in(vectors, Subset.where(mask), query[None], 10, by_chance=by_chance)
+            np.testing.assert_array_equal(found[0], passing[its_rows])
+            np.testing.assert_array_equal(found[1], expected)
 
 
 def test_a_lower_bound_is_never_above_the_value():
