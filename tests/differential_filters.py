@@ -36,8 +36,10 @@ FILTERS_A_TABLE = 100
 FIELDS = ["a", "lang", "year", "x.y", "a-b", "9", "__proto__", "not"]
 NUMBERS: list[float] = [0, 1, -1, 1.0, -0.0, 0.1, 0.30000000000000004, 2020, 2020.5, 1e308, 5e-324]
 NUMBERS += [2**53, 2.0**53, 2**53 + 1, 2**63 - 1, -(2**63), 2.0**63]
+ALIKE = ["\ufffd", "a\ufffe", "\uffffa", "\ufffd\ufffe\uffff"]
 NULS = ["a\0", "a\0b", "\0", "ab\0", "\\\0", "\\\\u0000"]
 PIECES = ["%", "_", "a", "b", "A", r"\%", r"\_", r"\\", "*", "?", "[", "]", "é", "^", "-", r"\a"]
+PIECES += ["\ufffd", "\ufffe", "\uffff"]  # of which SQLite makes one where it compares patterns
 
 
 def differences(filters: int, seed: int) -> int:
@@ -87,7 +89,7 @@ def random_stored(rng: random.Random, depth: int = 0) -> Any:
 def random_scalar(rng: random.Random) -> Any:
     draw = rng.random()
     if draw < 0.45:
-        return rng.choice(WORDS + MARKS)
+        return rng.choice(WORDS + MARKS + ALIKE)
     if draw < 0.8:
         return rng.choice(NUMBERS)
     if draw < 0.9:

@@ -34,7 +34,7 @@ def kmeans(vectors: FloatArray, clusters: int, *, seed: int) -> FloatArray:
         clusters,
         niter=_ROUNDS,
         nredo=_RUNS,
-        seed=seed,
+        seed=seed % 2**31,  # what FAISS takes
         spherical=True,
         init_method=faiss.ClusteringInitMethod_KMEANS_PLUS_PLUS,
         # All vectors are used, however few or many: FAISS would warn, or draw some of them.

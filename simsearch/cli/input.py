@@ -301,14 +301,21 @@ def _ignore(_: InvalidData) -> None:
     pass
 
 
-def read_queries(path: Path) -> Iterator[str]:
-    """Yield the queries in a file, one per line; blank lines are none."""
+def read_queries(path: Path, *, reads: Callable[[str], bool] | None = None) -> Iterator[str]:
+    """Yield the queries in a file, one per line; blank lines are none.
+
+    Raises:
+        InvalidInput: a query is none, or an encoder `reads` nothing in it.
+    """
     from simsearch.formats import read_lines, source_name
     from simsearch.search_index import check_query
 
     for number, line in read_lines(path):
         if line.strip():
-            check_query(line, name=f"{source_name(path)}:{number}: query")
+            where = f"{source_name(path)}:{number}"
+            check_query(line, name=f"{where}: query")
+            if reads is not None and not reads(line):
+                raise InvalidInput(f"{where}: the query holds nothing that the encoder reads")
             yield line
 
 

@@ -1,7 +1,7 @@
 """query: the documents nearest to a text."""
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,13 +12,15 @@ from simsearch.cli.input import read_queries
 from simsearch.cli.opened import searched_index
 from simsearch.cli.options import MAX_K, IndexDir, K, Mode, Rerank, Where, bundled
 from simsearch.cli.output import Output, clean, shorten
-from simsearch.errors import InvalidInput
+from simsearch.errors import InvalidInput, SimsearchError
+from simsearch.records import is_blank
 
 if TYPE_CHECKING:
     from simsearch.records import Hit
     from simsearch.search_index import SearchIndex
 
 _PART = 256  # queries that are encoded and searched together
+_NO_QUERY = "give a query, or a file of them with --queries"
 
 
 @bundled
@@ -74,10 +76,10 @@ def query(
     """
     if feedback:
         _check_feedback(output, queries)
-    parts = _parts(texts or [], queries)
-    first = next(parts, None)
-    if first is None:
-        raise InvalidInput("give a query, or a file of them with --queries")
+    if not texts and queries is None:
+        raise InvalidInput(_NO_QUERY)
+    from simsearch.encoder import reading_by
+
     with searched_index(index_dir, output) as index:
         wanted = _Wanted(
             index,
@@ -92,6 +94,11 @@ def query(
             output.say(
                 f"precision {target_precision:g}: hits from probability {wanted.threshold:.4f} on"
             )
+        reads = reading_by(lambda: index.encoder) if wanted.encodes else None
+        parts = _parts(texts or [], queries, reads)
+        first = next(parts, None)
+        if first is None:
+            raise InvalidInput(_NO_QUERY)
         for part in itertools.chain([first], parts):
             found = wanted.find(part)
             if explain:
@@ -131,10 +138,30 @@ def _print_found(output: Output, text: str, hits: "list[Hit]", wanted: "_Wanted"
     print_hits(output, hits, query=text)
 
 
-def _parts(texts: list[str], queries: Path | None) -> Iterator[list[str]]:
-    """Yield all queries in lists; a file, or a pipe, is read as the answers are printed."""
-    asked = itertools.chain(texts, () if queries is None else read_queries(queries))
-    while part := list(itertools.islice(asked, _PART)):
+def _parts(
+    texts: list[str], queries: Path | None, reads: Callable[[str], bool] | None
+) -> Iterator[list[str]]:
+    """Yield all queries in lists; a file, or a pipe, is read as the answers are printed.
+
+    What stands before a line that is no query is answered before that is said.
+    """
+    for number, text in enumerate(texts, start=1):
+        if reads is not None and not is_blank(text) and not reads(text):
+            name = "query" if len(texts) == 1 else f"query {number}"
+            raise InvalidInput(f"{name} holds nothing that the encoder reads")
+    lines = () if queries is None else read_queries(queries, reads=reads)
+    part: list[str] = []
+    try:
+        for text in itertools.chain(texts, lines):
+            part.append(text)
+            if len(part) == _PART:
+                yield part
+                part = []
+    except SimsearchError:
+        if part:
+            yield part
+        raise
+    if part:
         yield part
 
 
@@ -183,6 +210,11 @@ class _Wanted:
     def empty(self) -> bool:
         """Whether there is no document that could be a hit."""
         return not self._index.count()
+
+    @property
+    def encodes(self) -> bool:
+        """Whether the encoder has to read the queries."""
+        return bool(self._mode != "lexical" or self._by != "none")
 
     @property
     def why_none(self) -> str:

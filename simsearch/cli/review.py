@@ -43,12 +43,17 @@ def review(
     With a calibration, those that are as likely right as wrong; else those whose place among the
     hits hangs by the least. What was judged already is left out.
     """
+    from simsearch.encoder import reading_by
     from simsearch.search_index import SearchIndex, propose_judgements
 
     if feedback:
         refuse_no_terminal(output, flag="--feedback")
     with SearchIndex.open(index_dir) as index:
-        asked = None if queries is None else list(read_queries(queries))
+        asked = (
+            None
+            if queries is None
+            else list(read_queries(queries, reads=reading_by(lambda: index.encoder)))
+        )
         found = propose_judgements(index, asked, n=number)
         if not found:
             output.say(_why_none(index, asked))

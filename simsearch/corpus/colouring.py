@@ -11,6 +11,9 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
+from simsearch.query import value_key
+from simsearch.wording import counted
+
 IntArray = npt.NDArray[np.int64]
 
 # Ten that are told apart on white and on black, also by most who do not see all colours.
@@ -20,6 +23,8 @@ PALETTE: Final = (
 )  # fmt: skip
 GREY: Final = "#8c8f96"  # no group of its own
 _LONGEST: Final = 80  # characters of a name
+_NONE: Final = "(none)"
+_WIDEST: Final = 1e300  # a quarter of the range that can be drawn with room beside it
 # From low to high, even in lightness (a few points of matplotlib's viridis).
 RAMP: Final = ("#46327e", "#365c8d", "#277f8e", "#1fa187", "#4ac16d", "#a0da39")
 
@@ -54,33 +59,58 @@ def colouring_by_field(metadata: Sequence[Mapping[str, Any]], field: str) -> Gro
     ten have a colour.
     """
     values = [its.get(field) for its in metadata]
-    present = [value for value in values if value is not None]
-    numbers = all(
-        isinstance(value, int | float) and not isinstance(value, bool) for value in present
-    )
-    if numbers and len(set(present)) > len(PALETTE):
-        known = np.array([np.nan if value is None else float(value) for value in values])
-        return Scale(field, known, float(np.nanmin(known)), float(np.nanmax(known)))
-    names = [None if value is None else _name(value) for value in values]
-    counts = Counter(name for name in names if name is not None)
-    ranked = sorted(counts, key=lambda name: (-counts[name], name))
+    scale = _scale(field, values)
+    if scale is not None:
+        return scale
+    keys = [None if value is None else value_key(value) for value in values]
+    counts = Counter(key for key in keys if key is not None)
+    first: dict[str, Any] = {}
+    for key, value in zip(keys, values, strict=True):
+        if key is not None:
+            first.setdefault(key, value)
+    names = _names(first)
+    ranked = sorted(counts, key=lambda key: (-counts[key], names[key]))
     shown, others = ranked[: len(PALETTE)], ranked[len(PALETTE) :]
-    legend = [_cut(name) for name in shown]
-    place = {name: number for number, name in enumerate(shown)}
+    legend = [_cut(names[key]) for key in shown]
+    place = {key: number for number, key in enumerate(shown)}
     if others:
         place |= dict.fromkeys(others, len(legend))
-        legend.append(f"{len(others):,} other values")
+        legend.append(counted(len(others), "other value"))
     missing = len(legend)
-    if None in names:
-        legend.append("(none)")
-    members = [missing if name is None else place[name] for name in names]
+    if None in keys:
+        legend.append(_NONE)
+    members = [missing if key is None else place[key] for key in keys]
     return Groups(field, tuple(legend), np.array(members, dtype=np.int64), len(shown))
+
+
+def _scale(field: str, values: Sequence[Any]) -> Scale | None:
+    """Return the numbers of a field; None if not all are, or few differ, or none can draw them."""
+    present = [value for value in values if value is not None]
+    if not all(isinstance(each, int | float) and not isinstance(each, bool) for each in present):
+        return None
+    if len(set(present)) <= len(PALETTE):
+        return None
+    try:
+        known = np.array([np.nan if value is None else float(value) for value in values])
+    except OverflowError:  # a whole number beyond all floats
+        return None
+    low, high = float(np.nanmin(known)), float(np.nanmax(known))
+    return Scale(field, known, low, high) if high / 4 - low / 4 < _WIDEST else None
+
+
+def _names(values: Mapping[str, Any]) -> dict[str, str]:
+    """Return what to call each value, by its key: strings as they are, where no other is so."""
+    plain = {
+        key: value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+        for key, value in values.items()
+    }
+    twice = Counter([*plain.values(), _NONE])
+    return {
+        key: json.dumps(values[key], ensure_ascii=False) if twice[name] > 1 else name
+        for key, name in plain.items()
+    }
 
 
 def _cut(name: str) -> str:
     line = " ".join(name[: 4 * _LONGEST].split())
     return line if len(line) <= _LONGEST else line[: _LONGEST - 1] + "…"
-
-
-def _name(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

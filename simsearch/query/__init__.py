@@ -20,7 +20,7 @@ from simsearch.query.fusion import (
     reciprocal_ranks,
 )
 from simsearch.query.grammar import Filter, parse_filter
-from simsearch.query.grouping import first_of_each
+from simsearch.query.grouping import first_of_each, value_key
 from simsearch.query.late_interaction import maxsim, unit_rows
 
 __all__ = [
@@ -45,5 +45,6 @@ __all__ = [
     "token_sum",
     "unit_rows",
     "unknown_field",
+    "value_key",
     "words_of_tokens",
 ]

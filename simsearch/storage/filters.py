@@ -49,6 +49,12 @@ _TYPE_NAMES: Final = {
 }
 
 
+# GLOB reads the last two as the first. None of them is a character of any text (the first stands
+# for what could not be decoded), nor are those that the two are told apart by.
+_ALIKE: Final = frozenset("\ufffd\ufffe\uffff")
+_APART: Final = {0xFFFE: 0x10FFFE, 0xFFFF: 0x10FFFF}
+
+
 class Sql:
     """An SQL expression as it grows: its text, and what is bound to the marks in it."""
 
@@ -135,8 +141,13 @@ class Sql:
 
     def _likeness(self, asked: Likeness) -> str:
         type_, path = self._field(asked.field)
-        self.values += [path, path, glob_of(asked.pattern), path]
-        like = f"json_extract(metadata, ?) GLOB ? AND {_has_nul('metadata -> ?')} IS FALSE"
+        value, pattern = "json_extract(metadata, ?)", glob_of(asked.pattern)
+        if not _ALIKE.isdisjoint(pattern):
+            pattern = pattern.translate(_APART)
+            for one, other in _APART.items():
+                value = f"replace({value}, char({one}), char({other}))"
+        self.values += [path, path, pattern, path]
+        like = f"{value} GLOB ? AND {_has_nul('metadata -> ?')} IS FALSE"
         return f"({type_} IS 'text' AND {like}) IS TRUE"
 
 
@@ -241,9 +252,10 @@ def has_field(connection: sqlite3.Connection, name: str) -> bool:
 
 
 def count_groups(connection: sqlite3.Connection, name: str) -> int:
-    """Return into how many groups a field divides all documents, by the JSON of its values.
+    """Return into how many groups at most a field divides all documents, by the JSON of its values.
 
-    A document without the field, or with null in it, is a group of its own.
+    1 and 1.0 are one group, and counted as two. A document without the field, or with null in it,
+    is a group of its own.
     """
     (distinct, without) = connection.execute(
         "SELECT count(DISTINCT nullif(value, 'null')), sum(coalesce(value, 'null') = 'null') "

@@ -29,7 +29,9 @@ SETTING: Final = "lexical_terms"
 # Scoring takes 1.5 us for every document that a term is in (docs/log.md); so the rarest terms of a
 # query are looked for, as long as they are in no more documents than this together.
 BUDGET: Final = 20_000
-# A query may be as long as a document: so many of its terms are counted.
+# A query may be as long as a document: so many of its terms are counted, and the rarest of them
+# looked for.
+_COUNTED: Final = 4_096
 _TERMS: Final = 256
 HANDED: Final = 20_000  # numbers of documents that SQLite is given with a query
 _KEPT_COUNTS: Final = 10_000
@@ -84,7 +86,7 @@ class LexicalIndex:
         so, all words are looked for. `among`: only the documents with these numbers, ascending.
         Call it inside a snapshot.
         """
-        terms = query_terms(query)[:_TERMS]
+        terms = self._looked_for(query)
         chosen = self._chosen(terms)
         found = self._matches(chosen, n, among)
         if len(found) < min(n, least) and len(chosen) < len(terms):
@@ -100,7 +102,7 @@ class LexicalIndex:
         there. `rarest`: of the terms alone that a search looks for first. Call it inside a
         snapshot.
         """
-        terms = query_terms(query)[:_TERMS]
+        terms = self._looked_for(query)
         chosen = set(self._chosen(terms)) if rarest else set(terms)
         found: dict[int, dict[str, float]] = {number: {} for number in numbers}
         among = np.array(sorted(found), dtype=np.int64)
@@ -109,6 +111,16 @@ class LexicalIndex:
                 for number, score in self._matches([term], len(among), among):
                     found[number][term] = score
         return found
+
+    def _looked_for(self, query: str) -> list[str]:
+        """Return the terms of a query in order; of a long one the rarest that documents hold."""
+        terms = query_terms(query)[:_COUNTED]
+        if len(terms) <= _TERMS:
+            return terms
+        counts = self._counts_of(terms)
+        held = sorted((term for term in terms if counts[term]), key=counts.__getitem__)
+        rarest = set(held[:_TERMS])
+        return [term for term in terms if term in rarest]
 
     def _chosen(self, terms: Sequence[str]) -> list[str]:
         """Return the rarest terms that can be scored in a short time, or one that takes longer.

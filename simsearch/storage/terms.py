@@ -26,9 +26,14 @@ _PAIRED: Final = (
 # Indic vowel signs are no letters to a regular expression, and no accents either; the two dandas
 # in these blocks are full stops.
 _INDIC: Final = "\u0900-\u0963\u0966-\u0dff"
-# Accents, and the points of Hebrew and Arabic.
-_ACCENTS: Final = dict.fromkeys(
+# Accents, and the points of Hebrew and Arabic; what chooses the form of a character before it, and
+# what says where a line may break within a word.
+_DROPPED: Final = dict.fromkeys(
     [
+        *(0x00AD, 0x200B, 0x2060, 0xFEFF),
+        *range(0x180B, 0x1810),
+        *range(0xFE00, 0xFE10),
+        *range(0xE0100, 0xE01F0),
         *range(0x0300, 0x0370),
         *range(0x0591, 0x05BE),
         *(0x05BF, 0x05C1, 0x05C2, 0x05C4, 0x05C5, 0x05C7),
@@ -42,7 +47,7 @@ _ACCENTS: Final = dict.fromkeys(
 _SYLLABLE_ENDS: Final = frozenset(map(chr, range(0x1160, 0x1200)))
 
 # What a text's terms depend on: the rules above, and Python's tables of characters.
-TERMS_VERSION: Final = f"1 unicode {unicodedata.unidata_version}"
+TERMS_VERSION: Final = f"2 unicode {unicodedata.unidata_version}"
 
 
 def document_terms(text: str) -> list[str]:
@@ -137,11 +142,15 @@ def _placed_runs(text: str) -> Iterator[tuple[str, list[tuple[int, int]]]]:
 
 
 def _boundaries(text: str) -> list[int]:
-    """Return where letters begin, with their marks, and Korean syllables; and the length."""
+    """Return where letters begin, with their marks, and Korean syllables; and the length.
+
+    What is dropped belongs to the letter before it.
+    """
     starts = [0]
     for at in range(1, len(text)):
         first = unicodedata.normalize("NFKD", text[at])[0]
-        if not unicodedata.combining(first) and first not in _SYLLABLE_ENDS:
+        mark = unicodedata.combining(first) or ord(first) in _DROPPED
+        if not mark and first not in _SYLLABLE_ENDS:
             starts.append(at)
     return [*starts, len(text)]
 
@@ -163,8 +172,8 @@ def _runs(text: str) -> list[str]:
 
 def _folded(text: str) -> str:
     if not text.isascii():
-        # Decomposed, so that accents can be dropped; composed again, for Korean syllables.
-        letters = unicodedata.normalize("NFKD", text).translate(_ACCENTS)
+        # Decomposed, so that accents come off; composed again, for Korean syllables.
+        letters = unicodedata.normalize("NFKD", text).translate(_DROPPED)
         text = unicodedata.normalize("NFC", letters)
     return text.casefold()
 

@@ -192,5 +192,6 @@ def test_all_texts_have_no_word_that_tells_them_from_others():
 def test_centroids_need_as_many_vectors_and_numbers():
     with pytest.raises(InvalidInput, match=r"clusters must be 1\.\.2, got 3"):
         kmeans(np.eye(2, dtype=np.float32), 3, seed=0)
+    assert kmeans(np.eye(2, dtype=np.float32), 2, seed=2**40 + 1).shape == (2, 2)
     with pytest.raises(InvalidInput, match="vectors must be finite"):
         kmeans(np.full((2, 4), np.nan, dtype=np.float32), 1, seed=0)

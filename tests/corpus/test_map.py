@@ -162,6 +162,20 @@ def test_many_numbers_are_a_scale_and_few_are_groups():
     assert (scale.low, scale.high) == (0, 10)
     np.testing.assert_array_equal(scale.values, [*range(11), np.nan])
     assert isinstance(colouring_by_field([{"f": n % 3} for n in range(50)], "f"), Groups)
+    wide = [{"f": (n - 5) * 3.4e307} for n in range(11)]  # a range that no float has
+    assert isinstance(colouring_by_field(wide, "f"), Groups)
+    assert isinstance(colouring_by_field([{"f": 10**400 + n} for n in range(11)], "f"), Groups)
+
+
+def test_numbers_are_groups_by_value_and_strings_are_told_from_them():
+    values = [1, 1.0, "1", "1", "1", "(none)", None, "x"]
+    groups = colouring_by_field([{"f": value} for value in values], "f")
+    assert isinstance(groups, Groups)
+    named = [groups.names[member] for member in groups.members.tolist()]
+    assert named == ["1", "1", '"1"', '"1"', '"1"', '"(none)"', "(none)", "x"]
+    many = colouring_by_field([{"f": f"v{n}"} for n in range(11)], "f")
+    assert isinstance(many, Groups)
+    assert many.names[-1] == "1 other value"
 
 
 def test_a_page_holds_hostile_texts_as_data_alone(hostile):

@@ -76,3 +76,9 @@ def test_the_first_of_each_value_is_taken_and_a_missing_one_is_a_group_of_its_ow
     metadata = [{"a": 1}, {"a": 1}, {}, {"a": True}, {"a": None}, {"a": [1]}, {"a": [1]}]
     assert first_of_each(metadata, "a", 10) == [0, 2, 3, 4, 5]
     assert first_of_each(metadata, "a", 2) == [0, 2]
+
+
+def test_values_are_the_same_as_for_filters_by_type_and_numbers_by_value():
+    values = [1, 1.0, "1", True, [1, {"b": 2.0}], [1.0, {"b": 2}], 1e308, 0.5, -0.0, 0]
+    kept = first_of_each([{"a": value} for value in values], "a", 20)
+    assert kept == [0, 2, 3, 4, 6, 7, 8]

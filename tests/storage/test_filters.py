@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from differential_filters import differences
 from filter_strategies import CONDITIONS, METADATA
-from filters import holds
+from filters import holds, like
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -39,6 +39,16 @@ def table(*metadata: dict[str, Any], rows: int = 1) -> sqlite3.Connection:
         ],
     )
     return connection
+
+
+@pytest.mark.parametrize("asked", ["\ufffd", "\ufffe", "\uffff"])
+def test_what_could_not_be_decoded_is_no_other_character(asked):
+    texts = ["\ufffd", "\ufffe", "\uffff", "a\ufffdb", "a\ufffeb", "a\uffffb"]
+    connection = table(*({"s": text} for text in texts))
+    for pattern in (asked, f"a{asked}_", f"%{asked}%"):
+        found = matching_rows(connection, Likeness("s", pattern)).tolist()
+        assert found == [n for n, text in enumerate(texts) if like(pattern, text)]
+    connection.close()
 
 
 @pytest.fixture

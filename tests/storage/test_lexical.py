@@ -158,6 +158,18 @@ def test_a_query_as_long_as_is_accepted_is_answered(filled):
     assert found(filled, "银行" + "".join(chr(0x4E00 + n % 5_000) for n in range(60_000))) != []
 
 
+def test_of_a_long_query_the_rarest_words_are_looked_for_wherever_they_stand(store):
+    fillers = [f"w{n}" for n in range(300)]
+    common = {f"d{n}": " ".join(fillers) for n in range(20)}
+    put(store, {**common, "error": "ORA 01555 snapshot too old", "other": "nothing of that"})
+    for words in ([*fillers, "ora", "01555"], ["ora", "01555", *fillers]):
+        query = " ".join(words)
+        assert found(store, query, 1) == ["error"]
+        with store.snapshot():
+            ((number, _),) = store.lexical.search(query, 1)
+            assert list(store.lexical.shares(query, [number])[number]) == ["ora", "01555"]
+
+
 def test_an_empty_index_finds_nothing(store):
     assert found(store, "card") == []
 

@@ -40,6 +40,27 @@ def test_scripts_without_spaces_become_overlapping_pairs_and_the_last_character(
     assert document_terms("안녕 ภาษา") == ["안녕", "녕", "ภา", "าษ", "ษา", "า"]
 
 
+@pytest.mark.parametrize(
+    ("text", "query"),
+    [
+        ("葛\U000e0100城市の地図", "葛城"),  # an ideograph in one of its forms
+        ("漢\ufe00字体", "漢字"),
+        ("人\u200b民", "人民"),
+        ("data\u00adbase", "database"),
+        ("long\u2060word \ufefffirst", "longword first"),
+    ],
+)
+def test_what_chooses_a_form_or_lets_a_line_break_divides_no_word(text, query):
+    assert set(query_terms(query)) <= set(document_terms(text))
+    assert query_terms(text)[: len(query_terms(query))] == query_terms(query)
+    first = placed_document_terms(text)[0]
+    assert (
+        text[first.start : first.end]
+        .translate(dict.fromkeys(map(ord, "\u00ad")))
+        .startswith(query[0])
+    )
+
+
 def test_composed_and_decomposed_letters_are_the_same():
     assert document_terms("각 ガ é") == document_terms("각 ガ é")
     assert document_terms("ｶﾞ") == document_terms("ガ")
