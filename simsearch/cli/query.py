@@ -12,7 +12,7 @@ from simsearch.cli.input import read_queries
 from simsearch.cli.opened import searched_index
 from simsearch.cli.options import MAX_K, IndexDir, K, Mode, Rerank, Where, bundled
 from simsearch.cli.output import Output, clean, shorten
-from simsearch.errors import InvalidInput, SimsearchError
+from simsearch.errors import InvalidInput
 from simsearch.records import is_blank
 
 if TYPE_CHECKING:
@@ -141,27 +141,14 @@ def _print_found(output: Output, text: str, hits: "list[Hit]", wanted: "_Wanted"
 def _parts(
     texts: list[str], queries: Path | None, reads: Callable[[str], bool] | None
 ) -> Iterator[list[str]]:
-    """Yield all queries in lists; a file, or a pipe, is read as the answers are printed.
-
-    What stands before a line that is no query is answered before that is said.
-    """
+    """Yield all queries in lists; a file, or a pipe, is read as the answers are printed."""
     for number, text in enumerate(texts, start=1):
         if reads is not None and not is_blank(text) and not reads(text):
             name = "query" if len(texts) == 1 else f"query {number}"
             raise InvalidInput(f"{name} holds nothing that the encoder reads")
     lines = () if queries is None else read_queries(queries, reads=reads)
-    part: list[str] = []
-    try:
-        for text in itertools.chain(texts, lines):
-            part.append(text)
-            if len(part) == _PART:
-                yield part
-                part = []
-    except SimsearchError:
-        if part:
-            yield part
-        raise
-    if part:
+    asked = itertools.chain(texts, lines)
+    while part := list(itertools.islice(asked, _PART)):
         yield part
 
 

@@ -131,18 +131,18 @@ def test_a_text_to_encode_is_named_by_its_line_or_its_place_among_the_arguments(
     assert run("encode", ACCENT, "--encoder", accentless_dir).refusal(2) == f"text {problem}"
 
 
-def test_a_query_is_named_by_its_line_and_those_before_it_are_answered(
+def test_a_query_that_is_not_read_is_named_by_its_line(
     run: Run, accentless_dir: Path, write: Write, tmp_path: Path
 ) -> None:
     problem = "holds nothing that the encoder reads"
     corpus = write("corpus.jsonl", '{"id": "a", "text": "my card"}\n')
     index = ("-i", tmp_path / "ix")
     assert run("index", corpus, *index, "--encoder", accentless_dir).code == 0
-    queries = write("queries.txt", "my card\n\n" * 150 + f"the cat\n{ACCENT}\ncard\n")
+    queries = write("queries.txt", "my card\n\n" * 300 + f"the cat\n{ACCENT}\ncard\n")
     outcome = run("query", "--queries", queries, *index, "--json")
-    assert (outcome.code, len(outcome.objects)) == (2, 151)
-    assert f"{queries}:302: the query {problem}" in outcome.err
-    assert f"{queries}:302: the query" in run("review", *index, "--queries", queries).refusal(2)
+    assert (outcome.code, len(outcome.objects)) == (2, 256)
+    assert f"{queries}:602: the query {problem}" in outcome.err
+    assert f"{queries}:602: the query" in run("review", *index, "--queries", queries).refusal(2)
     assert run("query", "cat", ACCENT, *index).refusal(2) == f"query 2 {problem}"
     assert run("query", ACCENT, *index).refusal(2) == f"query {problem}"
     assert run("query", ACCENT, *index, "--mode", "lexical").code == 0
