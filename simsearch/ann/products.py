@@ -43,19 +43,23 @@ def nearest_rows(vectors: FloatArray, queries: FloatArray, k: int) -> tuple[IntA
     similarities = np.empty((len(queries), k), dtype=np.float32)
     for start in range(0, len(queries), _QUERIES):
         part = slice(start, start + _QUERIES)
-        found = _by_products(vectors, queries[part], k, None)
+        found = nearest_passing(vectors, queries[part], k, None)
         rows[part], similarities[part] = found or _one_by_one(vectors, queries[part], k)
     return rows, similarities
 
 
 def nearest_passing(
-    vectors: FloatArray, queries: FloatArray, k: int, mask: Mask
+    vectors: FloatArray, queries: FloatArray, k: int, mask: Mask | None
 ) -> tuple[IntArray, FloatArray] | None:
     """Return what `nearest_rows` does, of the rows where `mask` (n,) is true, `k` at least.
 
-    All rows are read. None if there are too many candidates: very many are equal, or few pass.
+    By products with all rows; None of `mask` is all. None if there are too many candidates: very
+    many are equal, or few pass.
     """
-    return _by_products(vectors, queries, k, mask)
+    candidates = _candidates(vectors, queries, k, mask)
+    if candidates is None:
+        return None
+    return best(candidates, similarities_at(vectors, queries, candidates), k)
 
 
 def _one_by_one(vectors: FloatArray, queries: FloatArray, k: int) -> tuple[IntArray, FloatArray]:
@@ -90,15 +94,6 @@ def _slack(block: FloatArray, queries: FloatArray) -> FloatArray:
     lengths = np.sqrt(np.einsum("ij,ij->i", queries, queries))
     slack: FloatArray = 4 * block.shape[1] * _UNIT * longest * lengths
     return slack
-
-
-def _by_products(
-    vectors: FloatArray, queries: FloatArray, k: int, mask: Mask | None
-) -> tuple[IntArray, FloatArray] | None:
-    candidates = _candidates(vectors, queries, k, mask)
-    if candidates is None:
-        return None
-    return best(candidates, similarities_at(vectors, queries, candidates), k)
 
 
 def _candidates(
