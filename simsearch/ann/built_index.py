@@ -194,6 +194,8 @@ class BuiltIndex:
 
     def _compared(self, queries: FloatArray, rows: IntArray, k: int) -> tuple[IntArray, FloatArray]:
         """Return the `k` best of the rows of each query by their vectors, and the similarities."""
+        if len(rows) == 1 and np.count_nonzero(rows >= 0) >= k:
+            rows = rows[rows >= 0][None]  # of many rows that do not pass, most are not sorted
         return best(rows, similarities_at(self.vectors, queries, rows), k)
 
     def _by_codes(self, queries: FloatArray, depth: int) -> IntArray:
@@ -247,15 +249,12 @@ def _missing(rows: IntArray, share: float, k: int) -> FloatArray:
     `rows` (n, depth), best first, are -1 where they do not pass; a `share` of them would by chance.
     What leaves out the nearest is seen in the first rows long before it is seen in all.
     """
-    missing = np.zeros(len(rows))
-    strange = np.zeros(len(rows), dtype=bool)
-    first = rows.shape[1]
-    while first * share >= k:
-        its = first * share - np.count_nonzero(rows[:, :first] >= 0, axis=1)
-        strange |= its > _DEVIATIONS * math.sqrt(first * share * (1 - share))
-        missing = np.maximum(missing, its)
-        first //= 2
-    return np.where(strange, missing, 0)
+    halvings = math.floor(math.log2(rows.shape[1] * share / k))  # until fewer than k would pass
+    firsts = rows.shape[1] >> np.arange(halvings, -1, -1)
+    parts = np.add.reduceat(rows >= 0, [0, *firsts[:-1]], axis=1, dtype=np.int64)
+    missing = firsts * share - parts.cumsum(axis=1)
+    strange = (missing > _DEVIATIONS * np.sqrt(firsts * share * (1 - share))).any(axis=1)
+    return np.where(strange, missing.max(axis=1), 0)
 
 
 def _passing(rows: IntArray, among: Subset) -> IntArray:

@@ -9,12 +9,13 @@ because the first few of many codes are found better than the first of few.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
 
 from simsearch.ann.built_index import BuiltIndex
+from simsearch.ann.candidates import Parameters
 from simsearch.ann.checks import check_depth, checked_vectors
 from simsearch.ann.exact import neighbours_in
 from simsearch.ann.filter_plan import FilterPlan
@@ -33,6 +34,8 @@ class FilteredIndex:
 
     index: BuiltIndex
     plan: FilterPlan
+    # With other parameters, made once: to hand them to FAISS takes longer than to find a few rows.
+    _others: dict[Parameters, BuiltIndex] = field(default_factory=dict, init=False, repr=False)
 
     @property
     def vectors(self) -> FloatArray:
@@ -70,7 +73,7 @@ class FilteredIndex:
         elif level is None:
             return neighbours_in(self.vectors, among, queries, k)
         else:
-            index, measured = self.index.with_parameters(level.parameters), min(level.k, wanted)
+            index, measured = self._with(level.parameters), min(level.k, wanted)
             found, similarities = (
                 index.search(queries, measured)
                 if among is None
@@ -83,3 +86,9 @@ class FilteredIndex:
                 self.vectors, among, queries[lacking], k, by_chance=False
             )
         return found, similarities
+
+    def _with(self, parameters: Parameters) -> BuiltIndex:
+        index = self._others.get(parameters)
+        if index is None:
+            index = self._others[parameters] = self.index.with_parameters(parameters)
+        return index
