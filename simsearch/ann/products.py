@@ -30,6 +30,7 @@ _UNIT: Final = 2.0**-24  # the error of one float32 operation, relative
 # Candidates of a query, beside `k`, over which comparing all rows is no worse: where very many are
 # equal.
 _SPARE: Final = 1024
+_SPARE_TIES: Final = 64  # few rows tie for the last place, mostly: so many more are looked at first
 
 
 def nearest_rows(vectors: FloatArray, queries: FloatArray, k: int) -> tuple[IntArray, FloatArray]:
@@ -68,9 +69,13 @@ def _one_by_one(vectors: FloatArray, queries: FloatArray, k: int) -> tuple[IntAr
     tied = np.flatnonzero(similarities[:, k - 1] == similarities[:, -1]) if depth > k else ()
     rows, similarities = best(rows, similarities, k)
     for line in tied:
-        query = queries[line : line + 1]
-        near = _as_near(vectors, query, similarities[line, -1])[None]
-        (rows[line],), (similarities[line],) = best(near, similarities_at(vectors, query, near), k)
+        query, bound = queries[line : line + 1], similarities[line, -1]
+        deeper = min(4 * k + _SPARE_TIES, len(vectors))
+        its, near = faiss.knn(query, vectors, deeper, metric=faiss.METRIC_INNER_PRODUCT)
+        if deeper < len(vectors) and its[0, -1] == bound:  # very many are equal
+            near = _as_near(vectors, query, bound)[None]
+            its = similarities_at(vectors, query, near)
+        (rows[line],), (similarities[line],) = best(near, its, k)
     return rows, similarities
 
 
