@@ -211,7 +211,7 @@ def test_bfloat16_leaves_the_modules_in_float32_and_gives_the_same_embeddings(be
 def test_the_int8_form_ranks_by_adapted_embeddings(bert, tmp_path):
     write_int8(bert.exported.export_directory(), tmp_path)
     cosines = (Encoder.load(tmp_path).encode(TEXTS) * bert.oracle(TEXTS)).sum(axis=1)
-    # A CPU without VNNI adds products of eight bits in sixteen, which saturate: 0.968 at least there.
+    # A CPU without VNNI adds products of eight bits in sixteen, which saturate: 0.968 there.
     assert cosines.min() > 0.95
     assert cosines.mean() > 0.98
 
