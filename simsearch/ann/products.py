@@ -57,7 +57,7 @@ def nearest_passing(
     By products with all rows; None of `mask` is all. None if there are too many candidates: very
     many are equal, or few pass.
     """
-    candidates = _candidates(vectors, queries, k, mask)
+    candidates = _candidates(vectors, queries, k, mask, most=k + _SPARE)
     if candidates is None:
         return None
     return best(candidates, similarities_at(vectors, queries, candidates), k)
@@ -69,45 +69,25 @@ def _one_by_one(vectors: FloatArray, queries: FloatArray, k: int) -> tuple[IntAr
     tied = np.flatnonzero(similarities[:, k - 1] == similarities[:, -1]) if depth > k else ()
     rows, similarities = best(rows, similarities, k)
     for line in tied:
-        query, bound = queries[line : line + 1], similarities[line, -1]
+        query = queries[line : line + 1]
         deeper = min(4 * k + _SPARE_TIES, len(vectors))
         its, near = faiss.knn(query, vectors, deeper, metric=faiss.METRIC_INNER_PRODUCT)
-        if deeper < len(vectors) and its[0, -1] == bound:  # very many are equal
-            near = _as_near(vectors, query, bound)[None]
-            its = similarities_at(vectors, query, near)
+        if deeper < len(vectors) and its[0, -1] == similarities[line, -1]:  # very many are equal
+            every = _candidates(vectors, query, k, None, most=len(vectors))
+            if every is not None:  # it never is: no number of rows is too many
+                near, its = every, similarities_at(vectors, query, every)
         (rows[line],), (similarities[line],) = best(near, its, k)
     return rows, similarities
 
 
-def _as_near(vectors: FloatArray, query: FloatArray, bound: np.float32) -> IntArray:
-    """Return at least all rows whose similarity to the query (1, dim) is not below `bound`."""
-    found = []
-    for start in range(0, len(vectors), _ROWS):
-        block = vectors[start : start + _ROWS]
-        products = block @ query[0]
-        found.append(np.flatnonzero(products >= bound - _slack(block, query)) + start)
-    return np.concatenate(found)
-
-
-def _slack(block: FloatArray, queries: FloatArray) -> FloatArray:
-    """Return by how much products may be off for each query, (n_queries,), and bounds as well.
-
-    Neither way of adding up is off by more than dim * unit * lengths: that, for the row that sets
-    the bound and for the row that is compared with it, each computed in both ways.
-    """
-    longest = np.sqrt(np.einsum("ij,ij->i", block, block).max())
-    lengths = np.sqrt(np.einsum("ij,ij->i", queries, queries))
-    slack: FloatArray = 4 * block.shape[1] * _UNIT * longest * lengths
-    return slack
-
-
 def _candidates(
-    vectors: FloatArray, queries: FloatArray, k: int, mask: Mask | None
+    vectors: FloatArray, queries: FloatArray, k: int, mask: Mask | None, *, most: int
 ) -> IntArray | None:
     """Return the rows (n_queries, m) among which the nearest `k` of each query are.
 
-    -1 fills up. None if there are too many.
+    -1 fills up. None if there are more than `most`.
     """
+    lengths = np.sqrt(np.einsum("ij,ij->i", queries, queries))
     bounds = np.full(len(queries), -np.inf, dtype=np.float32)
     found: list[tuple[IntArray, IntArray]] = []
     for start in range(0, len(vectors), _ROWS):
@@ -116,17 +96,21 @@ def _candidates(
         if mask is not None:
             products[:, ~mask[start : start + _ROWS]] = -np.inf
         bounds = np.maximum(bounds, _lower_bounds(products, k))
-        near = products >= (bounds - _slack(block, queries))[:, None]
+        # Neither way of adding up is off by more than dim * unit * lengths: that, for the row that
+        # sets the bound and for the row that is compared with it, each computed in both ways.
+        longest = np.sqrt(np.einsum("ij,ij->i", block, block).max())
+        slack = 4 * vectors.shape[1] * _UNIT * longest * lengths
+        near = products >= (bounds - slack)[:, None]
         if mask is not None:  # without a bound yet, what does not pass is above it, too
             near &= mask[start : start + _ROWS]
         its_queries, rows = np.nonzero(near)
-        if len(rows) > (k + _SPARE) * len(queries):
+        if len(rows) > most * len(queries):
             return None
         found.append((its_queries, rows + start))
     its_queries = np.concatenate([each for each, _ in found])
     rows = np.concatenate([each for _, each in found])
     counts = np.bincount(its_queries, minlength=len(queries))
-    if counts.max() > k + _SPARE:
+    if counts.max() > most:
         return None
     candidates = np.full((len(queries), int(counts.max())), -1, dtype=np.int64)
     order = np.argsort(its_queries, kind="stable")

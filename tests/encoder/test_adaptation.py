@@ -6,6 +6,7 @@ import json
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -212,7 +213,8 @@ def test_the_int8_form_ranks_by_adapted_embeddings(bert, tmp_path):
     write_int8(bert.exported.export_directory(), tmp_path)
     cosines = (Encoder.load(tmp_path).encode(TEXTS) * bert.oracle(TEXTS)).sum(axis=1)
     # A CPU without VNNI adds products of eight bits in sixteen, which saturate: 0.968 there.
-    assert cosines.min() > 0.95
+    has_vnni = "vnni" in Path("/proc/cpuinfo").read_text(encoding="utf-8")
+    assert cosines.min() > (0.98 if has_vnni else 0.95)
     assert cosines.mean() > 0.98
 
 
