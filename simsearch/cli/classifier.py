@@ -29,12 +29,13 @@ from simsearch.files import check_target
 from simsearch.wording import counted
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from simsearch.encoder import Encoder, EncodingCounts
     from simsearch.formats import LabelledTexts, ReadOptions
     from simsearch.heads import (
         Classification,
+        Classifier,
         ClassifierConfig,
         ClassifierTraining,
         ScopeScores,
@@ -94,13 +95,12 @@ def train(
         seed=making.seed,
         field=field,
     )
-    with spooled([data], beside=None) as (file,):
-        read = read_labelled_texts(file, file_options, reads=reading_of(making.encoder))
+    with spooled(_given(data, out_of_scope), beside=None) as (file, *others):
+        reads = reading_of(making.encoder)
+        read = read_labelled_texts(file, file_options, reads=reads)
+        outside = [text for each in others for text in _texts_of(each, file_options, reads)]
     if making.adapt is not None:
         return making.tune(_tuning_data(read, config), output)
-    outside = []
-    if out_of_scope is not None:
-        outside = _texts_of(out_of_scope, file_options, reading_of(making.encoder))
 
     def fit(encoder: "Encoder", counts: "EncodingCounts") -> "ClassifierTraining":
         return train_classifier(
@@ -163,8 +163,12 @@ def _tuning_data(read: "LabelledTexts", config: "ClassifierConfig") -> "Training
     return TrainingData(examples, objective="classes", head=with_changes(config, shots=None))
 
 
+def _given(data: Path, out_of_scope: Path | None) -> list[Path]:
+    return [data] if out_of_scope is None else [data, out_of_scope]
+
+
 def _texts_of(path: Path, options: "ReadOptions", reads: "Callable[[str], bool]") -> list[str]:
-    from simsearch.formats import read_examples
+    from simsearch.formats import read_examples, source_name
     from simsearch.records import LabelledText, UnlabelledText
 
     texts = [
@@ -173,7 +177,7 @@ def _texts_of(path: Path, options: "ReadOptions", reads: "Callable[[str], bool]"
         if isinstance(each, LabelledText | UnlabelledText)
     ]
     if not texts:
-        raise InvalidData(f"{path}: expected texts (a column `text`)")
+        raise InvalidData(f"{source_name(path)}: expected texts (a column `text`)")
     return texts
 
 
@@ -264,14 +268,15 @@ def evaluate(
             f"one of {head} and {against} gives several labels a text, and the other one: they "
             "cannot be compared"
         )
-    for path, each in ((head, classifier), (against, other)):
-        if min_in_scope is not None and each is not None and each.scope is None:
-            raise InvalidInput(f"{path} has no scope: --min-in-scope needs one to reject texts")
-    if out_of_scope is not None and classifier.scope is None:
-        raise InvalidInput(f"{head} has no scope: --out-of-scope needs one to reject texts")
+    if min_in_scope is not None:
+        _refuse_without_scope("--min-in-scope", {head: classifier, against: other})
+    if out_of_scope is not None:
+        _refuse_without_scope("--out-of-scope", {head: classifier})
     load = functools.cache(lambda: classifier.encoder.load(encoder))
-    with spooled([data], beside=None) as (file,):
-        gold = read_labelled_texts(file, file_options, reads=reading_by(load))
+    with spooled(_given(data, out_of_scope), beside=None) as (file, *others):
+        reads = reading_by(load)
+        gold = read_labelled_texts(file, file_options, reads=reads)
+        outside = [text for each in others for text in _texts_of(each, file_options, reads)]
     if gold.several_labels != classifier.several_labels:
         has, needs = ("labels", "label") if gold.several_labels else ("label", "labels")
         raise InvalidData(f"{data}: has {has!r}, but this head was trained on {needs!r}")
@@ -280,8 +285,7 @@ def evaluate(
     predicted = classifier.classify(embeddings, min_in_scope=min_in_scope)
     scores = score_classifier(classifier, gold.texts, predicted)
     scope = None
-    if out_of_scope is not None:
-        outside = _texts_of(out_of_scope, file_options, reading_by(load))
+    if outside:
         threshold = 0.5 if min_in_scope is None else min_in_scope
         unknown = classifier.classify(load().encode_documents(outside))
         scope = score_scope(predicted, unknown, threshold=threshold)
@@ -306,6 +310,12 @@ def evaluate(
         _print_scope(output, scope)
     if differences:
         print_differences(output, differences)
+
+
+def _refuse_without_scope(option: str, heads: "Mapping[Path | None, Classifier | None]") -> None:
+    for path, head in heads.items():
+        if head is not None and head.scope is None:
+            raise InvalidInput(f"{path} has no scope: {option} needs one to reject texts")
 
 
 def _print_scope(output: Output, scope: "ScopeScores") -> None:

@@ -233,6 +233,8 @@ def spooled(paths: Sequence[Path], *, beside: Path | None) -> Iterator[list[Path
     if STDIN not in paths:
         yield list(paths)
         return
+    if paths.count(STDIN) > 1:
+        raise InvalidInput("stdin can be read once (name a file in the place of the other -)")
     from simsearch.formats import StdinCopy
 
     if sys.stdin is None or sys.stdin.closed:

@@ -99,15 +99,12 @@ def _scale(field: str, values: Sequence[Any]) -> Scale | None:
 
 
 def _names(values: Mapping[str, Any]) -> dict[str, str]:
-    """Return what to call each value, by its key: strings as they are, where no other is so."""
-    plain = {
-        key: value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-        for key, value in values.items()
-    }
-    twice = Counter([*plain.values(), _NONE])
+    """Return what to call each value, by its key: strings as they are, but where others are so."""
+    written = {key: json.dumps(value, ensure_ascii=False) for key, value in values.items()}
+    taken = {_NONE, *written.values()}
     return {
-        key: json.dumps(values[key], ensure_ascii=False) if twice[name] > 1 else name
-        for key, name in plain.items()
+        key: value if isinstance(value, str) and value not in taken else written[key]
+        for key, value in values.items()
     }
 
 

@@ -119,6 +119,8 @@ def test_evaluation_tells_how_well_texts_of_no_class_are_rejected(
     )
     assert found["ece"] == pytest.approx(balanced)
     assert "none rejected at 0.5" in run(*arguments).out
+    twice = run("classifier", "evaluate", "-", "--head", head, "--out-of-scope", "-")
+    assert "stdin can be read once" in twice.refusal(2)
 
 
 def test_another_encoder_is_refused(run: Run, head: Path, tmp_path):

@@ -173,6 +173,9 @@ def test_numbers_are_groups_by_value_and_strings_are_told_from_them():
     assert isinstance(groups, Groups)
     named = [groups.names[member] for member in groups.members.tolist()]
     assert named == ["1", "1", '"1"', '"1"', '"1"', '"(none)"', "(none)", "x"]
+    quoted = colouring_by_field([{"f": value} for value in (1, "1", '"1"', 'say "1"')], "f")
+    assert isinstance(quoted, Groups)
+    assert set(quoted.names) == {"1", '"1"', r'"\"1\""', 'say "1"'}
     many = colouring_by_field([{"f": f"v{n}"} for n in range(11)], "f")
     assert isinstance(many, Groups)
     assert many.names[-1] == "1 other value"
