@@ -48,11 +48,11 @@ class Output:
     def say(self, line: str) -> None:
         """Tell a person what is going on."""
         if not self.quiet:
-            print(line, file=sys.stderr)
+            print(clean(line), file=sys.stderr)
 
     def warn(self, line: str) -> None:
         """Tell a person what to look at."""
-        print(f"simsearch: warning: {line}", file=sys.stderr)
+        print(f"simsearch: warning: {clean(line)}", file=sys.stderr)
 
     def table(self, header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         """Print a table for a person, columns aligned, numbers to the right."""

@@ -123,4 +123,4 @@ def _answer(output: Output) -> str:
         word = "q" if line is None else line.strip().lower()
         if word in ("r", "w", "q", ""):
             return word
-        output.say(f"an answer is r, w, q or Enter, got {clean(word)}")
+        output.say(f"an answer is r, w, q or Enter, got {word}")

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from command_line import DOCUMENTS, Outcome, Run, Write, as_jsonl
 
+from simsearch.cli.output import Output
 from simsearch.search_index import SearchIndex
 
 HIT = {"id", "score", "probability", "text", "metadata", "dense", "lexical", "parts"}
@@ -192,6 +193,15 @@ def test_talk_goes_to_stderr_and_quiet_silences_it(run: Run, write: Write, index
     assert quiet.out == (
         f"upserted into {index_dir}: 0 added, 0 replaced, 1 unchanged; 4 documents\n"
         "0 texts encoded, 0 vectors reused\n"
+    )
+
+
+def test_what_is_told_drives_no_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    output = Output(json_only=False, quiet=False)
+    output.say("models/a\x1b[2Jb\nc is read")
+    output.warn("models/\u202eb has no scope")
+    assert capsys.readouterr().err == (
+        "models/a[2Jb c is read\nsimsearch: warning: models/b has no scope\n"
     )
 
 
