@@ -26,6 +26,7 @@ from simsearch.ann.questions import Questions, make_questions
 from simsearch.ann.recall import Recall
 from simsearch.ann.tuning import Curve, tune
 from simsearch.errors import InvalidInput
+from simsearch.wording import milliseconds
 
 FloatArray = npt.NDArray[np.float32]
 IntArray = npt.NDArray[np.int64]
@@ -211,8 +212,8 @@ class _Search:
             return f"takes {_megabytes(measured.bytes)}, over {_megabytes(target.max_memory)}"
         if target.max_latency and measured.latency and measured.latency > target.max_latency:
             return (
-                f"takes {1000 * measured.latency:.2f} ms a query, "
-                f"over {1000 * target.max_latency:.2f} ms"
+                f"takes {milliseconds(measured.latency)} a query, "
+                f"over {milliseconds(target.max_latency)}"
             )
         return None
 

@@ -81,7 +81,7 @@ def reindex(
             warn_of_untrained(dim, loaded, output)
         plan = plan_reindex(index_dir, encoder=loaded, dim=dim)
         if dry_run or not plan.needed:
-            _print_plan(output, plan)
+            _print_plan(output, plan, encode_supplied=encode_supplied)
             return
         output.say(_in_words(plan))
         began, counts = time.perf_counter(), EncodingCounts()
@@ -194,11 +194,13 @@ def _compare(
         return compare_indexes(live, built.target, queries, qrels=qrels, k=k)
 
 
-def _print_plan(output: Output, plan: "ReindexPlan") -> None:
+def _print_plan(output: Output, plan: "ReindexPlan", *, encode_supplied: bool) -> None:
     if output.json_only:
         output.result({**asdict(plan), "seconds": round(plan.seconds, 2), "switched": False})
     elif plan.needed:
         output.text(_in_words(plan))
+        if plan.supplied and not encode_supplied:
+            output.warn("their texts are encoded with --encode-supplied alone: this is refused")
     else:
         output.text(f"{clean(plan.path)} is by this encoder already; nothing was changed")
 
@@ -213,7 +215,7 @@ def _in_words(plan: "ReindexPlan") -> str:
     if plan.built:
         words += f"; {plan.built:,} were encoded by a run that was cut short"
     if plan.supplied:
-        words += f"; {plan.supplied:,} vectors were supplied"
+        words += f"; {counted(plan.supplied, 'vector was', 'vectors were')} supplied"
     return words
 
 

@@ -86,10 +86,12 @@ def measured_by_run(
     import random
 
     from simsearch.search_index import SearchIndex, tune_mode
-    from simsearch.training import answerable, held_out_of_run, is_run
+    from simsearch.training import is_run
 
     if not is_run(Path(model)):
         return None
+    from simsearch.training import answerable, held_out_of_run  # with torch
+
     try:
         known = held_out_of_run(Path(model))
         with SearchIndex.open(index_dir, encoder=encoder) as index:

@@ -11,7 +11,7 @@ from simsearch.cli.opened import finished_index
 from simsearch.cli.options import bundled
 from simsearch.cli.output import Output
 from simsearch.errors import InvalidInput
-from simsearch.wording import counted
+from simsearch.wording import counted, milliseconds
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -114,8 +114,8 @@ def tune(
     asked = "queries" if report.queries == "given" else "documents, asked for their neighbours"
     output.text(
         f"recall@{report.k} {report.recall.value:.4f} ({report.recall.low:.4f} to "
-        f"{report.recall.high:.4f}) on {report.asked:,} {asked}; {1000 * report.latency:.2f} ms a "
-        f"search; {report.memory:,} bytes"
+        f"{report.recall.high:.4f}) on {report.asked:,} {asked}; {milliseconds(report.latency)} "
+        f"a search; {report.memory:,} bytes"
     )
     shortcomings(output, report.built)
     for line in report.shortfall:
@@ -188,7 +188,7 @@ def search_facts(facts: dict[str, Any]) -> list[str]:
             line += (
                 f"; recall {recall['value']:.4f} ({recall['low']:.4f} to {recall['high']:.4f}) on "
                 f"{plan['validation_queries']:,} {plan['queries']} queries, "
-                f"{1000 * chosen['latency']:.2f} ms a search"
+                f"{milliseconds(chosen['latency'])} a search"
             )
         lines.append(line)
     return lines

@@ -32,7 +32,7 @@ from simsearch.search_index.segment_record import (
     plan_facts,
     target_from_text,
 )
-from simsearch.storage import DocumentStore, Segment, SegmentOvertaken
+from simsearch.storage import DocumentStore, Segment, SegmentOvertaken, with_checksum
 
 FloatArray = npt.NDArray[np.float32]
 IntArray = npt.NDArray[np.int64]
@@ -44,7 +44,7 @@ _PORTION: Final = 16_384  # rows that are copied in one snapshot
 # With limits on memory or time it has to be measured whether comparing all rows keeps to them.
 _PLANNED_FROM: Final = 5_000
 _ATTEMPTS: Final = 3
-_CHOSEN_BY: Final = "index_chosen_by"
+CHOSEN_BY: Final = "index_chosen_by"  # the setting that says so, where queries were given
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,10 +112,10 @@ def _remember_queries(store: DocumentStore, reports: Sequence[BuildReport], *, g
     """Keep that an index was chosen by real queries, and warn when the next one is not."""
     if not any(each.index != "Flat" for each in reports):
         return
-    before = store.settings.find(_CHOSEN_BY)
+    before = store.settings.find(CHOSEN_BY)
     if given and before is None:
         with store.transaction(durable=True):
-            store.settings.write(_CHOSEN_BY, "queries")
+            store.settings.write(CHOSEN_BY, with_checksum({"queries": "given"}))
     elif not given and before is not None:
         logger.warning(
             "an index was chosen by queries that were given, and is chosen by documents now: of "

@@ -87,9 +87,7 @@ def build_index(
     if beside:
         discard_build(place, unless=lambda: _can_be_taken_up(place, encoder, wanted))
     with contextlib.ExitStack() as stack:
-        index = stack.enter_context(
-            open_build(place, encoder=encoder, wanted=wanted, target=target)
-        )
+        index = stack.enter_context(open_build(place, encoder=encoder, wanted=wanted))
         if not beside:  # where one that is finished was not installed yet
             _refuse_finished(index)
         _refuse_other_settings(index, wanted)
@@ -128,7 +126,6 @@ def open_build(
     *,
     encoder: TextEncoder,
     wanted: Settings,
-    target: Target | None = None,
     lineage: Mapping[str, str] | None = None,
 ) -> Iterator[SearchIndex]:
     """Give the index that was begun at `place`, or begin it, and hold the lock of its build.
@@ -145,7 +142,6 @@ def open_build(
                 finished=False,
                 long_texts=wanted[0],
                 dim=wanted[1],
-                target=target,
                 lineage=lineage,
             ).close()
     # A power loss may cost a batch or two, which the next run encodes again.

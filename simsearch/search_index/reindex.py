@@ -18,7 +18,7 @@ from simsearch.failpoints import failpoint
 from simsearch.files import occupied
 from simsearch.records import Document
 from simsearch.search_index.binding import TextEncoder, VectorSpace, own_dim, space_of
-from simsearch.search_index.building import build_again
+from simsearch.search_index.building import CHOSEN_BY, build_again
 from simsearch.search_index.bulk import (
     BATCH,
     BUILD,
@@ -42,7 +42,6 @@ from simsearch.search_index.generations import (
 from simsearch.search_index.index import SearchIndex
 from simsearch.search_index.passages import LongTexts
 from simsearch.search_index.reports import WriteReport
-from simsearch.search_index.segment_record import target_from_text
 from simsearch.storage import DocumentStore, Durability
 
 Progress = Callable[[int, int], None]  # rows that are done, and all
@@ -83,10 +82,20 @@ class Follower:
         while BATCH < (rows := self._lap()) < left:
             left = rows
 
+    def build(self) -> None:
+        """Build what the rows that were brought over are worth, as it is asked of the index now."""
+        with (
+            contextlib.closing(DocumentStore.open(self.target.path)) as store,
+            store.transaction(durable=True),
+        ):
+            _bring_asked(self._live, store)
+        build_again(self.target.path)
+
     def finish(self) -> None:
         """Bring the rest over, delete what is not in the index any more, and close the target.
 
-        Judgements are of texts, whatever encodes them: they become those of the index.
+        Judgements are of texts, whatever encodes them: they become those of the index, and so does
+        what is asked of its segments.
 
         The caller holds the writer lock of the index. The commit number goes on from the higher
         of the two.
@@ -109,6 +118,7 @@ class Follower:
                     f"{self.target.path} has {store.count()} of {len(wanted)} documents (delete it)"
                 )
             store.judgements.replace_all(judgements)
+            _bring_asked(self._live, store)
             number = max(number, store.settings.number("commit_number"))
             store.settings.write("commit_number", str(number))  # which this commit raises by one
             store.settings.write("finished", "yes")
@@ -150,6 +160,14 @@ class Follower:
         self._bring(
             document for row in changed for document in self._live.documents_between(row, row + 1)
         )
+
+
+def _bring_asked(live: DocumentStore, store: DocumentStore) -> None:
+    """Ask of the segments of a generation what is asked of those of the index; in a transaction."""
+    for key in ("target", CHOSEN_BY):
+        value = live.settings.find(key)
+        if value is not None:
+            store.settings.write(key, value)
 
 
 def supplied_message(ids: list[str]) -> str:
@@ -218,19 +236,14 @@ def build_generation(
             place,
             unless=lambda: is_build_of(place, {**lineage, "long_texts": long_texts}, space),
         )
-        text = live.settings.find("target")
         with open_build(
-            place,
-            encoder=encoder,
-            wanted=(long_texts, space.dim),
-            target=None if text is None else target_from_text(text),
-            lineage=lineage,
+            place, encoder=encoder, wanted=(long_texts, space.dim), lineage=lineage
         ) as target:
             follower = Follower(
                 live, target, encode_supplied=encode_supplied, progress=progress, counts=counts
             )
             follower.follow()
-            build_again(place)  # an approximate index, where one is worth it
+            follower.build()
             yield follower
             if not switch:
                 return
@@ -274,6 +287,7 @@ def roll_back(
                 live, target, encode_supplied=encode_supplied, progress=progress, counts=counts
             )
             follower.follow()
+            follower.build()
             with settled(path):
                 follower.finish()
                 switch_to_previous(path)

@@ -21,6 +21,7 @@ from simsearch.ann import (
 )
 from simsearch.search_index.building import BuildReport, Say
 from simsearch.search_index.index import SearchIndex
+from simsearch.wording import milliseconds
 
 FloatArray = npt.NDArray[np.float32]
 IntArray = npt.NDArray[np.int64]
@@ -78,8 +79,8 @@ class _Measured:
             found.append(_over(self.memory, target.max_memory))
         if target.max_latency is not None and self.latency > target.max_latency:
             found.append(
-                f"a query takes {1000 * self.latency:.2f} ms, the target is "
-                f"{1000 * target.max_latency:.2f}"
+                f"a query takes {milliseconds(self.latency)}, the target is "
+                f"{milliseconds(target.max_latency)}"
             )
         return tuple(found)
 

@@ -75,9 +75,9 @@ CREATE TABLE 'lexical_docsize'(id INTEGER PRIMARY KEY, sz BLOB);
 CREATE TABLE 'lexical_config'(k PRIMARY KEY, v) WITHOUT ROWID
 """
 
-# Settings in meta that an index may have, and may change: what its segments have to be, and how it
-# is searched. Each stands behind a checksum of its own.
-CHOICES = frozenset({"target", "fusion"})
+# Settings in meta that an index may have, and may change: what its segments have to be, by what
+# they were chosen, and how it is searched. Each stands behind a checksum of its own.
+CHOICES = frozenset({"target", "index_chosen_by", "fusion"})
 # Settings in meta that change; all others are constants, under one checksum.
 VARIABLES = frozenset(
     {

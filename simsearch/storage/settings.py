@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from simsearch.storage.schema import VARIABLES
 from simsearch.storage.seal import sealed, verified_constants
 from simsearch.storage.session import Session
 
@@ -64,8 +65,14 @@ class Settings:
             return self._sealed.get(key)
 
     def write(self, key: str, value: str) -> None:
-        """Set a setting; inside a transaction."""
-        self._session.connection.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (key, value))
+        """Set a setting that changes; inside a transaction.
+
+        Raises:
+            ValueError: it stands under the checksum, which would hold no more.
+        """
+        if key not in VARIABLES:
+            raise ValueError(f"{key!r} stands under the checksum of settings that never change")
+        self._put(key, value)
 
     def write_constant(self, key: str, value: str) -> None:
         """Set a setting that stands under the checksum; inside a transaction.
@@ -75,7 +82,10 @@ class Settings:
         settings = self._all()
         for name, its in sealed({**settings, key: value}).items():
             if settings.get(name) != its:
-                self.write(name, its)
+                self._put(name, its)
+
+    def _put(self, key: str, value: str) -> None:
+        self._session.connection.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (key, value))
 
     def _all(self) -> dict[str, str]:
         return dict(self._session.connection.execute("SELECT key, value FROM meta"))

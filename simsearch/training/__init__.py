@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from simsearch.training.feedback import Feedback, read_feedback
     from simsearch.training.int8 import export_int8
     from simsearch.training.objectives import OBJECTIVES
-    from simsearch.training.output import check_output
-    from simsearch.training.past_run import held_out_of_run, is_run
+    from simsearch.training.output import check_output, is_run
+    from simsearch.training.past_run import held_out_of_run
     from simsearch.training.refused_texts import refused_texts_named
     from simsearch.training.report import (
         TABLE_HEADER,
@@ -59,8 +59,8 @@ _HOMES = {
     "feedback": ("Feedback", "read_feedback"),
     "int8": ("export_int8",),
     "objectives": ("OBJECTIVES",),
-    "output": ("check_output",),
-    "past_run": ("held_out_of_run", "is_run"),
+    "output": ("check_output", "is_run"),
+    "past_run": ("held_out_of_run",),
     "refused_texts": ("refused_texts_named",),
     "report": ("TABLE_HEADER", "TASKS_HEADER", "before_after_table", "tasks_table"),
     "result": ("FinetuneResult", "Verdict"),

@@ -21,8 +21,19 @@ from simsearch.files import (
 from simsearch.storage import writer_lock
 
 RUN = "run"
+SETTINGS = "config.toml"  # of the run, in its folder
 PLAN = "plan.json"
 LOCK = "LOCK"
+
+
+def is_run(path: Path) -> bool:
+    """Whether a directory is a model directory of a run, or the run folder in it."""
+    return (run_folder(path) / SETTINGS).is_file()
+
+
+def run_folder(path: Path) -> Path:
+    """Return the run folder of a model directory; of any other directory itself."""
+    return path / RUN if (path / RUN).is_dir() else path
 
 
 def check_output(output: Path, *, replace: bool, resume: bool = False) -> None:
@@ -42,7 +53,7 @@ def check_output(output: Path, *, replace: bool, resume: bool = False) -> None:
             raise AlreadyExists(
                 f"{place} exists and is no model directory, which is never replaced"
             )
-    if occupied(work) and not _is_run(work):
+    if occupied(work) and not _is_work(work):
         raise AlreadyExists(f"{work} exists and is no run of ours, which is never replaced")
     if _cut_short(work) and not (resume or replace):
         with writer_lock(work / LOCK, budget=0.0):
@@ -152,7 +163,7 @@ def _keeps_checkpoint(work: Path) -> bool:
     return any(work.glob(f"step-*/{STATE}"))
 
 
-def _is_run(work: Path) -> bool:
+def _is_work(work: Path) -> bool:
     """Whether a directory holds a run, be it one that was killed before its plan was written."""
     if work.is_symlink() or not work.is_dir():
         return False

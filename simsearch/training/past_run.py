@@ -12,21 +12,15 @@ from simsearch.formats import Example, ReadOptions
 from simsearch.formats.lines import is_stdin
 from simsearch.search_index import RetrievalTask
 from simsearch.training.identity import identity
-from simsearch.training.output import RUN
+from simsearch.training.output import SETTINGS, run_folder
 from simsearch.training.plan import make_plan
 from simsearch.training.run_file import RunSettings, read_run_file
 from simsearch.training.sources import load_run_data
 
-_SETTINGS = "config.toml"
 _PROVENANCE = "provenance.json"
 _UNKNOWN = (
     "what this run held out is not known any more (name a file of pairs that trained nothing)"
 )
-
-
-def is_run(path: Path) -> bool:
-    """Whether a directory is a model directory of a run, or the run folder in it."""
-    return (_folder(path) / _SETTINGS).is_file()
 
 
 def held_out_of_run(path: Path) -> Sequence[Example] | RetrievalTask:
@@ -40,8 +34,8 @@ def held_out_of_run(path: Path) -> Sequence[Example] | RetrievalTask:
         InvalidData: they hold something else now, or nothing was held out.
         NotFound: a file is not there any more.
     """
-    folder = _folder(path)
-    settings = read_run_file(folder / _SETTINGS)
+    folder = run_folder(path)
+    settings = read_run_file(folder / SETTINGS)
     _refuse_unnamed(settings, folder)
     before, options = _provenance(folder / _PROVENANCE)
     sets, evaluation = load_run_data(settings, options=options, on_reject=lambda error: None)
@@ -56,10 +50,6 @@ def held_out_of_run(path: Path) -> Sequence[Example] | RetrievalTask:
     if evaluation is not None:
         return evaluation
     return [example for part in plan.parts for example in part.held_out]
-
-
-def _folder(path: Path) -> Path:
-    return path / RUN if (path / RUN).is_dir() else path
 
 
 def _refuse_unnamed(settings: RunSettings, folder: Path) -> None:

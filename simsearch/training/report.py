@@ -18,6 +18,7 @@ from simsearch.training.calibration import (
     calibration_lines,
     reliability_rows,
 )
+from simsearch.training.output import SETTINGS
 from simsearch.training.result import FinetuneResult
 from simsearch.training.run_file import RunSettings, write_run_file
 from simsearch.version import __version__
@@ -97,7 +98,7 @@ def write_run_folder(
     versions and how the files were read, `curves.png` and `report.md`.
     """
     directory.mkdir(parents=True, exist_ok=True)
-    write_run_file(directory / "config.toml", settings)
+    write_run_file(directory / SETTINGS, settings)
     _write_json(directory / "result.json", {**result, "dev": list(dev)})
     _write_json(directory / "data.json", list(checks))
     reading = dict(settings.reading)

@@ -93,7 +93,7 @@ def test_memory_is_a_limit(rows):
 
 
 def test_latency_is_a_limit(rows):
-    with pytest.raises(InvalidInput, match=r"flat: takes 1000.00 ms a query, over 500.00 ms"):
+    with pytest.raises(InvalidInput, match=r"flat: takes 1,000.00 ms a query, over 500.00 ms"):
         plan(rows, target={"max_latency": 0.5})
     _, made = plan(rows, target={"max_latency": 1.5})
     assert made.chosen.latency == 1.0

@@ -149,7 +149,10 @@ def test_supplied_vectors_are_said_to_stop_it_and_may_be_encoded(
         vectors = index.encoder.encode_documents(["a bird sings"])
         index.add([Document("bird", "a bird sings")], vectors)
     common = ("reindex", index_dir, "--encoder", other_dir)
-    assert "1 vectors were supplied" in run(*common, "--dry-run").out
+    told = run(*common, "--dry-run")
+    assert "; 1 vector was supplied" in told.out
+    assert "encoded with --encode-supplied alone: this is refused" in told.err
+    assert run(*common, "--dry-run", "--encode-supplied").err == ""
     refused = run(*common, "--quiet").refusal(3)
     assert "the vector of document 'bird' was supplied" in refused
     assert "--encode-supplied" in refused

@@ -36,3 +36,12 @@ def test_a_query_imports_no_training_library(index_dir: Path) -> None:
     modules = imported("query", "my card", "-i", str(index_dir))
     assert modules & HEAVY == set()
     assert modules >= {"numpy", "faiss", "onnxruntime", "tokenizers"}
+
+
+def test_an_index_by_an_encoder_that_no_run_made_imports_no_training_library(
+    index_dir: Path, tmp_path: Path, tiny_encoder_dir: Path
+) -> None:
+    corpus = tmp_path / "corpus.csv"
+    corpus.write_text("text\nmy card was swallowed\n")
+    made = ["index", str(corpus), "-i", str(tmp_path / "new"), "--encoder", str(tiny_encoder_dir)]
+    assert imported(*made) & HEAVY == set()

@@ -90,6 +90,19 @@ def test_what_cannot_be_asked_is_refused_before_anything_is_read(
     assert message in done.err
 
 
+def test_an_index_that_queries_chose_is_used_like_any_other(
+    run: Run, arguments, write: Write, tmp_path
+):
+    words = ("my card", "the parcel", "a bird", "lost money", "where is it")
+    asked = write("asked.txt", "\n".join(f"{word} {n}" for word in words for n in range(8)))
+    made = ["--recall", "0.5", "--max-memory", LIMIT, "--queries", asked]
+    (segment,) = run(*arguments, *made, "--json").object["search"]["segments"]
+    assert (segment["index"] != "Flat", segment["plan"]["queries"]) == (True, "given")
+    assert run("tune", tmp_path / "i", "--queries", asked, "--rebuild").code == 0
+    assert run("check", tmp_path / "i").code == 0
+    assert len(run("query", "my card", "-i", tmp_path / "i", "--json").object["hits"]) == 10
+
+
 def test_too_few_queries_are_refused(run: Run, arguments, write: Write, tmp_path):
     few = write("asked.txt", "where is my card\n" * 19)
     done = run(*arguments, "--queries", few)

@@ -11,6 +11,7 @@ import pytest
 from conftest import HashEncoder, OtherHashEncoder, write_tiny_encoder
 from stores import fault, raw
 
+from simsearch.ann import Target
 from simsearch.encoder import Encoder
 from simsearch.errors import (
     CorruptIndex,
@@ -395,6 +396,39 @@ def test_long_texts_stay_passages_of_the_new_encoder(tmp_path, second):
     with SearchIndex.open(path, encoder=second) as index:
         (hit,) = index.search("word12 word13 word14", k=1)
     assert (hit.id, text[slice(*hit.passage)].split()[0]) == ("long", "word12")
+
+
+def test_what_is_asked_of_an_index_is_asked_of_every_generation(path, second, caplog):
+    asked = [Target(recall=each, exact_below=20) for each in (0.5, 0.4, 0.3)]
+    with SearchIndex.open(path, encoder=HashEncoder()) as index:  # enough to be asked
+        index.add(Document(f"more{n}", f"text number {n * 7919} of more") for n in range(200))
+    queries = HashEncoder().encode_queries([f"text number {n}" for n in range(25)])
+    ask(path, HashEncoder(), asked[0], queries)
+    caplog.clear()
+    reindex(path, second, switch=False)
+    assert "is chosen by documents now" in caplog.text
+    with build_generation(path, encoder=second):
+        ask(path, HashEncoder(), asked[1])
+    assert info(path, second).target == asked[1]
+    ask(path, second, asked[2])
+    roll_back(path, encoder=HashEncoder())
+    assert info(path, HashEncoder()).target == asked[2]
+
+
+def ask(path, encoder, target, queries=None):
+    with SearchIndex.open(path, encoder=encoder) as index:
+        index.set_target(target)
+        index.optimize(query_vectors=queries)
+
+
+def test_rows_that_a_rollback_brings_over_get_their_segment(path, second):
+    ask(path, HashEncoder(), Target(exact_below=20))
+    reindex(path, second)
+    with SearchIndex.open(path, encoder=second) as index:
+        index.add(Document(f"new{n}", f"a new text {n}") for n in range(30))
+    roll_back(path, encoder=HashEncoder())
+    found = info(path, HashEncoder())
+    assert (found.documents, found.search.rows_in_memory) == (59, 0)
 
 
 def test_an_index_that_keeps_fewer_components_keeps_as_many(tmp_path):

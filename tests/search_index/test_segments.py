@@ -323,6 +323,25 @@ def test_queries_that_chose_an_index_are_missed_by_the_next_one(built, rows, cap
     assert "simsearch tune INDEX_DIR --queries FILE" in caplog.text
 
 
+def test_an_index_that_queries_chose_is_whole_and_stays_so_when_it_is_written_anew(
+    built, rows, caplog
+):
+    built.index.optimize(query_vectors=rows[:100], anew=True)
+    built.reopen()
+    assert built.recall() >= 0.9
+    assert check_index(built.path, encoder=built.encoder).findings == ()
+    built.delete(names_of(0, 10))
+    built.index.close()
+    compact_index(built.path)
+    assert "is chosen by documents now" in caplog.text
+    caplog.clear()
+    next((built.path / "segments").glob("*.faiss")).unlink()
+    assert repair_index(built.path, encoder=built.encoder).segments == 1
+    assert "is chosen by documents now" in caplog.text
+    built.reopen()
+    assert built.recall() >= 0.9
+
+
 def test_a_damaged_description_costs_speed_and_no_answer(built, caplog):
     built.index.close()
     with raw(built.path) as connection:

@@ -273,3 +273,9 @@ def test_a_lock_file_left_behind_locks_nobody_out(store, directory):
     (directory / "LOCK").write_text("pid 1 on nowhere since long ago")
     write(store, "a")
     assert store.count() == 1
+
+
+def test_a_setting_under_the_checksum_is_not_written_as_one_that_changes(store, directory):
+    with store.transaction(), pytest.raises(ValueError, match="'dim' stands under the checksum"):
+        store.settings.write("dim", "3")
+    DocumentStore.open(directory).close()  # it holds still
