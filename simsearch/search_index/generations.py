@@ -133,10 +133,16 @@ def _settle(path: Path) -> None:
         if live is None or found is None or not same_index(found, live):
             continue
         if number_of(found) < number_of(live):
-            if not occupied(previous_place(path)):
+            # One that never answered is a build, which a restored backup has overtaken.
+            if not occupied(previous_place(path)) and _is_finished(place):
                 _keep_as_previous(place, path)
         elif place == moved_place(path):
             remove_directory(place)
+
+
+def _is_finished(place: Path) -> bool:
+    with contextlib.closing(DocumentStore.open(place)) as store:
+        return store.settings.find("finished") == "yes"
 
 
 def switch_to_built(path: Path) -> None:

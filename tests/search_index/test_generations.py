@@ -507,6 +507,27 @@ def test_an_index_that_was_restored_meanwhile_to_a_later_generation_is_left_alon
     assert info(path, third).generation == 3
 
 
+def test_a_build_that_a_restored_backup_has_overtaken_is_no_generation_before(
+    path, tmp_path, second
+):
+    backup_index(path, tmp_path / "first")
+    reindex(path, second)
+    third = HashEncoder()
+    third.fingerprint = "hash-3"
+    reindex(path, third)
+    backup_index(path, tmp_path / "third")
+    restore_index(tmp_path / "first", path, replace=True)
+    with pytest.raises(RuntimeError), build_generation(path, encoder=second) as follower:
+        follower.target.delete(["d7"])  # it is not what it is to be yet
+        raise RuntimeError
+    restore_index(tmp_path / "third", path, replace=True)
+    with pytest.raises(NotFound, match="has no generation before this one"):
+        roll_back(path, encoder=second)
+    reindex(path, second)
+    assert info(path, second).generation == 4
+    assert len(documents(path, second)) == 29
+
+
 def test_check_notes_what_a_killed_reindex_or_rollback_left(path, second):
     reindex(path, second, switch=False)
     report = check_index(path, encoder=HashEncoder())
