@@ -38,7 +38,9 @@ class SegmentIndex:
         self._alive: npt.NDArray[np.bool_] | None = None  # until one dies, all are
         self._living: Subset | None = None
         # By the identity of the array, which is kept so that no other gets the same.
-        self._subsets = Recent[int, tuple[IntArray, Subset]](lambda known: known[1].nbytes)
+        self._subsets = Recent[int, tuple[IntArray, Subset]](
+            lambda known: known[0].nbytes + known[1].nbytes
+        )
 
     def __len__(self) -> int:
         """Return the number of rows that live."""
