@@ -86,7 +86,7 @@ def _annotate_index(
     from dataclasses import asdict
 
     from simsearch.encoder import Encoder, EncodingCounts
-    from simsearch.heads import Annotator, load_head
+    from simsearch.heads import Annotator, Tagger, load_head
     from simsearch.search_index import annotate_index
 
     loaded = [load_head(each) for each in heads]
@@ -103,7 +103,9 @@ def _annotate_index(
             counts=counts,
             progress=lambda done: advance(done, total),
         )
-    report_counts(output, counts)
+    taggers = [isinstance(head, Tagger) for head in loaded]
+    advice = " for classifiers (taggers have them whole)" if any(taggers) else ""
+    report_counts(output, counts, advice=advice, in_windows=all(taggers))
     if output.json_only:
         output.result({**asdict(report), "index": str(path)})
         return

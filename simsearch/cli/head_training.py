@@ -69,6 +69,12 @@ class HeadTraining:
         from simsearch.training.config import parse_adapt
 
         parse_adapt(self.adapt)
+        head, model = self.head.resolve(), self.model.resolve()
+        if model == head or head in model.parents:
+            raise InvalidInput(
+                f"--model {self.model} would lie in the head's directory (put it elsewhere; a "
+                "head may lie in its model)"
+            )
         check_output(self.model, replace=self.replace)
 
     def train(
@@ -76,10 +82,11 @@ class HeadTraining:
     ) -> TrainedT:
         """Fit a head to the encoder as it is, and save it."""
         from simsearch.encoder import Encoder, EncodingCounts
+        from simsearch.heads import Tagger
 
         counts = EncodingCounts()
         trained = fit(Encoder.load(self.encoder), counts)
-        report_counts(output, counts)
+        report_counts(output, counts, in_windows=isinstance(trained.head, Tagger))
         trained.head.save(self.head, replace=self.replace)
         return trained
 
@@ -111,7 +118,8 @@ class HeadTraining:
                 say=output.say,
                 progress=progress,
             )
-        if result.kept:
+        # The run leaves the head in MODEL_DIR/heads, which may be where it is asked for.
+        if result.kept and Path(result.heads[0]).resolve() != self.head.resolve():
             load_head(result.heads[0]).save(self.head, replace=self.replace)
         base, tuned = Encoder.load(self.encoder).fingerprint, None
         if result.kept:

@@ -270,10 +270,12 @@ def read_texts(path: Path, *, reads: Callable[[str], bool] | None = None) -> Ite
         yield line
 
 
-def report_counts(output: Output, counts: EncodingCounts, *, advice: str = "") -> None:
+def report_counts(
+    output: Output, counts: EncodingCounts, *, advice: str = "", in_windows: bool = False
+) -> None:
     """Say what encoding lost: texts over the window, tokens that the encoder does not know.
 
-    `advice` is what to do about the former.
+    `advice` is what to do about the former. Those that are read `in_windows` lose nothing.
     """
     from simsearch.encoder import MOST_UNKNOWN
 
@@ -284,9 +286,10 @@ def report_counts(output: Output, counts: EncodingCounts, *, advice: str = "") -
         100 * counts.padding_share,
     )
     if counts.truncated:
+        how = "are read in several" if in_windows else f"were cut{advice}"
         output.say(
             f"{counts.truncated:,} of {counts.encoded:,} texts are longer than the encoder's "
-            f"window and were cut{advice}"
+            f"window and {how}"
         )
     if counts.all_unknown:
         output.warn(

@@ -179,3 +179,7 @@ def test_nobody_is_advised_to_split_what_is_split(
         said = run(command, more, "-i", tmp_path / "split", *heads[:2])
         assert "were cut for classifiers (taggers and the index have them whole)" in said.err
         more.write_text(more.read_text().replace('"b"', '"c"'))
+    both = run("annotate", "-i", tmp_path / "cut", *heads, "--replace")
+    assert "window and were cut for classifiers (taggers have them whole)" in both.err
+    tagger = run("annotate", "-i", tmp_path / "cut", *heads[2:], "--replace")
+    assert "are longer than the encoder's window and are read in several" in tagger.err

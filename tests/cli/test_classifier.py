@@ -269,6 +269,21 @@ def test_tuning_is_asked_for_whole(run: Run, write: Write, tmp_path, options, me
     assert message in outcome.refusal(2)
 
 
+def test_a_tuned_head_may_lie_in_its_model_and_no_model_in_its_head(
+    run: Run, write: Write, tiny_encoder_dir, tmp_path
+):
+    data, model = write("train.jsonl", rows(40)), tmp_path / "m"
+    common = ["classifier", "train", data, "--encoder", tiny_encoder_dir]
+    common += ["--adapt", "last-1", "--adapt-epochs", "1", "--force", "--quiet"]
+    for head, place in ((model, model), (tmp_path / "h", tmp_path / "h" / "m")):
+        refused = run(*common, "-o", head, "--model", place).refusal(2)
+        assert "would lie in the head's directory" in refused
+        assert not head.exists()
+    head = model / "heads" / "label"
+    assert run(*common, "-o", head, "--model", model).code in (0, 1)  # kept either way
+    assert run("classifier", "predict", "my card", "--head", head, "--json").object["label"]
+
+
 def test_an_encoder_is_tuned_where_several_classes_may_hold(
     run: Run, write: Write, tiny_encoder_dir, tmp_path
 ):
