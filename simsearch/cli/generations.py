@@ -9,6 +9,7 @@ import typer
 
 from simsearch.cli.encoding import warn_of_untrained
 from simsearch.cli.input import report_counts
+from simsearch.cli.measured import measured_on, warn_of_lost
 from simsearch.cli.mode import choice_facts, measured_by_run
 from simsearch.cli.options import Dim, K, bundled
 from simsearch.cli.output import Output, clean
@@ -74,7 +75,8 @@ def reindex(
 
     asked, answers = _questions(queries, qrels)
     with SearchIndex.open(index_dir) as live:
-        texts, mode = live.count(), live.mode_choice()
+        texts = live.count()
+    known = measured_on(index_dir)
     with encoding.load(encoder, texts=texts) as loaded:
         if dim is not None:
             check_dim(dim, loaded.dim)
@@ -99,11 +101,8 @@ def reindex(
         ):
             comparison = _compare(index_dir, built, asked, answers, k) if asked else None
         choice = measured_by_run(index_dir, encoder, output, encoder=loaded) if switch else None
-        if switch and choice is None and mode.queries:
-            output.warn(
-                f"searched by meaning from now on: that {mode.mode} is best was measured with the "
-                f"encoder before (measure again: `simsearch mode {index_dir} DATA`)"
-            )
+        if switch:
+            warn_of_lost(known, index_dir, output)
     report_counts(output, counts)
     _print_outcome(
         output,

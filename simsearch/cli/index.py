@@ -10,6 +10,7 @@ import typer
 
 from simsearch.cli.document_heads import DocumentHeads, annotated, make_document_heads
 from simsearch.cli.input import CorpusSource, spooled_corpus
+from simsearch.cli.measured import measured_on, warn_of_lost
 from simsearch.cli.mode import choice_facts, measured_by_run
 from simsearch.cli.opened import finished_index
 from simsearch.cli.options import (
@@ -93,6 +94,7 @@ def index(
 
     check_build(index_dir, replace=replace)
     queries = tuning.texts()
+    known = measured_on(index_dir) if replace else frozenset[str]()
     heads.check(embeddings)
     encoder = heads.encoder_place() if encoder is None else encoder
     with contextlib.ExitStack() as stack:
@@ -125,6 +127,7 @@ def index(
             built = build_what_is_worth_it(output, target, queries)
             documents, search = target.count(), target.info().search
         choice = measured_by_run(index_dir, encoder, output, encoder=loaded)
+        warn_of_lost(known, index_dir, output)
         state = _State(documents, built, search, more={"mode": choice_facts(choice)})
     return _report(output, "indexed", report, index_dir, state, source)
 

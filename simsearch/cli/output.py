@@ -45,6 +45,10 @@ class Output:
         """Print a line of the result for a person; without --json."""
         print(line)
 
+    def flush(self) -> None:
+        """Hand on what was printed so far."""
+        sys.stdout.flush()
+
     def say(self, line: str) -> None:
         """Tell a person what is going on."""
         if not self.quiet:

@@ -109,6 +109,7 @@ def query(
                 _print_found(output, text, hits, wanted)
                 if feedback:
                     feedback = _ask(output, index, text, hits)
+            output.flush()  # whoever asks by a pipe waits for the answers
 
 
 def _check_feedback(output: Output, queries: Path | None) -> None:
@@ -170,7 +171,6 @@ class _Wanted:
 
         self._index = index
         self._k = k
-        self._search = search
         # The probability from which on the target precision is reached.
         threshold = None if target_precision is None else index.threshold(target_precision)
         least = [each for each in (threshold, min_probability) if each is not None]
@@ -183,6 +183,8 @@ class _Wanted:
             )
         # Nothing that words alone have found is reranked, nor what is to be unlike.
         self._mode = mode = search["mode"] or index.mode_choice().mode
+        # All of them are searched so, also if another mode becomes the default meanwhile.
+        self._search = {**search, "mode": mode}
         plain = mode == "lexical" or search["diversity"]
         kept = RerankChoice() if plain else index.rerank_choice().for_search(mode)
         self._by = kept.by if rerank is None else rerank.value

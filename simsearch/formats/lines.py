@@ -193,7 +193,9 @@ def _stdin() -> BinaryIO:
 
 def _content(stream: BinaryIO, name: str, encoding: str, max_expansion: int) -> Iterator[bytes]:
     """Yield the bytes of the text, after a look at what they are."""
-    head, chunks = _peeked(iter(lambda: stream.read(_CHUNK_SIZE), b""))
+    # Of a pipe what is there, without waiting for more: its writer may wait for answers.
+    read = getattr(stream, "read1", stream.read)
+    head, chunks = _peeked(iter(lambda: read(_CHUNK_SIZE), b""))
     if head.startswith(_GZIP_MAGIC):
         head, chunks = _peeked(_gunzipped(chunks, name, max_expansion))
     for magic, kind, advice in _BINARY_FORMATS:

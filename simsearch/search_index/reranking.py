@@ -21,6 +21,7 @@ from simsearch.query import Fusion, FusionWay, SearchMode, maxsim, reciprocal_ra
 from simsearch.records import Hit
 from simsearch.search_index.binding import PAIR_SCORER, TextEncoder
 from simsearch.search_index.explaining import TokenEncoder, hit_contents, token_encoder
+from simsearch.search_index.search_mode import mode_choice
 from simsearch.storage import DocumentStore
 from simsearch.wording import counted
 
@@ -175,7 +176,7 @@ def reranked(
     else:
         scorer = pair_scorer_of(store)
         closer = _pair_comparisons(encoder(), scorer, queries, found, dim=store.dim)
-    way = FusionWay.CONVEX if fusion is None else fusion.way
+    way = (mode_choice(store).fusion if fusion is None else fusion).way
     return [
         _ordered(hits, scores, method, way=way) for hits, scores in zip(found, closer, strict=True)
     ]

@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 from command_line import DOCUMENTS, FillStdin, Run, Write
+
+from simsearch.query import SearchMode
+from simsearch.search_index import ModeChoice, SearchIndex
 
 
 def test_get_prints_a_document_for_a_person(run: Run, index_dir: Path) -> None:
@@ -89,6 +97,46 @@ def test_queries_are_read_from_stdin(run: Run, index_dir: Path, fill_stdin: Fill
     fill_stdin(b"my card\ncat\n")
     outcome = run("query", "bird", "--queries", "-", "-i", index_dir, "--json")
     assert [each["query"] for each in outcome.objects] == ["bird", "my card", "cat"]
+
+
+def test_who_asks_by_a_pipe_has_answers_before_it_is_closed(index_dir: Path) -> None:
+    command = ["query", "--queries", "-", "-i", str(index_dir), "-k", "1", "--mode", "lexical"]
+    asked = [f"my card {number}" for number in range(256)]
+    with (
+        subprocess.Popen(
+            [sys.executable, "-m", "simsearch", *command, "--json"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        ) as process,
+        ThreadPoolExecutor(1) as reader,
+    ):
+        assert process.stdin is not None
+        assert process.stdout is not None
+        process.stdin.write("".join(f"{query}\n" for query in asked))
+        process.stdin.flush()
+        lines = reader.submit(lambda: [process.stdout.readline() for _ in asked])
+        try:
+            answered = [json.loads(line)["query"] for line in lines.result(timeout=120)]
+        finally:
+            process.stdin.close()  # which ends it in any case
+    assert answered == asked
+
+
+def test_queries_of_a_pipe_are_searched_as_the_first_ones_were(
+    run: Run, index_dir: Path, fill_stdin: FillStdin, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    search, modes = SearchIndex.search_many, []
+
+    def switched(index: SearchIndex, *given: Any, **options: Any) -> Any:
+        modes.append(options["mode"])
+        index.keep_mode_choice(ModeChoice(SearchMode.LEXICAL, queries=60))
+        return search(index, *given, **options)
+
+    monkeypatch.setattr(SearchIndex, "search_many", switched)
+    fill_stdin(b"my card\n" * 300)
+    assert run("query", "--queries", "-", "-i", index_dir).code == 0
+    assert modes == ["dense", "dense"]
 
 
 def test_a_query_writes_nothing_beside_an_index_that_it_cannot_write_to(

@@ -58,7 +58,8 @@ def test_a_mode_that_was_measured_with_the_encoder_before_is_said_to_hold_no_mor
     with SearchIndex.open(index_dir) as index:
         index.keep_mode_choice(ModeChoice(SearchMode.LEXICAL, queries=60))
     outcome = run("reindex", index_dir, "--encoder", other_dir)
-    assert "searched by meaning from now on: that lexical is best was measured" in outcome.err
+    assert "not known of the index as it is now: which mode is best (that was" in outcome.err
+    assert "measure again with `simsearch mode`" in outcome.err
     assert run("info", index_dir, "--json").object["mode"] == "dense"
 
 

@@ -12,8 +12,15 @@ from stores import raw
 
 from simsearch.encoder import Encoder
 from simsearch.formats import read_beir
+from simsearch.query import SearchMode
 from simsearch.records import Document
-from simsearch.search_index import RetrievalTask, evaluate_retrieval
+from simsearch.search_index import (
+    ModeChoice,
+    RerankChoice,
+    RetrievalTask,
+    SearchIndex,
+    evaluate_retrieval,
+)
 
 FORMATS = Path(__file__).parents[1] / "search_index" / "formats"
 END = "my card was swallowed by the machine"
@@ -110,6 +117,19 @@ def test_a_replaced_index_lends_its_vectors(
     arguments = ["index", corpus, "-i", index_dir, "--encoder", tiny_encoder_dir, "--replace"]
     facts = run(*arguments, "--json").object
     assert (facts["added"], facts["encoded"], facts["reused"]) == (4, 1, 3)
+
+
+def test_a_replaced_index_says_what_was_measured_on_the_one_before(
+    run: Run, corpus: Path, index_dir: Path, tiny_encoder_dir: Path
+) -> None:
+    arguments = ["index", corpus, "-i", index_dir, "--encoder", tiny_encoder_dir, "--replace"]
+    assert "not known" not in run(*arguments).err
+    with SearchIndex.open(index_dir) as index:
+        index.keep_mode_choice(ModeChoice(SearchMode.LEXICAL, queries=60))
+        index.keep_rerank_choice(RerankChoice(queries=60))
+    warned = run(*arguments, "--quiet").err
+    assert "as it is now: whether reranking helps, which mode is best (that" in warned
+    assert "measure again with `simsearch calibrate` and `simsearch mode`" in warned
 
 
 def test_an_index_that_is_damaged_is_replaced_with_a_warning(

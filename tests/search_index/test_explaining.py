@@ -189,6 +189,8 @@ def test_after_reciprocal_rank_fusion_the_comparison_is_one_ranking_more(index, 
     (hits,) = index.rerank([QUERY], [found], by="maxsim", fusion=fusion)
     assert {hit.id: hit.score for hit in hits} == pytest.approx(expected)
     assert [hit.id for hit in hits] == sorted(expected, key=lambda name: -expected[name])
+    index.keep_mode_choice(ModeChoice(SearchMode.HYBRID, fusion, queries=60))
+    assert index.rerank([QUERY], index.search_many([QUERY], k=4), by="maxsim") == [hits]
     dense = index.search_many([QUERY], k=4, mode="dense")
     assert index.rerank([QUERY], dense, by="maxsim", fusion=fusion) == index.rerank(
         [QUERY], dense, by="maxsim"
