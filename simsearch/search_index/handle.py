@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -10,7 +11,7 @@ from typing import Self
 from simsearch.ann import Target
 from simsearch.encoder import Calibration
 from simsearch.errors import CorruptIndex, EncoderMismatch
-from simsearch.query import parse_filter
+from simsearch.query import SearchMode, parse_filter
 from simsearch.records import Document, Facet, Judgement
 from simsearch.search_index.checks import askable_ids, check_k, unfinished
 from simsearch.search_index.filtering import facet, matching_ids
@@ -30,6 +31,8 @@ from simsearch.search_index.reranking import RerankChoice, keep_rerank_choice, r
 from simsearch.search_index.search_mode import ModeChoice, keep_mode_choice, mode_choice
 from simsearch.search_index.segment_record import target_from_text, target_to_text
 from simsearch.storage import Checkpoint, DocumentStore
+
+logger = logging.getLogger("simsearch")
 
 
 class IndexHandle:
@@ -200,12 +203,24 @@ class IndexHandle:
     def keep_mode_choice(self, choice: ModeChoice, *, fingerprint: str | None = None) -> None:
         """Let the index be searched so from now on, where nobody says how.
 
+        What was measured of reranking another fusion is let go, with a warning.
+
         Raises:
             EncoderMismatch: it is not of the encoder of `fingerprint`, which it was measured with.
         """
         with self._store.transaction(durable=True):
             self._refuse_switched(fingerprint)
+            reranking = rerank_choice(self._store)
+            other = mode_choice(self._store).fusion != choice.fusion
             keep_mode_choice(self._store, choice)
+            if reranking.mode is SearchMode.HYBRID and other:
+                keep_rerank_choice(self._store, RerankChoice())
+                logger.warning(
+                    "whether reranking helps was measured with another fusion, and is not known "
+                    "any more (measure again with `simsearch calibrate PAIRS -i %s --rerank %s`)",
+                    self._path,
+                    reranking.measured,
+                )
 
     def rerank_choice(self) -> RerankChoice:
         """Return how hits are to be reranked when nobody says how: `none`, or what measured better.

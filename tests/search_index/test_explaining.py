@@ -452,6 +452,25 @@ def test_what_measured_better_is_kept_and_seen_by_others(tmp_path):
         assert choose_rerank(index, queries, qrels, by="pair", top=10).choice.mode == "hybrid"
 
 
+def test_a_rerank_choice_goes_with_the_fusion_that_it_was_measured_on(tmp_path, encoder, caplog):
+    with SearchIndex.create(tmp_path / "i", encoder=encoder) as index:
+        even, uneven = Fusion(FusionWay.CONVEX, 0.5), Fusion(FusionWay.CONVEX, 0.7)
+        measured = RerankChoice(
+            Rerank.MAXSIM, 20, Rerank.MAXSIM, queries=60, mode=SearchMode.HYBRID
+        )
+        index.keep_mode_choice(ModeChoice(SearchMode.HYBRID, even, queries=60))
+        index.keep_rerank_choice(measured)
+        index.keep_mode_choice(ModeChoice(SearchMode.HYBRID, even, queries=90))
+        assert (index.rerank_choice(), caplog.text) == (measured, "")
+        index.keep_mode_choice(ModeChoice(SearchMode.HYBRID, uneven, queries=90))
+        assert index.rerank_choice() == RerankChoice()
+        assert "measured with another fusion" in caplog.text
+        dense = replace(measured, mode=SearchMode.DENSE)
+        index.keep_rerank_choice(dense)
+        index.keep_mode_choice(ModeChoice(SearchMode.HYBRID, even, queries=90))
+        assert index.rerank_choice() == dense
+
+
 def test_a_malformed_choice_is_damage(index):
     with index._store.transaction():
         index._store.settings.write_constant("rerank", '{"by": "guess", "top": 3}')
