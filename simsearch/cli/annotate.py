@@ -86,7 +86,7 @@ def _annotate_index(
     from dataclasses import asdict
 
     from simsearch.encoder import Encoder, EncodingCounts
-    from simsearch.heads import Annotator, Tagger, load_head
+    from simsearch.heads import Annotator, load_head
     from simsearch.search_index import annotate_index
 
     loaded = [load_head(each) for each in heads]
@@ -95,17 +95,17 @@ def _annotate_index(
         own = index.encoder
         if not isinstance(own, Encoder):
             raise TypeError(f"expected an Encoder, got {type(own).__name__}")
+        annotator = Annotator(loaded, own, min_in_scope=min_in_scope)
         advance, total = begin("annotating"), index.count()
         report = annotate_index(
             index,
-            Annotator(loaded, own, min_in_scope=min_in_scope),
+            annotator,
             replace_fields=replace,
             counts=counts,
             progress=lambda done: advance(done, total),
         )
-    taggers = [isinstance(head, Tagger) for head in loaded]
-    advice = " for classifiers (taggers have them whole)" if any(taggers) else ""
-    report_counts(output, counts, advice=advice, in_windows=all(taggers))
+    advice = " for classifiers (taggers have them whole)" if annotator.reads_every_text else ""
+    report_counts(output, counts, advice=advice, in_windows=not annotator.classifies)
     if output.json_only:
         output.result({**asdict(report), "index": str(path)})
         return

@@ -138,7 +138,7 @@ def rollback(
     from simsearch.search_index import SearchIndex, roll_back
 
     model = None if encoder is None else Encoder.load(encoder)
-    counts = EncodingCounts()
+    known, counts = measured_on(index_dir), EncodingCounts()
     with output.progress() as begin:
         report = roll_back(
             index_dir,
@@ -148,6 +148,7 @@ def rollback(
             counts=counts,
         )
     report_counts(output, counts)
+    warn_of_lost(known, index_dir, output)
     with SearchIndex.open(index_dir) as index:
         info = index.info()
     facts = {"generation": info.generation, "encoder": info.encoder, "documents": info.documents}
@@ -194,12 +195,12 @@ def _compare(
 
 
 def _print_plan(output: Output, plan: "ReindexPlan", *, encode_supplied: bool) -> None:
+    if plan.supplied and not encode_supplied:
+        output.warn("without --encode-supplied this reindex is refused: vectors were supplied")
     if output.json_only:
         output.result({**asdict(plan), "seconds": round(plan.seconds, 2), "switched": False})
     elif plan.needed:
         output.text(_in_words(plan))
-        if plan.supplied and not encode_supplied:
-            output.warn("their texts are encoded with --encode-supplied alone: this is refused")
     else:
         output.text(f"{clean(plan.path)} is by this encoder already; nothing was changed")
 

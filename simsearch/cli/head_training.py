@@ -72,8 +72,12 @@ class HeadTraining:
         head, model = self.head.resolve(), self.model.resolve()
         if model == head or head in model.parents:
             raise InvalidInput(
-                f"--model {self.model} would lie in the head's directory (put it elsewhere; a "
-                "head may lie in its model)"
+                f"--model {self.model} would lie in the head's directory (put it elsewhere)"
+            )
+        if model in head.parents and head.parent != model / "heads":
+            raise InvalidInput(
+                f"-o {self.head} would lie in the model's directory, where a head may lie in "
+                f"{self.model / 'heads'} alone"
             )
         check_output(self.model, replace=self.replace)
 

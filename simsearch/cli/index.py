@@ -119,7 +119,12 @@ def index(
         ) as target:
             taken_up = target.count()
             write = annotated(target.upsert, annotating, target)
-            report = source.write(write, vectors, in_passages=_in_passages(target))
+            report = source.write(
+                write,
+                vectors,
+                in_passages=_in_passages(target),
+                classified=annotating is None or annotating.classifies,
+            )
             if taken_up:
                 output.say(f"{taken_up:,} documents were there from a run that was cut short")
                 removed = remove_all_but(target, source.documents())
@@ -201,7 +206,12 @@ def _extend(
             target = stack.enter_context(SearchIndex.open(index_dir, encoder=annotating))
         vectors = source.vectors(embeddings, dim=target.dim)
         write = annotated(target.upsert if replace else target.add, annotating, target)
-        report = source.write(write, vectors, in_passages=_in_passages(target))
+        report = source.write(
+            write,
+            vectors,
+            in_passages=_in_passages(target),
+            classified=annotating is None or annotating.classifies,
+        )
         verb = "upserted" if replace else "added"
         built = build_what_is_worth_it(output, target)
         state = _State(target.count(), built, target.info().search)

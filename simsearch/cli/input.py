@@ -6,7 +6,6 @@ import contextlib
 import json
 import logging
 import shutil
-import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -176,11 +175,17 @@ class CorpusSource:
         return check_vectors(read_vectors(path), rows=self.total, dim=dim, name=str(path))
 
     def write(
-        self, write: Callable[..., WriteReport], vectors: Any, *, in_passages: bool = False
+        self,
+        write: Callable[..., WriteReport],
+        vectors: Any,
+        *,
+        in_passages: bool = False,
+        classified: bool = True,
     ) -> WriteReport:
         """Write the documents in batches, with progress, and report what was noticed.
 
-        Of an index `in_passages` only heads read whole texts, and nobody is advised to split them.
+        Of an index `in_passages` only heads read whole texts, and nobody is advised to split them;
+        where none are `classified`, by taggers alone, which read them piece by piece.
         """
         from simsearch.encoder import EncodingCounts
         from simsearch.formats import source_name
@@ -205,7 +210,8 @@ class CorpusSource:
         advice = " (`index --long-texts passages` splits them instead)"
         if in_passages:
             advice = " for classifiers (taggers and the index have them whole)"
-        report_counts(self._output, counts, advice=advice)
+        in_windows = in_passages and not classified
+        report_counts(self._output, counts, advice=advice, in_windows=in_windows)
         self.truncated = counts.truncated
         return report
 
@@ -235,10 +241,9 @@ def spooled(paths: Sequence[Path], *, beside: Path | None) -> Iterator[list[Path
         return
     if paths.count(STDIN) > 1:
         raise InvalidInput("stdin can be read once (name a file in the place of the other -)")
-    from simsearch.formats import StdinCopy
+    from simsearch.formats import StdinCopy, stdin_bytes
 
-    if sys.stdin is None or sys.stdin.closed:
-        raise InvalidData("stdin is closed (pipe data into it, or name a file)")
+    stdin = stdin_bytes()
     place = None
     if beside is not None:
         place = beside.parent
@@ -246,7 +251,7 @@ def spooled(paths: Sequence[Path], *, beside: Path | None) -> Iterator[list[Path
     with tempfile.TemporaryDirectory(prefix=".simsearch-", dir=place) as folder:
         copy = StdinCopy(folder) / "stdin"
         with copy.open("wb") as file:
-            shutil.copyfileobj(sys.stdin.buffer, file)
+            shutil.copyfileobj(stdin, file)
         yield [copy if path == STDIN else path for path in paths]
 
 
@@ -286,7 +291,7 @@ def report_counts(
         100 * counts.padding_share,
     )
     if counts.truncated:
-        how = "are read in several" if in_windows else f"were cut{advice}"
+        how = "are read piece by piece" if in_windows else f"were cut{advice}"
         output.say(
             f"{counts.truncated:,} of {counts.encoded:,} texts are longer than the encoder's "
             f"window and {how}"

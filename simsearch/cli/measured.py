@@ -8,6 +8,11 @@ from simsearch.errors import SimsearchError
 _MODE = "which mode is best"
 _CALIBRATION = "how probably a hit is an answer"
 _RERANKING = "whether reranking helps"
+_AGAIN = {
+    _MODE: "mode {} DATA",
+    _CALIBRATION: "calibrate PAIRS -i {}",
+    _RERANKING: "calibrate PAIRS -i {} --rerank maxsim",
+}
 
 
 def measured_on(index_dir: Path) -> frozenset[str]:
@@ -28,11 +33,9 @@ def measured_on(index_dir: Path) -> frozenset[str]:
 
 def warn_of_lost(before: frozenset[str], index_dir: Path, output: Output) -> None:
     """Warn of what was known before an index was built anew, and is not known now."""
-    lost = sorted(before - measured_on(index_dir))
-    if not lost:
-        return
-    ways = {f"`simsearch {'mode' if name == _MODE else 'calibrate'}`": None for name in lost}
-    output.warn(
-        f"not known of the index as it is now: {', '.join(lost)} (that was measured on the one "
-        f"before; measure again with {' and '.join(ways)})"
-    )
+    lost = sorted(before - measured_on(index_dir)) if before else []
+    for name in lost:
+        output.warn(
+            f"{name} is not known any more: it was measured on the index that was there before "
+            f"(measure again: `simsearch {_AGAIN[name].format(index_dir)}`)"
+        )

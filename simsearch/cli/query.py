@@ -182,9 +182,11 @@ class _Wanted:
                 "in another order (give one of the two)"
             )
         # Nothing that words alone have found is reranked, nor what is to be unlike.
-        self._mode = mode = search["mode"] or index.mode_choice().mode
-        # All of them are searched so, also if another mode becomes the default meanwhile.
-        self._search = {**search, "mode": mode}
+        choice = index.mode_choice()
+        self._mode = mode = search["mode"] or choice.mode
+        # All of them are searched so, also if another way becomes the default meanwhile.
+        self._fusion = choice.fusion if mode == "hybrid" else None
+        self._search = {**search, "mode": mode, "fusion": self._fusion}
         plain = mode == "lexical" or search["diversity"]
         kept = RerankChoice() if plain else index.rerank_choice().for_search(mode)
         self._by = kept.by if rerank is None else rerank.value
@@ -216,7 +218,8 @@ class _Wanted:
         """Return the hits of each query."""
         k = self._k if self._by == "none" else max(self._k, self._top)
         found = self._index.search_many(queries, k, min_probability=self.least, **self._search)
-        return [hits[: self._k] for hits in self._index.rerank(queries, found, by=self._by)]
+        reranked = self._index.rerank(queries, found, by=self._by, fusion=self._fusion)
+        return [hits[: self._k] for hits in reranked]
 
 
 def print_hits(output: Output, hits: "list[Hit]", *, query: str = "") -> None:

@@ -99,7 +99,10 @@ def _scale(field: str, values: Sequence[Any]) -> Scale | None:
 
 
 def _names(values: Mapping[str, Any]) -> dict[str, str]:
-    """Return what to call each value, by its key: strings as they are, but where others are so."""
+    """Return what to call each value, by its key; no two the same.
+
+    In JSON, but strings as they are, unless that is how a value is written in JSON.
+    """
     written = {key: json.dumps(value, ensure_ascii=False) for key, value in values.items()}
     taken = {_NONE, *written.values()}
     return {

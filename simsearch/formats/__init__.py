@@ -39,6 +39,7 @@ if TYPE_CHECKING:
         StdinCopy,
         read_lines,
         source_name,
+        stdin_bytes,
     )
     from simsearch.formats.options import (
         Duplicates,
@@ -96,6 +97,7 @@ _HOMES = {
         "StdinCopy",
         "read_lines",
         "source_name",
+        "stdin_bytes",
     ),
     "options": (
         "Duplicates",
@@ -153,4 +155,5 @@ __all__ = [
     "read_tagged_texts",
     "read_vectors",
     "source_name",
+    "stdin_bytes",
 ]

@@ -164,7 +164,7 @@ def check_regular_file(path: Source) -> None:
 @contextlib.contextmanager
 def _opened(path: Source) -> Iterator[BinaryIO]:
     if is_stdin(path):
-        yield _stdin()
+        yield stdin_bytes()
         return
     check_regular_file(path)
     with open(path, "rb") as stream:
@@ -184,10 +184,19 @@ def _state(stream: BinaryIO) -> tuple[int, int]:
     return status.st_size, status.st_mtime_ns
 
 
-def _stdin() -> BinaryIO:
+def stdin_bytes() -> BinaryIO:
+    """Return stdin, which waits for what is to come.
+
+    Raises:
+        InvalidData: it is closed.
+    """
     # Python sets sys.stdin to None when it is started with file descriptor 0 closed.
     if sys.stdin is None or sys.stdin.closed:
         raise InvalidData("stdin is closed (pipe data into it, or name a file)")
+    # A parent may have told its end of the pipe not to wait, and thereby ours: then nothing there
+    # yet would be taken for the end.
+    with contextlib.suppress(OSError, ValueError):  # what is no file never waits
+        os.set_blocking(sys.stdin.buffer.fileno(), True)
     return sys.stdin.buffer
 
 

@@ -113,6 +113,11 @@ class Annotator:
         return bool(self._taggers)
 
     @property
+    def classifies(self) -> bool:
+        """Whether embeddings are asked for: of a text beyond the window, of its beginning."""
+        return bool(self._classifiers)
+
+    @property
     def span_labels(self) -> list[tuple[str, str]]:
         """Field and label of all that taggers look for."""
         return [(head.field, label) for head in self._taggers for label in head.labels]

@@ -45,6 +45,11 @@ class AnnotatingEncoder(StandIn):
         self._whole: int | None = None  # of the documents written, those of one passage
         self._taken = 0  # embeddings that the index was given, each text once
 
+    @property
+    def classifies(self) -> bool:
+        """Whether one of the heads is a classifier."""
+        return self._annotator.classifies
+
     def check(self, documents: Iterable[Document]) -> None:
         """Refuse documents that have a field of their own where a head would write.
 

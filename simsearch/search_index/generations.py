@@ -106,7 +106,11 @@ def other_generations(
     """Return the generation before `number`, which answers, and the one that is being built."""
     places = (previous_place(path), building_place(path), moved_place(path))
     kept, built, moved = (generation_info(place) for place in places)
-    before = (each for each in (kept, built, moved) if each and each.generation < number)
+    before = (
+        each
+        for place, each in zip(places, (kept, built, moved), strict=True)
+        if each and each.generation < number and _is_finished(place)
+    )
     return next(before, None), built if built and built.generation > number else None
 
 

@@ -176,7 +176,9 @@ def reranked(
     else:
         scorer = pair_scorer_of(store)
         closer = _pair_comparisons(encoder(), scorer, queries, found, dim=store.dim)
-    way = (mode_choice(store).fusion if fusion is None else fusion).way
+    if fusion is None and any("lexical" in hit.parts for hits in found for hit in hits):
+        fusion = mode_choice(store).fusion
+    way = FusionWay.CONVEX if fusion is None else fusion.way
     return [
         _ordered(hits, scores, method, way=way) for hits, scores in zip(found, closer, strict=True)
     ]

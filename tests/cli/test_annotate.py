@@ -182,4 +182,7 @@ def test_nobody_is_advised_to_split_what_is_split(
     both = run("annotate", "-i", tmp_path / "cut", *heads, "--replace")
     assert "window and were cut for classifiers (taggers have them whole)" in both.err
     tagger = run("annotate", "-i", tmp_path / "cut", *heads[2:], "--replace")
-    assert "are longer than the encoder's window and are read in several" in tagger.err
+    assert "are longer than the encoder's window and are read piece by piece" in tagger.err
+    arguments = ["index", corpus, "--encoder", tiny_encoder_dir, *heads[2:]]
+    tagged = run(*arguments, "-i", tmp_path / "tagged", "--long-texts", "passages")
+    assert "are longer than the encoder's window and are read piece by piece" in tagged.err

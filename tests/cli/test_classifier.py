@@ -279,6 +279,10 @@ def test_a_tuned_head_may_lie_in_its_model_and_no_model_in_its_head(
         refused = run(*common, "-o", head, "--model", place).refusal(2)
         assert "would lie in the head's directory" in refused
         assert not head.exists()
+    for head in (model / "heads", model / "run", model / "heads" / "a" / "b"):
+        refused = run(*common, "-o", head, "--model", model).refusal(2)
+        assert "would lie in the model's directory, where a head may lie in" in refused
+        assert not model.exists()
     head = model / "heads" / "label"
     assert run(*common, "-o", head, "--model", model).code in (0, 1)  # kept either way
     assert run("classifier", "predict", "my card", "--head", head, "--json").object["label"]

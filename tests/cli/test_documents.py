@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -121,6 +122,23 @@ def test_who_asks_by_a_pipe_has_answers_before_it_is_closed(index_dir: Path) -> 
         finally:
             process.stdin.close()  # which ends it in any case
     assert answered == asked
+
+
+def test_a_pipe_that_does_not_wait_is_read_to_its_end(index_dir: Path) -> None:
+    reading, writing = os.pipe()
+    os.set_blocking(reading, False)  # as some parents leave it
+    command = ["query", "--queries", "-", "-i", str(index_dir), "--mode", "lexical", "--json"]
+    with subprocess.Popen(
+        [sys.executable, "-m", "simsearch", *command], stdin=reading, stdout=subprocess.PIPE
+    ) as process:
+        assert process.stdout is not None
+        os.write(writing, b"my card\n" * 256)
+        first = [process.stdout.readline() for _ in range(256)]  # now it waits for more
+        os.write(writing, b"cat\n")
+        os.close(writing)
+        rest = process.stdout.read().splitlines()
+    os.close(reading)
+    assert (len(first), [json.loads(line)["query"] for line in rest]) == (256, ["cat"])
 
 
 def test_queries_of_a_pipe_are_searched_as_the_first_ones_were(

@@ -11,7 +11,7 @@ from conftest import write_tiny_encoder
 
 from simsearch.encoder import Encoder
 from simsearch.query import SearchMode
-from simsearch.search_index import ModeChoice, SearchIndex
+from simsearch.search_index import ModeChoice, RerankChoice, SearchIndex
 
 QUERIES = (
     '{"_id": "q1", "text": "my card was swallowed"}\n'
@@ -58,9 +58,18 @@ def test_a_mode_that_was_measured_with_the_encoder_before_is_said_to_hold_no_mor
     with SearchIndex.open(index_dir) as index:
         index.keep_mode_choice(ModeChoice(SearchMode.LEXICAL, queries=60))
     outcome = run("reindex", index_dir, "--encoder", other_dir)
-    assert "not known of the index as it is now: which mode is best (that was" in outcome.err
-    assert "measure again with `simsearch mode`" in outcome.err
+    told = "warning: which mode is best is not known any more: it was measured on the index that"
+    assert told in outcome.err
+    assert f"(measure again: `simsearch mode {index_dir} DATA`)" in outcome.err
     assert run("info", index_dir, "--json").object["mode"] == "dense"
+    assert told not in run("rollback", index_dir).err  # what was measured then holds again
+    assert run("info", index_dir, "--json").object["mode"] == "lexical"
+    assert run("reindex", index_dir, "--encoder", other_dir).code == 0
+    with SearchIndex.open(index_dir) as index:
+        index.keep_rerank_choice(RerankChoice(queries=60))
+    back = run("rollback", index_dir).err
+    assert "warning: whether reranking helps is not known any more" in back
+    assert f"`simsearch calibrate PAIRS -i {index_dir} --rerank maxsim`" in back
 
 
 def test_what_is_written_after_a_reindex_survives_the_rollback(
@@ -152,7 +161,7 @@ def test_supplied_vectors_are_said_to_stop_it_and_may_be_encoded(
     common = ("reindex", index_dir, "--encoder", other_dir)
     told = run(*common, "--dry-run")
     assert "; 1 vector was supplied" in told.out
-    assert "encoded with --encode-supplied alone: this is refused" in told.err
+    assert "without --encode-supplied this reindex is refused" in told.err
     assert run(*common, "--dry-run", "--encode-supplied").err == ""
     refused = run(*common, "--quiet").refusal(3)
     assert "the vector of document 'bird' was supplied" in refused

@@ -7,6 +7,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from conftest import write_tiny_encoder
+
+from simsearch.encoder import Encoder
 
 SCRIPT = """
 import sys
@@ -45,3 +48,7 @@ def test_an_index_by_an_encoder_that_no_run_made_imports_no_training_library(
     corpus.write_text("text\nmy card was swallowed\n")
     made = ["index", str(corpus), "-i", str(tmp_path / "new"), "--encoder", str(tiny_encoder_dir)]
     assert imported(*made) & HEAVY == set()
+    other = write_tiny_encoder(tmp_path / "other", seed=1)
+    Encoder.load(other)  # exports it
+    again = ["reindex", str(tmp_path / "new"), "--encoder", str(other)]
+    assert imported(*again) & HEAVY == set()

@@ -476,3 +476,15 @@ def test_a_malformed_choice_is_damage(index):
         index._store.settings.write_constant("rerank", '{"by": "guess", "top": 3}')
     with pytest.raises(CorruptIndex, match="rerank"):
         index.rerank_choice()
+
+
+def test_dense_hits_are_reranked_whatever_became_of_the_fusion(index):
+    dense = index.search_many([QUERY], k=4, mode="dense")
+    before = index.rerank([QUERY], dense, by="maxsim")
+    with index._store.transaction():
+        index._store.settings.write("fusion", "rotten")
+    assert index.rerank([QUERY], dense, by="maxsim") == before
+    with pytest.raises(CorruptIndex, match="search mode"):
+        index.rerank(
+            [QUERY], index.search_many([QUERY], k=4, mode="hybrid", fusion=Fusion()), by="maxsim"
+        )

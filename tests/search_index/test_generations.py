@@ -521,6 +521,7 @@ def test_a_build_that_a_restored_backup_has_overtaken_is_no_generation_before(
         follower.target.delete(["d7"])  # it is not what it is to be yet
         raise RuntimeError
     restore_index(tmp_path / "third", path, replace=True)
+    assert info(path, third).previous is None
     with pytest.raises(NotFound, match="has no generation before this one"):
         roll_back(path, encoder=second)
     reindex(path, second)
