@@ -67,6 +67,7 @@ class HeadTraining:
             raise InvalidInput("where is the tuned encoder to go? (--model MODEL_DIR)")
         from simsearch.training import check_output
         from simsearch.training.config import parse_adapt
+        from simsearch.training.documents import HEADS
 
         parse_adapt(self.adapt)
         head, model = self.head.resolve(), self.model.resolve()
@@ -74,10 +75,10 @@ class HeadTraining:
             raise InvalidInput(
                 f"--model {self.model} would lie in the head's directory (put it elsewhere)"
             )
-        if model in head.parents and head.parent != model / "heads":
+        if model in head.parents and head.parent != model / HEADS:
             raise InvalidInput(
                 f"-o {self.head} would lie in the model's directory, where a head may lie in "
-                f"{self.model / 'heads'} alone"
+                f"{self.model / HEADS} alone"
             )
         check_output(self.model, replace=self.replace)
 

@@ -35,12 +35,13 @@ from simsearch.errors import InvalidInput
 from simsearch.wording import counted
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from simsearch.cli.encoding import Encoding
     from simsearch.cli.tuning import Tuning
     from simsearch.formats import ReadOptions
     from simsearch.search_index import (
+        AnnotatingEncoder,
         BuildReport,
         SearchIndex,
         SearchInfo,
@@ -118,13 +119,7 @@ def index(
             target=tuning.target(),
         ) as target:
             taken_up = target.count()
-            write = annotated(target.upsert, annotating, target)
-            report = source.write(
-                write,
-                vectors,
-                in_passages=_in_passages(target),
-                classified=annotating is None or annotating.classifies,
-            )
+            report = _write(source, target.upsert, vectors, annotating, target)
             if taken_up:
                 output.say(f"{taken_up:,} documents were there from a run that was cut short")
                 removed = remove_all_but(target, source.documents())
@@ -205,21 +200,28 @@ def _extend(
         if annotating is not None:
             target = stack.enter_context(SearchIndex.open(index_dir, encoder=annotating))
         vectors = source.vectors(embeddings, dim=target.dim)
-        write = annotated(target.upsert if replace else target.add, annotating, target)
-        report = source.write(
-            write,
-            vectors,
-            in_passages=_in_passages(target),
-            classified=annotating is None or annotating.classifies,
-        )
+        write = target.upsert if replace else target.add
+        report = _write(source, write, vectors, annotating, target)
         verb = "upserted" if replace else "added"
         built = build_what_is_worth_it(output, target)
         state = _State(target.count(), built, target.info().search)
         return _report(output, verb, report, index_dir, state, source)
 
 
-def _in_passages(index: "SearchIndex") -> bool:
-    return str(index.long_texts) == LongTexts.PASSAGES
+def _write(
+    source: CorpusSource,
+    write: "Callable[..., WriteReport]",
+    vectors: Any,
+    annotating: "AnnotatingEncoder | None",
+    target: "SearchIndex",
+) -> "WriteReport":
+    """Write the documents of a corpus, with what heads find in them."""
+    return source.write(
+        annotated(write, annotating, target),
+        vectors,
+        in_passages=str(target.long_texts) == LongTexts.PASSAGES,
+        classified=annotating is None or annotating.classifies,
+    )
 
 
 @contextlib.contextmanager

@@ -211,9 +211,12 @@ class IndexHandle:
         with self._store.transaction(durable=True):
             self._refuse_switched(fingerprint)
             reranking = rerank_choice(self._store)
-            other = mode_choice(self._store).fusion != choice.fusion
+            stale = (
+                reranking.mode is SearchMode.HYBRID
+                and mode_choice(self._store).fusion != choice.fusion
+            )
             keep_mode_choice(self._store, choice)
-            if reranking.mode is SearchMode.HYBRID and other:
+            if stale:
                 keep_rerank_choice(self._store, RerankChoice())
                 logger.warning(
                     "whether reranking helps was measured with another fusion, and is not known "
