@@ -47,6 +47,7 @@ from simsearch.heads import (
     TaggerConfig,
     score_classifier,
     score_scope,
+    span_calibration_error,
     tag_texts,
     train_classifier,
     train_tagger,
@@ -126,16 +127,25 @@ def entities(name: str, train: int | None, test: int | None, layers: str, peer: 
     texts = read_tagged_texts(DATA / name / "train.conll")[:train]
     gold = read_tagged_texts(DATA / name / "test.conll")[:test]
     encoder = Encoder.load()
-    began = time.process_time()
-    head = train_tagger(texts, encoder, config=TaggerConfig(layers=layers)).head
-    ours = time.process_time() - began
-    found = tag_texts(head, encoder, [text.text for text in gold])
-    spans = [[span.span for span in each] for each in found]
-    print("ours", layers, f"{ours:.1f} s", f"span F1 {_f1(gold, spans):.4f}", flush=True)
+    right = [text.spans for text in gold]
+    ours = {}
+    for calibrate in (False, True):
+        began = time.process_time()
+        config = TaggerConfig(layers=layers, calibrate=calibrate)
+        head = train_tagger(texts, encoder, config=config).head
+        ours[calibrate] = time.process_time() - began
+        found = tag_texts(head, encoder, [text.text for text in gold])
+        f1 = _f1(gold, [[span.span for span in each] for each in found])
+        print(
+            f"ours, {layers}, {'calibrated' if calibrate else 'not calibrated'}",
+            f"{ours[calibrate]:.1f} s, span F1 {f1:.4f},",
+            f"calibration error {span_calibration_error(right, found):.4f}",
+            flush=True,
+        )
     if peer:
         spans, theirs = fine_tuned(texts, gold, str(encoder.directory), list(head.labels))
         print("token classification", f"{theirs:.1f} s", f"span F1 {_f1(gold, spans):.4f}")
-        print(f"of their time: {ours / theirs:.3f}")
+        print(f"of their time: {ours[False] / theirs:.3f}, calibrated {ours[True] / theirs:.3f}")
 
 
 def _warm_up() -> None:

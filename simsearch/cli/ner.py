@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from simsearch.encoder import Encoder, EncodingCounts
     from simsearch.evaluation import SpanScores
     from simsearch.formats import ReadOptions
-    from simsearch.heads import TaggedSpan, Tagger, TaggerTraining
+    from simsearch.heads import TaggedSpan, TaggerTraining
 
 app = typer.Typer(no_args_is_help=True, help="Entities in texts: train a head, ask it, score it.")
 
@@ -53,6 +53,12 @@ def train(
     batch_size: Annotated[int, typer.Option(min=1, help="Texts of a step.")] = 8,
     learning_rate: Annotated[float, typer.Option(help="The highest one of the training.")] = 2e-3,
     field: Annotated[str, typer.Option(help="Metadata field of the entities.")] = "entities",
+    calibrate: Annotated[
+        bool,
+        typer.Option(
+            help="Train once more without a fifth of the texts: scores, and true probabilities."
+        ),
+    ] = True,
 ) -> int:
     """Train a tagger on DATA: CoNLL (two or four columns), or JSONL with `text` and `spans`.
 
@@ -72,6 +78,7 @@ def train(
         learning_rate=learning_rate,
         seed=making.seed,
         field=field,
+        calibrate=calibrate,
     )
     with spooled([data], beside=None) as (file,):
         texts = read_tagged_texts(file, file_options, reads=reading_of(making.encoder))
@@ -110,10 +117,16 @@ def _print_trained(output: Output, head: Path, trained: "TaggerTraining", second
                 "lost_spans": trained.lost_spans,
                 "steps": steps,
                 "loss": loss,
+                "metrics": trained.metrics,
                 "seconds": round(seconds, 2),
             }
         )
         return
+    if trained.metrics:
+        output.table(
+            ("left out", "value"),
+            [(name, f"{value:.4f}") for name, value in trained.metrics.items()],
+        )
     output.text(
         f"{head}: {len(trained.head.labels)} labels, {trained.spans:,} spans in {trained.texts:,} "
         f"texts; loss {loss:.4f} a word after {steps:,} steps"
@@ -179,7 +192,7 @@ def evaluate(
     from simsearch.encoder import reading_by
     from simsearch.evaluation import compare_spans, score_spans
     from simsearch.formats import read_tagged_texts
-    from simsearch.heads import Tagger, difference_as_json, tag_texts
+    from simsearch.heads import Tagger, difference_as_json, span_calibration_error, tag_texts
 
     tagger = Tagger.load(head)
     other = None if against is None else Tagger.load(against)
@@ -188,16 +201,21 @@ def evaluate(
         gold = read_tagged_texts(file, file_options, reads=reading_by(load))
     texts = [each.text for each in gold]
 
-    def scored(tagger: "Tagger", encoder: "Encoder") -> "SpanScores":
-        found = [[span.span for span in spans] for spans in tag_texts(tagger, encoder, texts)]
-        return score_spans([each.spans for each in gold], found)
+    right = [each.spans for each in gold]
 
-    scores = scored(tagger, load())
+    def scored(found: "Sequence[Sequence[TaggedSpan]]") -> "SpanScores":
+        return score_spans(right, [[span.span for span in spans] for spans in found])
+
+    found = tag_texts(tagger, load(), texts)
+    scores = scored(found)
     differences = {}
     if other is not None:
-        before = scored(other, encoder_of(other.encoder, load()))
+        before = scored(tag_texts(other, encoder_of(other.encoder, load()), texts))
         differences = {"span_f1": compare_spans(before, scores)}
     metrics = {"span_f1": scores.f1, "precision": scores.precision, "recall": scores.recall}
+    error = span_calibration_error(right, found)
+    if error is not None:
+        metrics["ece"] = error
     if output.json_only:
         facts: dict[str, Any] = {"task": "ner", "metrics": metrics, "n": len(texts)}
         facts["labels"] = {name: asdict(each) for name, each in scores.labels.items()}

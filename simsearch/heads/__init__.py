@@ -49,8 +49,13 @@ if TYPE_CHECKING:
         Tagger,
         tag_texts,
     )
-    from simsearch.heads.tagger_training import (
+    from simsearch.heads.tagger_calibration import (
+        span_calibration_error,
+    )
+    from simsearch.heads.tagger_config import (
         TaggerConfig,
+    )
+    from simsearch.heads.tagger_training import (
         TaggerTraining,
         train_tagger,
     )
@@ -95,8 +100,9 @@ _HOMES = {
     ),
     "plots": ("draw_confusion_matrix",),
     "tagger": ("TaggedSpan", "Tagger", "tag_texts"),
+    "tagger_calibration": ("span_calibration_error",),
+    "tagger_config": ("TaggerConfig",),
     "tagger_training": (
-        "TaggerConfig",
         "TaggerTraining",
         "train_tagger",
     ),
@@ -136,6 +142,7 @@ __all__ = [
     "score_classifier",
     "score_scope",
     "scores_as_json",
+    "span_calibration_error",
     "split_words",
     "tag_texts",
     "tags_of_spans",

@@ -39,6 +39,14 @@ class Chain:
             np.where(may_follow, follow, forbidden).astype(np.float32),
         )
 
+    def softened(self, temperature: float) -> Chain:
+        """Return the chain whose scores are divided by `temperature`; what is forbidden stays so.
+
+        With emissions divided by the same the best tags are the same, and less certain above 1.
+        """
+        factor = np.float32(temperature)
+        return Chain.of(self.begin / factor, self.follow / factor)
+
     def best(self, emissions: Sequence[FloatArray]) -> list[IntArray]:
         """Return the best tags of each text, (w_i, tags) each -> (w_i,) each (Viterbi 1967)."""
         if not emissions:

@@ -36,8 +36,8 @@ from simsearch.heads.fitting import (
     fit_scope,
     fit_temperature,
     fit_yes_no,
-    stratified_folds,
 )
+from simsearch.heads.folds import equal_texts, stratified_folds
 from simsearch.heads.head_file import EncoderReference
 from simsearch.heads.scope import SIGNS, Scope, class_centroids, scope_signs, sigmoid, softmax
 from simsearch.records import ClassifiedText
@@ -103,17 +103,13 @@ def train_classifier(
             f"{'one' if several_labels else 'two'} at least"
         )
     embeddings = encoder.encode_documents([text.text for text in texts], counts=counts)
-    fitting = _Fitting(
-        embeddings, _members(texts, labels), _equal_texts(texts), several_labels, config
-    )
+    fitting = _Fitting.of(embeddings, texts, labels, several_labels, config)
     outside = encoder.encode_documents(list(out_of_scope)) if out_of_scope else None
     known = [text for text in calibration if set(text.labels) <= set(labels)]
     held = None
     if known:
         vectors = encoder.encode_documents([text.text for text in known])
-        held = _Fitting(
-            vectors, _members(known, labels), _equal_texts(known), several_labels, config
-        )
+        held = _Fitting.of(vectors, known, labels, several_labels, config)
     weight, bias, scope, metrics = fitting.run(outside, held)
     reference = EncoderReference.of(encoder)
     head = Classifier(
@@ -137,13 +133,6 @@ def _members(texts: Sequence[ClassifiedText], labels: Sequence[str]) -> BoolArra
     for row, text in enumerate(texts):
         members[row, [number[label] for label in text.labels]] = True
     return members
-
-
-def _equal_texts(texts: Sequence[ClassifiedText]) -> IntArray:
-    """Return a number for each text, (n,), the same where only case and white space differ."""
-    numbers: dict[str, int] = {}
-    folded = (" ".join(text.text.casefold().split()) for text in texts)
-    return np.array([numbers.setdefault(each, len(numbers)) for each in folded], dtype=np.int64)
 
 
 def draw_shots(
@@ -170,6 +159,18 @@ class _Fitting:
     equal: IntArray
     several_labels: bool
     config: ClassifierConfig
+
+    @classmethod
+    def of(
+        cls,
+        embeddings: FloatArray,
+        texts: Sequence[ClassifiedText],
+        labels: Sequence[str],
+        several_labels: bool,
+        config: ClassifierConfig,
+    ) -> _Fitting:
+        equal = equal_texts([text.text for text in texts])
+        return cls(embeddings, _members(texts, labels), equal, several_labels, config)
 
     def run(
         self, outside: FloatArray | None, held_out: _Fitting | None

@@ -1,4 +1,4 @@
-"""What a classifier is fitted by: linear maps, a temperature, and folds of texts.
+"""What a classifier is fitted by: linear maps, and a temperature.
 
 The maps are scikit-learn's logistic regression.
 """
@@ -24,36 +24,6 @@ Map = tuple[FloatArray, FloatArray]  # weight (classes, dim), bias (classes,)
 _MAX_ITERATIONS = 1000
 _LOG_TEMPERATURE = (-4.0, 4.0)
 TOLERANCE = 1e-4  # scikit-learn's; at 1e-3 banking77 loses 0.9 points (docs/log.md, 2026-11-26)
-
-
-def stratified_folds(
-    members: BoolArray, *, equal: IntArray | None = None, folds: int, seed: int
-) -> IntArray:
-    """Return the fold in which each row is left out, (n,); -1: never, it is the only of its class.
-
-    Rows of the same classes are spread over the folds evenly, in an order drawn by `seed`. `equal`
-    (n,) numbers the texts of the rows: equal ones are left out together, and count as one.
-    """
-    if equal is not None:
-        numbers, first, back = np.unique(equal, return_index=True, return_inverse=True)
-        # As many rows as there are texts, in the order in which they come first.
-        rank = np.argsort(np.argsort(first))[back]
-        joined = np.zeros((len(numbers), members.shape[1]), dtype=np.bool_)
-        np.logical_or.at(joined, rank, members)
-        return stratified_folds(joined, folds=folds, seed=seed)[rank]
-    order = np.random.default_rng(seed).permutation(len(members))
-    groups: dict[bytes, list[int]] = {}
-    for row in order.tolist():
-        groups.setdefault(members[row].tobytes(), []).append(row)
-    result = np.full(len(members), -1, dtype=np.int64)
-    counts = members.sum(axis=0)
-    turn = 0
-    for rows in groups.values():
-        for row in rows:
-            if (counts[members[row]] >= 2).all():
-                result[row] = turn % folds
-                turn += 1
-    return result
 
 
 def fit_one_label(

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar
 
@@ -121,6 +121,16 @@ class Tagger:
                     for span, value in zip(spans, values, strict=True)
                 ]
         return results
+
+    def softened(self, temperature: float) -> Tagger:
+        """Return the tagger that finds the same spans, with the probabilities of `temperature`."""
+        factor = np.float32(temperature)
+        return replace(
+            self,
+            output=self.output / factor,
+            output_bias=self.output_bias / factor,
+            chain=self.chain.softened(temperature),
+        )
 
     def emissions(
         self, vectors: Sequence[FloatArray], shapes: Sequence[FloatArray]

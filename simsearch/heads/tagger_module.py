@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from enum import StrEnum
 from typing import Any
 
 import numpy as np
@@ -15,15 +14,9 @@ from simsearch.heads.chain import FORBIDDEN, Chain
 from simsearch.heads.chain_loss import chain_loss
 from simsearch.heads.head_file import EncoderReference
 from simsearch.heads.tagger import ConvolutionBlock, Tagger
+from simsearch.heads.tagger_config import Layers
 from simsearch.heads.tagger_inputs import TaggerInputs
 from simsearch.heads.words import SHAPES, legal_transitions
-
-
-class Layers(StrEnum):
-    """How the layers of the encoder come together."""
-
-    CONCATENATED = "concatenated"  # each has a map of its own
-    MIXED = "mixed"  # one map of their learned mean (Peters et al. 2018, ELMo)
 
 
 class Dropout(nn.Module):

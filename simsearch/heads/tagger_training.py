@@ -1,27 +1,33 @@
 """From texts with spans to a tagger: the encoder reads them once, the head is trained on that.
 
 The encoder stays as it is, so an index built with it stays valid, and a pass over the training
-texts costs only the head.
+texts costs only the head. A head of its own, trained without a part of the texts, tells how good it
+is on others and how probable its spans are.
 """
 
 from __future__ import annotations
 
+import itertools
 import logging
 import math
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import IO, TYPE_CHECKING
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from simsearch.encoder import Encoder, EncodingCounts
 from simsearch.encoder.runtime import FloatArray, IntArray
-from simsearch.errors import InvalidData, InvalidInput
-from simsearch.heads.head_file import EncoderReference, check_field
+from simsearch.errors import InvalidData
+from simsearch.heads.folds import BoolArray, equal_texts, stratified_folds
+from simsearch.heads.head_file import EncoderReference
 from simsearch.heads.tagger import Tagger, flat_places
-from simsearch.heads.tagger_inputs import HalfArray, TaggerInputs, fit_inputs, halved
+from simsearch.heads.tagger_calibration import UnseenTexts, fit_span_temperature, score_unseen
+from simsearch.heads.tagger_config import Layers, TaggerConfig
+from simsearch.heads.tagger_inputs import HalfArray, TaggerInputs, fit_inputs
+from simsearch.heads.tagger_words import READ_AT_ONCE, Progress, TrainingWords, read_words
 from simsearch.heads.word_vectors import read_texts
 from simsearch.heads.words import tags_of_spans, word_shapes
 from simsearch.records import Span, TaggedText
@@ -30,80 +36,19 @@ from simsearch.wording import counted
 if TYPE_CHECKING:
     import torch
 
-    from simsearch.heads.tagger_module import TaggerModule
-
 logger = logging.getLogger("simsearch")
 
-Progress = Callable[[int, int], None]
-
-_READ_AT_ONCE = 256  # texts whose vectors are in memory before they are written away
-_LEAST_EPOCHS = 8
-_LEAST_STEPS = 140  # what a hundred texts need
 _WARM_UP = 0.1
 _LONGEST_NORM = 1.0
-
-
-@dataclass(frozen=True, slots=True)
-class TaggerConfig:
-    """Settings of a training.
-
-    `layers` is "concatenated", of which a tagger sees so many principal `directions` (0: all
-    numbers as they are), or "mixed". `epochs` None: 8, or as many as make 140 steps.
-
-    Raises:
-        InvalidInput: a setting is out of its range.
-    """
-
-    layers: str = "concatenated"
-    directions: int = 384
-    hidden: int = 256
-    blocks: int = 2
-    kernel: int = 5
-    dropout: float = 0.3
-    learning_rate: float = 2e-3
-    weight_decay: float = 0.01
-    batch_size: int = 8
-    epochs: int | None = None
-    seed: int = 0
-    field: str = "entities"
-
-    def __post_init__(self) -> None:
-        if self.layers not in ("concatenated", "mixed"):
-            raise InvalidInput(f"layers must be concatenated or mixed, got {self.layers!r}")
-        for name, least, most in (
-            ("directions", 0, 4096),
-            ("hidden", 1, 4096),
-            ("blocks", 0, 16),
-            ("kernel", 1, 101),
-            ("batch_size", 1, 4096),
-            ("seed", 0, 2**63 - 1),
-        ):
-            value = getattr(self, name)
-            if type(value) is not int:
-                raise InvalidInput(f"{name} must be a whole number, got {value!r}")
-            if not least <= value <= most:
-                raise InvalidInput(f"{name} must be {least}..{most}, got {value}")
-        if self.kernel % 2 == 0:
-            raise InvalidInput(f"kernel must be odd, got {self.kernel}")
-        if not 0 <= self.dropout < 1:
-            raise InvalidInput(f"dropout must be 0 to below 1, got {self.dropout}")
-        if not 0 < self.learning_rate < 1 or not 0 <= self.weight_decay < 1:
-            raise InvalidInput("learning_rate must be above 0 and weight_decay at least 0, below 1")
-        if self.epochs is not None and self.epochs < 1:
-            raise InvalidInput(f"epochs must be at least 1, got {self.epochs}")
-        check_field(self.field)
-
-    def steps(self, texts: int) -> int:
-        """Return how many steps a training on so many texts takes."""
-        an_epoch = math.ceil(texts / self.batch_size)
-        epochs = self.epochs or max(_LEAST_EPOCHS, math.ceil(_LEAST_STEPS / an_epoch))
-        return epochs * an_epoch
+_FOLDS = 5
+_ENOUGH_SPANS = 100  # to fit one number, the temperature, to
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class TaggerTraining:
     """A trained tagger, what it was trained on, and the loss of every step, per word.
 
+    `metrics` are its scores (`score_unseen`) on texts that were left out, empty where none was.
     `cut_spans` did not begin and end with a word, and were widened; `lost_spans` lie within a word
     that another span has, and taught nothing.
     """
@@ -115,6 +60,7 @@ class TaggerTraining:
     cut_spans: int
     lost_spans: int
     losses: list[float]
+    metrics: dict[str, float]
 
 
 def train_tagger(
@@ -122,12 +68,15 @@ def train_tagger(
     encoder: Encoder,
     *,
     config: TaggerConfig | None = None,
+    calibration: Sequence[TaggedText] = (),
     counts: EncodingCounts | None = None,
     reading: Progress | None = None,
     training: Progress | None = None,
 ) -> TaggerTraining:
     """Train a tagger on a frozen encoder; the labels are in order of their names.
 
+    `calibration` are texts that the encoder was not tuned on, where it was tuned on the others:
+    probabilities and scores are theirs, in the place of texts left out, which would all look known.
     `reading` is called with texts read, `training` with steps done, each with how many there are.
 
     Raises:
@@ -141,18 +90,57 @@ def train_tagger(
     if not labels:
         raise InvalidData(f"none of the {len(texts):,} texts has a span; a tagger needs one")
     with tempfile.TemporaryFile(prefix="simsearch-") as file:
-        data = _read(texts, labels, encoder, file, counts, reading)
+        data = read_words(texts, labels, encoder, file, counts, reading)
         if data.cut:
             logger.info(
                 "%s not begin and end with a word: widened",
                 counted(data.cut, "span does", "spans do"),
             )
         _warn_of_lost(texts, data.lost)
-        module, inputs, losses = _train(data, len(labels), config, training)
-    reference = EncoderReference.of(encoder)
-    head = module.tagger(reference, labels, inputs=inputs, field=config.field)
+        reference = EncoderReference.of(encoder)
+        fitting = _Fitting(data, reference, labels, config)
+        folds: list[BoolArray] = []
+        if config.calibrate and not calibration:
+            folds = fitting.folds(equal_texts([text.text for text in texts]))
+        head, losses, unseen = fitting.run(folds, training)
+    if calibration:
+        unseen = [_read_unseen(head, calibration, encoder)]
+    temperature = fit_span_temperature(unseen)
+    metrics = score_unseen(unseen, temperature) if unseen else {}
     spans = sum(len(text.spans) for text in texts)
-    return TaggerTraining(head, len(texts), len(data.tags), spans, data.cut, len(data.lost), losses)
+    return TaggerTraining(
+        head.softened(temperature),
+        len(texts),
+        len(data.tags),
+        spans,
+        data.cut,
+        len(data.lost),
+        losses,
+        metrics,
+    )
+
+
+def _read_unseen(head: Tagger, texts: Sequence[TaggedText], encoder: Encoder) -> UnseenTexts:
+    """Read texts that are no part of the training; what has a label unknown to it is no span."""
+    known = set(head.labels)
+    emissions: list[FloatArray] = []
+    tags: list[IntArray] = []
+    for start in range(0, len(texts), READ_AT_ONCE):
+        part = texts[start : start + READ_AT_ONCE]
+        readings = read_texts(encoder, [text.text for text in part])
+        filled = [
+            (text, reading)
+            for text, reading in zip(part, readings, strict=True)
+            if len(reading.words)
+        ]
+        emissions += head.emissions(
+            [reading.vectors for _, reading in filled],
+            [word_shapes(text.text, reading.words) for text, reading in filled],
+        )
+        for text, reading in filled:
+            spans = [span for span in text.spans if span.label in known]
+            tags.append(tags_of_spans(spans, reading.words, head.labels).tags)
+    return UnseenTexts.of(head.chain, emissions, tags)
 
 
 def _warn_of_lost(texts: Sequence[TaggedText], lost: Sequence[Span]) -> None:
@@ -171,88 +159,103 @@ def _warn_of_lost(texts: Sequence[TaggedText], lost: Sequence[Span]) -> None:
     )
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Words:
-    """All words of the training texts, one behind another; `ends` (texts,) of their rows.
+class _Fitting:
+    """Heads on the words of some texts, in turn, which share what they see of the vectors."""
 
-    `vectors` (w, layers x hidden) lie in a file, in half precision: a hundred thousand words of a
-    small encoder are half a gigabyte.
-    """
+    def __init__(
+        self,
+        data: TrainingWords,
+        encoder: EncoderReference,
+        labels: Sequence[str],
+        config: TaggerConfig,
+    ) -> None:
+        self._data = data
+        self._encoder = encoder
+        self._labels = labels
+        self._config = config
+        self._starts = np.concatenate([[0], data.ends[:-1]])
+        self._filled = data.ends > self._starts
 
-    vectors: HalfArray
-    shapes: FloatArray
-    tags: IntArray
-    ends: IntArray
-    layers: int
-    cut: int
-    lost: Sequence[Span]
+    def folds(self, equal: IntArray) -> list[BoolArray]:
+        """Return which texts (n,) are left out, in turn: a fifth, or more of those of few spans.
 
+        `equal` numbers the texts. The only text of a label is always among the others.
+        """
+        counts = np.zeros((len(equal), len(self._labels)), dtype=np.int64)  # of spans
+        begins = np.flatnonzero(self._data.tags % 2)  # tag 2 i + 1 begins a span of label i
+        text = np.searchsorted(self._data.ends, begins, side="right")
+        np.add.at(counts, (text, self._data.tags[begins] // 2), 1)
+        number = stratified_folds(counts > 0, equal=equal, folds=_FOLDS, seed=self._config.seed)
+        found: list[BoolArray] = []
+        spans = 0
+        for fold in range(_FOLDS):
+            held = (number == fold) & self._filled
+            if spans < _ENOUGH_SPANS and held.any() and (self._filled & ~held).any():
+                found.append(held)
+                spans += int(counts[held].sum())
+        return found
 
-def _read(
-    texts: Sequence[TaggedText],
-    labels: Sequence[str],
-    encoder: Encoder,
-    file: IO[bytes],
-    counts: EncodingCounts | None,
-    progress: Progress | None,
-) -> _Words:
-    shapes, tags, ends = [], [], []
-    cut = words = width = 0
-    lost: list[Span] = []
-    for start in range(0, len(texts), _READ_AT_ONCE):
-        part = texts[start : start + _READ_AT_ONCE]
-        readings = read_texts(encoder, [text.text for text in part], counts=counts)
-        for text, reading in zip(part, readings, strict=True):
-            own = tags_of_spans(text.spans, reading.words, labels)
-            cut += own.widened
-            lost += own.lost
-            words += len(own.tags)
-            width = reading.vectors.shape[1]
-            shapes.append(word_shapes(text.text, reading.words))
-            tags.append(own.tags)
-            ends.append(words)
-            file.write(halved(reading.vectors).tobytes())
-        if progress is not None:
-            progress(start + len(part), len(texts))
-    file.flush()
-    if not words:
-        raise InvalidData("the texts hold no word")
-    _, first = next(iter(encoder.read_layers([texts[0].text])))
-    return _Words(
-        vectors=np.memmap(file, dtype=np.float16, mode="r", shape=(words, width)),
-        shapes=np.concatenate(shapes),
-        tags=np.concatenate(tags),
-        ends=np.array(ends),
-        layers=len(first.layers),
-        cut=cut,
-        lost=lost,
-    )
+    def run(
+        self, folds: Sequence[BoolArray], progress: Progress | None
+    ) -> tuple[Tagger, list[float], list[UnseenTexts]]:
+        """Return the head of all texts with its losses, and what others say of their folds."""
+        import torch
 
+        rng = np.random.default_rng(self._config.seed)
+        parts = [self._filled, *(self._filled & ~held for held in folds)]
+        steps = [self._config.steps(int(part.sum())) for part in parts]
+        done = itertools.count(1)
 
-def _train(
-    data: _Words, labels: int, config: TaggerConfig, progress: Progress | None
-) -> tuple[TaggerModule, TaggerInputs, list[float]]:
-    import torch
+        def step() -> None:
+            if progress is not None:
+                progress(next(done), sum(steps))
 
-    from simsearch.heads.tagger_module import Layers, TaggerModule
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self._config.seed)
+            inputs, data = self._seen(rng)
+            (head, losses), *others = (
+                self._fit(data, inputs, np.flatnonzero(part), rng, count, step)
+                for part, count in zip(parts, steps, strict=True)
+            )
+        unseen = [
+            self._unseen(other, np.flatnonzero(held))
+            for (other, _), held in zip(others, folds, strict=True)
+        ]
+        return head, losses, unseen
 
-    rng = np.random.default_rng(config.seed)
-    joined = Layers(config.layers)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(config.seed)
-        directions = config.directions if joined is Layers.CONCATENATED else 0
-        inputs = fit_inputs(data.vectors, directions=directions, rng=rng)
-        if inputs.directions is not None:  # few enough to be made once, and kept in memory
-            data = replace(data, vectors=inputs.halved(data.vectors))
+    def _seen(self, rng: np.random.Generator) -> tuple[TaggerInputs, TrainingWords]:
+        """Return what heads see of the vectors, and the words by it where that is kept."""
+        concatenated = Layers(self._config.layers) is Layers.CONCATENATED
+        directions = self._config.directions if concatenated else 0
+        inputs = fit_inputs(self._data.vectors, directions=directions, rng=rng)
+        if inputs.directions is None:
+            return inputs, self._data
+        # Few enough to be made once, and kept in memory.
+        return inputs, replace(self._data, vectors=inputs.halved(self._data.vectors))
+
+    def _fit(
+        self,
+        data: TrainingWords,
+        inputs: TaggerInputs,
+        texts: IntArray,
+        rng: np.random.Generator,
+        steps: int,
+        step: Callable[[], None],
+    ) -> tuple[Tagger, list[float]]:
+        import torch
+
+        from simsearch.heads.tagger_module import TaggerModule
+
+        config = self._config
         module = TaggerModule(
             data.vectors.shape[1],
             layers=data.layers,
-            labels=labels,
+            labels=len(self._labels),
             hidden=config.hidden,
             blocks=config.blocks,
             kernel=config.kernel,
             dropout=config.dropout,
-            joined=joined,
+            joined=Layers(config.layers),
             rng=rng,
         )
         optimizer = torch.optim.AdamW(
@@ -261,11 +264,10 @@ def _train(
             weight_decay=config.weight_decay,
             fused=True,  # in a fifth of the time
         )
-        steps = config.steps(len(data.ends))
-        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _rate(step, steps))
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda done: _rate(done, steps))
         losses: list[float] = []
         module.train()
-        for batch in _batches(data, inputs, config, rng, steps):
+        for batch in _batches(data, texts, inputs, config, rng, steps):
             scores = module(batch.inputs, batch.shapes, batch.taken, batch.total)
             loss = module.loss(scores, batch.tags, batch.lengths)
             losses.append(loss.item())
@@ -278,9 +280,17 @@ def _train(
             optimizer.step()
             optimizer.zero_grad()
             schedule.step()
-            if progress is not None:
-                progress(len(losses), steps)
-    return module.eval(), inputs, losses
+            step()
+        made = module.eval().tagger(self._encoder, self._labels, inputs=inputs, field=config.field)
+        return made, losses
+
+    def _unseen(self, head: Tagger, texts: IntArray) -> UnseenTexts:
+        places = [slice(self._starts[text], self._data.ends[text]) for text in texts]
+        emissions = head.emissions(
+            [_widened(self._data.vectors[place]) for place in places],
+            [self._data.shapes[place] for place in places],
+        )
+        return UnseenTexts.of(head.chain, emissions, [self._data.tags[place] for place in places])
 
 
 def _rate(step: int, steps: int) -> float:
@@ -304,21 +314,21 @@ class _Batch:
 
 
 def _batches(
-    data: _Words,
+    data: TrainingWords,
+    texts: IntArray,
     inputs: TaggerInputs,
     config: TaggerConfig,
     rng: np.random.Generator,
     steps: int,
 ) -> Iterator[_Batch]:
-    """Yield the batches of all epochs, each of which has every text with words once."""
+    """Yield the batches of all epochs, each of which has every one of `texts` once."""
     import torch
 
     made = inputs.of if inputs.directions is None else _widened
     starts = np.concatenate([[0], data.ends[:-1]])
-    filled = np.flatnonzero(data.ends > starts)
     done = 0
     while done < steps:
-        order = rng.permutation(filled)
+        order = rng.permutation(texts)
         for begin in range(0, len(order), config.batch_size):
             if done == steps:
                 return

@@ -115,7 +115,9 @@ class HeldOutTags:
     def score(self, encoder: Embedder) -> Scores:
         """Train a tagger and return its span F1, and what it found in each text."""
         whole = _whole(encoder)
-        head = train_tagger(self._training, whole, config=self._config).head
+        head = train_tagger(
+            self._training, whole, config=self._config, calibration=self._texts
+        ).head
         tagged = tag_texts(head, whole, [each.text for each in self._texts])
         found = [[span.span for span in spans] for spans in tagged]
         scores = score_spans([each.spans for each in self._texts], found)

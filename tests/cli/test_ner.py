@@ -89,6 +89,19 @@ def test_the_command_line_trains_as_python_does():
     assert options["learning_rate"].default == config.learning_rate
     assert options["layers"].default == config.layers
     assert options["field"].default == config.field
+    assert options["calibrate"].default == config.calibrate
+
+
+def test_training_tells_what_texts_left_out_say(run: Run, write: Write, tiny_encoder_dir, tmp_path):
+    data = write("train.jsonl", rows(60))
+    arguments = ["ner", "train", data, "--encoder", tiny_encoder_dir, "--epochs", 2]
+    facts = run(*arguments, "-o", tmp_path / "h", "--json").object
+    assert {"span_f1", "precision", "recall"} <= set(facts["metrics"])
+    assert facts["steps"] == 16  # those of the head that is kept
+    shown = run(*arguments, "-o", tmp_path / "again").out
+    assert f"span_f1    {facts['metrics']['span_f1']:.4f}" in shown
+    plain = run(*arguments, "-o", tmp_path / "plain", "--no-calibrate", "--json").object
+    assert plain["metrics"] == {}
 
 
 def test_evaluation_prints_the_object_of_the_contract(run: Run, write: Write, head: Path):
@@ -97,6 +110,7 @@ def test_evaluation_prints_the_object_of_the_contract(run: Run, write: Write, he
     assert (found["task"], found["n"]) == ("ner", 40)
     assert found["metrics"]["span_f1"] > 0.9
     assert set(found["labels"]) == {"ANIMAL", "PLACE"}
+    assert 0 <= found["metrics"]["ece"] < 0.2
     assert found["difference"]["span_f1"] == {"value": 0, "low": 0, "high": 0, "p": 1}
     shown = run("ner", "evaluate", data, "--head", head)
     assert f"span_f1    {found['metrics']['span_f1']:.4f}" in shown.out

@@ -66,3 +66,30 @@ def test_the_probability_of_a_span_is_that_of_all_sequences_that_have_it():
 def test_no_text_has_no_tags():
     assert CHAIN.best([]) == []
     assert CHAIN.span_probabilities([], []) == []
+
+
+@pytest.mark.parametrize("temperature", [0.5, 3.0])
+def test_a_softened_chain_has_the_same_best_tags_with_other_probabilities(temperature):
+    softened = CHAIN.softened(temperature)
+    emissions = [each / np.float32(temperature) for each in EMISSIONS]
+    best = softened.best(emissions)
+    for tags, before in zip(best, CHAIN.best(EMISSIONS), strict=True):
+        np.testing.assert_array_equal(tags, before)
+    found = softened.span_probabilities(emissions, best)
+    checked = 0
+    for own, tags, values in zip(EMISSIONS, best, found, strict=True):
+        weights = {
+            sequence: np.exp(score / temperature) for sequence, score in every_sequence(own).items()
+        }
+        total = sum(weights.values())
+        for (first, behind), value in zip(tag_runs(tags), values, strict=True):
+            part = tuple(tags[first:behind].tolist())
+            with_it = sum(
+                weight
+                for sequence, weight in weights.items()
+                if sequence[first:behind] == part
+                and (first, behind) in tag_runs(np.array(sequence))
+            )
+            assert value == pytest.approx(with_it / total, rel=1e-3)
+            checked += 1
+    assert checked

@@ -9,7 +9,8 @@ from sklearn.metrics import log_loss, roc_auc_score
 from simsearch.errors import InvalidData, InvalidInput
 from simsearch.evaluation import expected_calibration_error
 from simsearch.heads import Classifier, ClassifierConfig, ClassWeight, train_classifier
-from simsearch.heads.fitting import fit_temperature, stratified_folds
+from simsearch.heads.fitting import fit_temperature
+from simsearch.heads.folds import stratified_folds
 from simsearch.records import ClassifiedText
 
 TRAIN, TEST = labelled_texts(200), labelled_texts(100, seed=9)

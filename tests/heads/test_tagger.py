@@ -24,8 +24,9 @@ from simsearch.heads import (
     tag_texts,
     train_tagger,
 )
+from simsearch.heads.tagger_config import Layers
 from simsearch.heads.tagger_inputs import TaggerInputs
-from simsearch.heads.tagger_module import Block, Dropout, Layers, TaggerModule
+from simsearch.heads.tagger_module import Block, Dropout, TaggerModule
 from simsearch.records import Span, TaggedText
 
 REFERENCE = EncoderReference("nowhere", "f" * 64, dim=4)
