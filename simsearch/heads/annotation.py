@@ -128,6 +128,23 @@ class Annotator:
             name.startswith(f"{head.field}.") for head in self._taggers
         )
 
+    def written_before(self, metadata: Mapping[str, Any]) -> set[str]:
+        """Return the fields of a document that go when its heads' fields are written anew.
+
+        Beside those that the heads own these are what a head of the other kind left beside one of
+        them: a tagger's FIELD.LABEL of every label in its spans, a classifier's probability.
+        """
+        gone = {name for name in metadata if self.owns(name)}
+        for field in [head.field for head in self._classifiers]:
+            gone |= {f"{field}.{label}" for label in _labels_of_spans(metadata, field)}
+        for field in [head.field for head in self._taggers]:
+            _, probability = HeadKind.CLASSIFIER.fields(field)
+            value = metadata.get(probability)
+            spans = _labels_of_spans(metadata, field)
+            if field in metadata and not spans and type(value) is float and 0 <= value <= 1:
+                gone.add(probability)
+        return gone
+
     def _part(
         self,
         texts: Sequence[str],
@@ -193,3 +210,15 @@ def annotate(
     if encoder is None:
         raise InvalidInput("there is no head to ask")
     return list(Annotator(loaded, encoder, min_in_scope=min_in_scope).annotate(texts))
+
+
+def _labels_of_spans(metadata: Mapping[str, Any], field: str) -> set[str]:
+    """Return the labels of the spans that a tagger wrote; none of any other value.
+
+    Where it found nothing it left an empty list, as a classifier of several labels does.
+    """
+    value = metadata.get(field)
+    if not isinstance(value, list):
+        return set()
+    keys = {"start", "end", "label"}
+    return {str(each["label"]) for each in value if isinstance(each, dict) and each.keys() == keys}

@@ -212,7 +212,8 @@ def _annotate_batch(
 
 
 def _with_annotation(document: Document, annotator: Annotator, found: Annotation) -> Document:
-    own = {name: value for name, value in document.metadata.items() if not annotator.owns(name)}
+    gone = annotator.written_before(document.metadata)
+    own = {name: value for name, value in document.metadata.items() if name not in gone}
     return replace(document, metadata={**own, **found.metadata()})
 
 

@@ -265,6 +265,32 @@ def test_what_is_mentioned_no_more_is_in_no_field_any_more(encoder, entities, tm
         assert set(index.get("0").metadata) == {"entities", "entities.BEAST", "entities.SPOT"}
 
 
+def test_a_head_of_the_other_kind_leaves_nothing_of_the_former_one(
+    encoder, topics, entities, tmp_path
+):
+    classes, spans = replace(topics, field="found"), replace(entities, field="found")
+    with SearchIndex.create(tmp_path / "index", encoder=encoder) as index:
+        mine = {"found.mine": 1, "mine_probability": 0.5, "found.PLACES": ["x"]}
+        index.add([replace(DOCUMENTS[0], metadata=mine)])
+
+        def written(head) -> set[str]:
+            annotate_index(index, Annotator([head], encoder), replace_fields=True)
+            return set(index.get("0").metadata) - {"mine_probability"}
+
+        assert written(classes) == {"found", "found_probability", "found.mine", "found.PLACES"}
+        assert written(spans) == {"found", "found.ANIMAL", "found.PLACE"}
+        index.upsert(
+            [
+                replace(
+                    index.get("0"),
+                    metadata={**index.get("0").metadata, "found.mine": 1, "found_probability": "x"},
+                )
+            ]
+        )
+        assert written(classes) == {"found", "found_probability", "found.mine"}
+        assert index.get("0").metadata["found_probability"] <= 1
+
+
 def test_a_document_that_somebody_changed_meanwhile_is_left_as_it_is(encoder, topics, tmp_path):
     with filled(tmp_path / "index", encoder) as index:
         old = index.get("1")
