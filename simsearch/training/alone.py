@@ -82,7 +82,7 @@ def _trials(trial: Trial, work: Path) -> Iterator[tuple[str, Path, Trial]]:
     for number, (name, part) in enumerate(plan.judged.items(), start=1):
         alone = with_changes(
             plan,
-            parts=[part],
+            parts=[with_changes(part, weight=1.0)],  # beside nothing
             held_out=plan.held_outs[name],
             further={},
             dev=plan.dev if part is plan.parts[0] else None,

@@ -33,6 +33,10 @@ _DEV_DISTRACTORS = 500
 # Of the probe that tells classes apart on the dev part: training pairs that it is fitted on.
 _DEV_PROBE = 1000
 
+# Steps for classes and entities cost similarity up to two points on whole sets, and gain heads
+# little, which are fitted anew to the encoder when it is done (docs/log.md, 2026-11-27).
+_WEIGHT_OF_HEADS = 0.1
+
 
 @dataclass(frozen=True, slots=True)
 class Part:
@@ -40,9 +44,9 @@ class Part:
 
     `training` ends with the examples that augmentation added; `added` are the positions of those
     that they were made of. `leaks` are the examples that were dropped because the held-out data
-    has a text of theirs. `distractors` are those texts of the data set that hard negatives are
-    mined from, and `negatives` those known ones (see `TrainingData`), that no held-out or dev
-    example asks or is answered with.
+    has a text of theirs. `weight` multiplies the gradient. `distractors` are those texts of the
+    data set that hard negatives are mined from, and `negatives` those known ones (see
+    `TrainingData`), that no held-out or dev example asks or is answered with.
     """
 
     data: TrainingData
@@ -54,6 +58,7 @@ class Part:
     duplicates: int
     leaks: int
     added: Sequence[int]
+    weight: float = 1.0
     distractors: Sequence[str] = ()
     negatives: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
@@ -110,6 +115,7 @@ def divide(
     judging.append(dev)
     training[1:] = [without_leaks(examples, dev) for examples in training[1:]]
     judged = _judged_texts(judging)
+    weights = _weights(data, [objective for objective, _ in objectives])
     parts = []
     for number, (one, (objective, why)) in enumerate(zip(data, objectives, strict=True)):
         examples, duplicates = distinct[number]
@@ -127,6 +133,7 @@ def divide(
                 duplicates=duplicates,
                 leaks=len(examples) - len(own) - len(chooses) - len(held_out[number]),
                 added=[row for row, _ in added],
+                weight=weights[number],
                 distractors=[text for text in one.distractors if fold(text) not in judged],
                 negatives={
                     anchor: [text for text in texts if fold(text) not in judged]
@@ -144,6 +151,16 @@ def _judged_texts(judging: Sequence[Sequence[Example] | RetrievalTask]) -> set[s
     """
     examples = (e for side in judging if not isinstance(side, RetrievalTask) for e in side)
     return {fold(text) for example in examples for text in judged_texts(example)}
+
+
+def _weights(data: Sequence[TrainingData], objectives: Sequence[Objective]) -> list[float]:
+    """Return the weight of each data set, that of heads beside other data where none is given."""
+    beside = any(objective.head is None for objective in objectives)
+    usual = [_WEIGHT_OF_HEADS if beside and each.head is not None else 1.0 for each in objectives]
+    return [
+        weight if one.weight is None else one.weight
+        for one, weight in zip(data, usual, strict=True)
+    ]
 
 
 def _holds_out(

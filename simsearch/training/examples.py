@@ -53,18 +53,19 @@ class TrainingData:
     """Examples of one kind, and texts that held-out queries search among beside the answers.
 
     Of several data sets in a run each has a name, its own objective, and the weight of its
-    gradient. `field` names the head that is kept of texts with classes or entities, and the
-    metadata field that it writes to; "" is what such heads write to by default. `head` are other
-    settings of it, its field among them. `negatives` are texts that are known not to answer an
-    anchor, by the anchor, folded: hard negatives of its pairs before any that are mined. `places`
-    say FILE:LINE of each example; there are none of examples that come from no file.
+    gradient: by default 1, and 0.1 of texts with classes or entities beside other data. `field`
+    names the head that is kept of such texts, and the metadata field that it writes to; "" is what
+    such heads write to by default. `head` are other settings of it, its field among them.
+    `negatives` are texts that are known not to answer an anchor, by the anchor, folded: hard
+    negatives of its pairs before any that are mined. `places` say FILE:LINE of each example; there
+    are none of examples that come from no file.
     """
 
     examples: Sequence[Example]
     distractors: Sequence[str] = field(default=())
     name: str = ""
     objective: str = AUTO
-    weight: float = 1.0
+    weight: float | None = None
     field: str = ""
     head: ClassifierConfig | TaggerConfig | None = None
     negatives: Mapping[str, Sequence[str]] = own_field(default_factory=dict)

@@ -41,7 +41,7 @@ def identity(
         f"objective {name}": part.objective.name for name, part in parts.items()
     }
     objectives |= {
-        f"weight {name}": part.data.weight for name, part in parts.items() if part.data.weight != 1
+        f"weight {name}": part.weight for name, part in parts.items() if part.weight != 1
     }
     known = {
         f"negatives {name}": hash_examples([], [json.dumps(sorted(part.negatives.items()))])

@@ -163,7 +163,7 @@ def _check_heads(data: Sequence[TrainingData], objectives: Sequence[Objective]) 
     """Refuse weights that are none, and heads that would write to the same field."""
     fields: list[str] = []
     for one, objective in zip(data, objectives, strict=True):
-        if not 0 < one.weight < math.inf:
+        if one.weight is not None and not 0 < one.weight < math.inf:
             raise InvalidInput(f"weight must be above 0, got {one.weight:g} for {one.name}")
         if one.field and objective.head is None:
             raise InvalidInput(

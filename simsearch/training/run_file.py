@@ -44,11 +44,11 @@ class DataSource:
     path: Path
     objective: str = AUTO
     split: str = _TRAIN_SPLIT
-    weight: float = 1.0
+    weight: float | None = None
     field: str = ""
 
     @property
-    def settings(self) -> tuple[str, float, str]:
+    def settings(self) -> tuple[str, float | None, str]:
         """What files have to have in common to be one data set."""
         return self.objective, self.weight, self.field
 
@@ -214,7 +214,7 @@ class _Reader:
             path=self.path(table, "path", entry=entry),
             objective=self.value(table, "objective", text, default=objective, entry=entry),
             split=self.value(table, "split", text, default=_TRAIN_SPLIT, entry=entry),
-            weight=self.value(table, "weight", _Type.NUMBER, default=1.0, entry=entry),
+            weight=self.value(table, "weight", _Type.NUMBER, default=None, entry=entry),
             field=self.value(table, "field", text, default="", entry=entry),
         )
 
@@ -337,7 +337,7 @@ def _source_as_table(source: DataSource) -> dict[str, Any]:
         "objective": source.objective,
         "split": source.split,
     }
-    if source.weight != 1:
+    if source.weight is not None:
         table["weight"] = source.weight
     if source.field:
         table["field"] = source.field

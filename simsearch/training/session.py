@@ -84,7 +84,7 @@ def train_session(
             part.training,
             part.objective,
             added=part.added,
-            weight=part.data.weight,
+            weight=part.weight,
         )
         for part in plan.parts
     ]

@@ -87,14 +87,14 @@ def run_sections(
 
 def _told_heads(plan: Plan, result: FinetuneResult) -> list[str]:
     lines = [
-        f"{part.name or 'the data'}: loss weighted {part.data.weight:g}"
+        f"{part.name or 'the data'}: loss weighted {part.weight:g}"
         for part in plan.parts
-        if part.data.weight != 1
+        if part.weight != 1
     ]
     if result.heads:
         lines.append(
             f"fitted to the tuned encoder on the training side: {', '.join(result.heads)}; "
-            "probabilities of classes are calibrated on the held-out texts"
+            "probabilities are calibrated on the held-out texts"
         )
     return lines
 

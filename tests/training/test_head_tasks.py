@@ -254,6 +254,21 @@ def test_evaluation_data_judges_the_first_data_set_and_heads_hold_out_their_own(
     assert plan.judged["topics"].name == "topics"
 
 
+def test_heads_weigh_less_beside_pairs_and_the_same_beside_each_other():
+    pairs = TrainingData(make_pairs(40), name="pairs")
+    tags = TrainingData(tagged_texts(40), name="places", objective="tags", head=TAGGER)
+    cases = [
+        ([pairs, classes(40), tags], [1.0, 0.1, 0.1]),
+        ([classes(40), tags], [1.0, 1.0]),
+        ([pairs, classes(40, weight=0.5)], [1.0, 0.5]),
+        ([replace(pairs, weight=2.0), classes(40, weight=1.0)], [2.0, 1.0]),
+    ]
+    for data, weights in cases:
+        assert [part.weight for part in make_plan(data, None, CONFIG).parts] == weights
+        alone = make_plan(data[-1:], None, CONFIG).parts
+        assert [part.weight for part in alone] == [data[-1].weight or 1.0]
+
+
 def test_another_weight_is_another_run():
     plans = [make_plan([classes(40, weight=weight)], None, CONFIG) for weight in (1.0, 2.0)]
     one, other = (identity(plan, CONFIG, base_fingerprint="x") for plan in plans)
