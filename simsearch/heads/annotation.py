@@ -139,9 +139,7 @@ class Annotator:
             gone |= {f"{field}.{label}" for label in _labels_of_spans(metadata, field)}
         for field in [head.field for head in self._taggers]:
             _, probability = HeadKind.CLASSIFIER.fields(field)
-            value = metadata.get(probability)
-            spans = _labels_of_spans(metadata, field)
-            if field in metadata and not spans and type(value) is float and 0 <= value <= 1:
+            if field in metadata and _is_of_classifier(metadata[field]):
                 gone.add(probability)
         return gone
 
@@ -213,12 +211,16 @@ def annotate(
 
 
 def _labels_of_spans(metadata: Mapping[str, Any], field: str) -> set[str]:
-    """Return the labels of the spans that a tagger wrote; none of any other value.
-
-    Where it found nothing it left an empty list, as a classifier of several labels does.
-    """
+    """Return the labels of the spans that a tagger wrote; none of any other value."""
     value = metadata.get(field)
     if not isinstance(value, list):
         return set()
     keys = {"start", "end", "label"}
     return {str(each["label"]) for each in value if isinstance(each, dict) and each.keys() == keys}
+
+
+def _is_of_classifier(value: Any) -> bool:
+    """Return whether a field holds what a classifier writes, and no tagger: not an empty list."""
+    if isinstance(value, list):
+        return bool(value) and all(isinstance(each, str) for each in value)
+    return value is None or isinstance(value, str)

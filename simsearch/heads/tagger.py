@@ -25,7 +25,7 @@ from simsearch.heads.words import SHAPES, spans_of_tags, word_shapes
 from simsearch.records import Span
 
 _NORM_EPSILON = 1e-5  # torch's
-_WORDS_AT_ONCE = 4096  # of the chain, which goes over all texts word by word
+WORDS_AT_ONCE = 4096  # of the chain, which goes over all texts word by word
 _WORDS_IN_CACHE = 512  # of the blocks, whose rows should stay there
 _MOST_BLOCKS = 16
 _TEXTS_AT_ONCE = 256
@@ -108,7 +108,7 @@ class Tagger:
         # Texts of like length together: the chain goes over the longest of a batch.
         filled.sort(key=lambda row: len(readings[row].words))
         lengths = [len(readings[row].words) for row in filled]
-        for numbers in word_parts(lengths, most=_WORDS_AT_ONCE):
+        for numbers in word_parts(lengths, most=WORDS_AT_ONCE):
             part = [filled[number] for number in numbers]
             shapes = [word_shapes(texts[row], readings[row].words) for row in part]
             emissions = self.emissions([readings[row].vectors for row in part], shapes)

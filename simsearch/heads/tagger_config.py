@@ -26,7 +26,8 @@ class TaggerConfig:
 
     `layers` is "concatenated", of which a tagger sees so many principal `directions` (0: all
     numbers as they are), or "mixed". `epochs` None: 8, or as many as make 140 steps. `calibrate`:
-    train once more without a part of the texts, to tell how probable spans are.
+    train once more without a part of the texts, to tell how probable spans are; up to five times
+    without another part each, where there are few.
 
     Raises:
         InvalidInput: a setting is out of its range.
@@ -70,6 +71,8 @@ class TaggerConfig:
             raise InvalidInput("learning_rate must be above 0 and weight_decay at least 0, below 1")
         if self.epochs is not None and self.epochs < 1:
             raise InvalidInput(f"epochs must be at least 1, got {self.epochs}")
+        if not isinstance(self.calibrate, bool):
+            raise InvalidInput(f"calibrate must be True or False, got {self.calibrate!r}")
         check_field(self.field)
 
     def steps(self, texts: int) -> int:

@@ -23,7 +23,7 @@ from simsearch.encoder.runtime import FloatArray, IntArray
 from simsearch.errors import InvalidData
 from simsearch.heads.folds import BoolArray, equal_texts, stratified_folds
 from simsearch.heads.head_file import EncoderReference
-from simsearch.heads.tagger import Tagger, flat_places
+from simsearch.heads.tagger import WORDS_AT_ONCE, Tagger, flat_places, word_parts
 from simsearch.heads.tagger_calibration import UnseenTexts, fit_span_temperature, score_unseen
 from simsearch.heads.tagger_config import Layers, TaggerConfig
 from simsearch.heads.tagger_inputs import HalfArray, TaggerInputs, fit_inputs
@@ -41,7 +41,7 @@ logger = logging.getLogger("simsearch")
 _WARM_UP = 0.1
 _LONGEST_NORM = 1.0
 _FOLDS = 5
-_ENOUGH_SPANS = 100  # to fit one number, the temperature, to
+_LEAST_SPANS = 100  # to fit one number, the temperature, to
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -76,7 +76,8 @@ def train_tagger(
     """Train a tagger on a frozen encoder; the labels are in order of their names.
 
     `calibration` are texts that the encoder was not tuned on, where it was tuned on the others:
-    probabilities and scores are theirs, in the place of texts left out, which would all look known.
+    probabilities and scores are theirs, in the place of texts left out, which would all look known;
+    both only with `config.calibrate`.
     `reading` is called with texts read, `training` with steps done, each with how many there are.
 
     Raises:
@@ -103,7 +104,7 @@ def train_tagger(
         if config.calibrate and not calibration:
             folds = fitting.folds(equal_texts([text.text for text in texts]))
         head, losses, unseen = fitting.run(folds, training)
-    if calibration:
+    if calibration and config.calibrate:
         unseen = [_read_unseen(head, calibration, encoder)]
     temperature = fit_span_temperature(unseen)
     metrics = score_unseen(unseen, temperature) if unseen else {}
@@ -190,9 +191,10 @@ class _Fitting:
         spans = 0
         for fold in range(_FOLDS):
             held = (number == fold) & self._filled
-            if spans < _ENOUGH_SPANS and held.any() and (self._filled & ~held).any():
+            own = int(counts[held].sum())
+            if own and spans < _LEAST_SPANS and (self._filled & ~held).any():
                 found.append(held)
-                spans += int(counts[held].sum())
+                spans += own
         return found
 
     def run(
@@ -286,10 +288,13 @@ class _Fitting:
 
     def _unseen(self, head: Tagger, texts: IntArray) -> UnseenTexts:
         places = [slice(self._starts[text], self._data.ends[text]) for text in texts]
-        emissions = head.emissions(
-            [_widened(self._data.vectors[place]) for place in places],
-            [self._data.shapes[place] for place in places],
-        )
+        emissions: list[FloatArray] = []
+        # The vectors lie in a file, and are wide.
+        for part in word_parts([each.stop - each.start for each in places], most=WORDS_AT_ONCE):
+            emissions += head.emissions(
+                [_widened(self._data.vectors[places[row]]) for row in part],
+                [self._data.shapes[places[row]] for row in part],
+            )
         return UnseenTexts.of(head.chain, emissions, [self._data.tags[place] for place in places])
 
 

@@ -291,6 +291,19 @@ def test_a_head_of_the_other_kind_leaves_nothing_of_the_former_one(
         assert index.get("0").metadata["found_probability"] <= 1
 
 
+def test_the_same_tagger_again_leaves_a_document_in_which_it_finds_nothing(
+    encoder, entities, tmp_path
+):
+    spans = replace(entities, field="found")
+    with SearchIndex.create(tmp_path / "index", encoder=encoder) as index:
+        index.add([Document("0", "money was late", metadata={"found_probability": 0.25})])
+        annotate_index(index, Annotator([spans], encoder), replace_fields=True)
+        kept = {"found": [], "found_probability": 0.25}
+        assert index.get("0").metadata == kept
+        again = annotate_index(index, Annotator([spans], encoder), replace_fields=True)
+        assert (again.changed, index.get("0").metadata) == (0, kept)
+
+
 def test_a_document_that_somebody_changed_meanwhile_is_left_as_it_is(encoder, topics, tmp_path):
     with filled(tmp_path / "index", encoder) as index:
         old = index.get("1")

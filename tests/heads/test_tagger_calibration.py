@@ -65,6 +65,17 @@ def test_the_temperature_is_what_the_scores_were_multiplied_by(times):
         assert score_unseen([unseen], 1.0)["ece"] > 0.15
 
 
+def test_of_many_texts_some_are_enough(monkeypatch):
+    unseen = drawn_from_a_chain(600, times=2.0)
+    found = unseen.found
+    assert len(unseen.probabilities(1.0)) == found > 600
+    third = unseen.every(3)
+    assert len(third.best) == 200
+    assert third.found == len(third.probabilities(1.0)) == pytest.approx(found / 3, rel=0.1)
+    monkeypatch.setattr("simsearch.heads.tagger_calibration._MOST_SPANS", found // 3)
+    assert fit_span_temperature([unseen]) == fit_span_temperature([third])
+
+
 def test_several_parts_count_as_one():
     first, second = (drawn_from_a_chain(200, times=times) for times in (1.0, 2.0))
     both = fit_span_temperature([first, second])
@@ -162,6 +173,13 @@ def test_texts_that_are_equal_are_left_out_together(encoder):
     assert training.metrics["precision"] < 0.75
 
 
+def test_texts_without_spans_are_not_left_out_for_nothing(encoder):
+    texts = [TaggedText("the cat sat", (Span(4, 7, "ANIMAL"),))]
+    texts += [TaggedText(f"money was {word}", ()) for word in ("late", "red", "lost", "my")]
+    training = train_tagger(texts, encoder, config=TaggerConfig(hidden=8, epochs=2))
+    assert training.metrics == {}  # and no scores of 0
+
+
 def test_what_stands_once_is_never_left_out(encoder):
     texts = [
         TaggedText("the cat sat", (Span(4, 7, "ANIMAL"),)),
@@ -184,6 +202,8 @@ def test_texts_of_their_own_calibrate_in_the_place_of_those_left_out(encoder):
     gold = [text.spans for text in held]
     assert training.metrics["ece"] == pytest.approx(span_calibration_error(gold, found), abs=0.01)
     assert span_calibration_error(gold, found) < 0.1
+    plain = train_tagger(texts, encoder, config=replace(SMALL, calibrate=False), calibration=held)
+    assert plain.metrics == {}
 
 
 def test_progress_counts_the_steps_of_every_head(encoder):

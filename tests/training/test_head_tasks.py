@@ -265,8 +265,27 @@ def test_heads_weigh_less_beside_pairs_and_the_same_beside_each_other():
     ]
     for data, weights in cases:
         assert [part.weight for part in make_plan(data, None, CONFIG).parts] == weights
-        alone = make_plan(data[-1:], None, CONFIG).parts
-        assert [part.weight for part in alone] == [data[-1].weight or 1.0]
+
+
+def test_a_task_alone_has_the_weight_of_one_that_is_beside_nothing(
+    tiny_encoder_dir, tmp_path, monkeypatch
+):
+    weights = {}
+
+    def refuse(trial, *_, **__):
+        (part,) = trial.plan.parts
+        weights[part.name] = part.weight
+        raise InvalidData("not now")
+
+    monkeypatch.setattr("simsearch.training.alone.run_beside", refuse)
+    finetune(
+        [TrainingData(make_pairs(40), name="pairs", weight=3.0), classes(100)],
+        tmp_path / "model",
+        encoder=tiny_encoder_dir,
+        config=CONFIG,
+        force=True,
+    )
+    assert weights == {"pairs": 1.0, "topics": 1.0}
 
 
 def test_another_weight_is_another_run():
