@@ -232,8 +232,8 @@ def test_entities_are_read_where_the_objective_is_tags(tmp_path):
     )
     assert [(data.kind, data.weight, data.field) for data in sets] == [
         (TaggedText, 0.5, ""),
-        (LabelledText, 1.0, "intent"),
-        (LabelledText, 1.0, "mood"),
+        (LabelledText, None, "intent"),
+        (LabelledText, None, "mood"),
     ]
     found = load_evaluation_data(conll, objective="tags")
     assert found == sets[0].examples == [TaggedText("Acme sued", (Span(0, 4, "ORG"),))]
