@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from simsearch.encoder.runtime import FloatArray, IntArray
-from simsearch.evaluation import expected_calibration_error
+from simsearch.evaluation import expected_calibration_error, score_spans
 from simsearch.heads.chain import Chain
 from simsearch.heads.tagger import WORDS_AT_ONCE, TaggedSpan, word_parts
 from simsearch.heads.words import tag_runs
@@ -32,16 +32,15 @@ Wide = npt.NDArray[np.float64]
 class UnseenTexts:
     """What a tagger says of texts that it was not trained on, sorted by length.
 
-    `emissions` (w_i, tags) are before the chain, `best` (w_i,) the tags that come out. `right` says
-    of each span that is found in a text, in order, whether it is one of the `gold` spans, of which
-    there are so many in all: words and label are the same.
+    `emissions` (w_i, tags) are before the chain, `best` (w_i,) the tags that come out. `spans` are
+    those found in each text, in order, and `gold` the right ones: ranges of words.
     """
 
     chain: Chain
     emissions: Sequence[FloatArray]
     best: Sequence[IntArray]
-    right: Sequence[BoolArray]
-    gold: int
+    spans: Sequence[Sequence[Span]]
+    gold: Sequence[Sequence[Span]]
 
     @classmethod
     def of(
@@ -53,25 +52,28 @@ class UnseenTexts:
         best: list[IntArray] = []
         for part in _parts(emissions):
             best += chain.best(emissions[part])
-        gold = [set(_spans(tags[row])) for row in order]
-        right = [
-            np.array([span in spans for span in _spans(own)], dtype=np.bool_)
-            for own, spans in zip(best, gold, strict=True)
-        ]
-        return cls(chain, emissions, best, right, sum(map(len, gold)))
+        gold = [_spans(tags[row]) for row in order]
+        return cls(chain, emissions, best, [_spans(own) for own in best], gold)
 
     @property
     def found(self) -> int:
         """How many spans were found."""
-        return sum(map(len, self.right))
+        return sum(map(len, self.spans))
+
+    @property
+    def right(self) -> list[bool]:
+        """Of each span that is found, in order, whether it is one of the right ones."""
+        pairs = zip(self.spans, map(set, self.gold), strict=True)
+        return [span in gold for spans, gold in pairs for span in spans]
 
     def every(self, step: int) -> UnseenTexts:
-        """Return every so many-th of the texts; `gold` is still that of all."""
+        """Return every so many-th of the texts."""
         return replace(
             self,
             emissions=self.emissions[::step],
             best=self.best[::step],
-            right=self.right[::step],
+            spans=self.spans[::step],
+            gold=self.gold[::step],
         )
 
     def probabilities(self, temperature: float) -> Wide:
@@ -91,13 +93,12 @@ def _parts(emissions: Sequence[FloatArray]) -> list[slice]:
     return [slice(part[0], part[-1] + 1) for part in parts]
 
 
-def _spans(tags: IntArray) -> list[tuple[int, int, int]]:
-    """Return first word, word behind the last and tag of each span, in order."""
-    return [(first, behind, int(tags[first])) for first, behind in tag_runs(tags)]
+def _spans(tags: IntArray) -> list[Span]:
+    return [Span(first, behind, str(tags[first])) for first, behind in tag_runs(tags)]
 
 
 def _right(parts: Sequence[UnseenTexts]) -> BoolArray:
-    return np.concatenate([np.zeros(0, dtype=np.bool_), *(r for part in parts for r in part.right)])
+    return np.array([each for part in parts for each in part.right], dtype=np.bool_)
 
 
 def fit_span_temperature(parts: Sequence[UnseenTexts]) -> float:
@@ -133,15 +134,17 @@ def score_unseen(parts: Sequence[UnseenTexts], temperature: float) -> dict[str, 
 
     A span that was widened to whole words to be learnt counts as it was learnt. The temperature was
     fitted on the same spans, so of a handful of them the `ece` looks better than it is.
+
+    Raises:
+        InvalidData: there is no text.
     """
+    scores = score_spans(
+        [spans for part in parts for spans in part.gold],
+        [spans for part in parts for spans in part.spans],
+    )
+    metrics = {"span_f1": scores.f1, "precision": scores.precision, "recall": scores.recall}
     right = _right(parts)
-    hits, found, gold = int(right.sum()), len(right), sum(part.gold for part in parts)
-    metrics = {
-        "span_f1": 2 * hits / (found + gold) if found + gold else 0.0,
-        "precision": hits / found if found else 0.0,
-        "recall": hits / gold if gold else 0.0,
-    }
-    if found:
+    if len(right):
         values = np.concatenate([part.probabilities(temperature) for part in parts])
         metrics["ece"] = expected_calibration_error(values, right)
     return metrics

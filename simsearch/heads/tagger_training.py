@@ -107,7 +107,7 @@ def train_tagger(
     if calibration and config.calibrate:
         unseen = [_read_unseen(head, calibration, encoder)]
     temperature = fit_span_temperature(unseen)
-    metrics = score_unseen(unseen, temperature) if unseen else {}
+    metrics = score_unseen(unseen, temperature) if any(part.best for part in unseen) else {}
     spans = sum(len(text.spans) for text in texts)
     return TaggerTraining(
         head.softened(temperature),
